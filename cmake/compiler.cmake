@@ -1,0 +1,28 @@
+# Compiler settings that every target of this project shares; nothing is set globally outside a target
+# but the language level and the build type.
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+if(NOT CMAKE_BUILD_TYPE)
+  set(CMAKE_BUILD_TYPE Release)
+endif()
+
+find_program(PERPEND_CCACHE ccache)
+if(PERPEND_CCACHE)
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${PERPEND_CCACHE})
+  set(CMAKE_CUDA_COMPILER_LAUNCHER ${PERPEND_CCACHE})
+endif()
+
+# Warnings as errors and the chosen sanitizers, for a target of ours. Floating-point contraction is
+# off: two instruction sets must give the same bits where a header promises it; kernels that want a
+# fused multiply-add ask for it by name.
+function(perpend_strict target)
+  target_compile_options(${target} PRIVATE
+    $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wnon-virtual-dtor
+      -Woverloaded-virtual -Werror -ffp-contract=off>)
+  if(PERPEND_SANITIZE)
+    target_compile_options(${target} PRIVATE -fsanitize=${PERPEND_SANITIZE}
+      -fno-omit-frame-pointer -fno-sanitize-recover=all)
+    target_link_options(${target} PUBLIC -fsanitize=${PERPEND_SANITIZE})
+  endif()
+endfunction()

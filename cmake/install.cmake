@@ -1,0 +1,13 @@
+include(CMakePackageConfigHelpers)
+install(TARGETS perpend perpend_io EXPORT perpend_targets FILE_SET HEADERS)
+install(EXPORT perpend_targets NAMESPACE perpend::
+        DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/perpend)
+configure_package_config_file(
+  ${PROJECT_SOURCE_DIR}/cmake/perpend-config.cmake.in
+  ${PROJECT_BINARY_DIR}/perpend-config.cmake
+  INSTALL_DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/perpend)
+write_basic_package_version_file(${PROJECT_BINARY_DIR}/perpend-config-version.cmake
+                                 COMPATIBILITY SameMinorVersion)
+install(FILES ${PROJECT_BINARY_DIR}/perpend-config.cmake
+              ${PROJECT_BINARY_DIR}/perpend-config-version.cmake
+        DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/perpend)

@@ -1,0 +1,40 @@
+#include "perpend/core/cpu_features.h"
+
+#include <array>
+#include <cstdlib>
+
+#include "perpend/core/error.h"
+
+namespace perpend {
+
+std::string_view name_of(CpuIsa isa) {
+  static constexpr std::array<std::string_view, 3> kNames = {"scalar", "avx2", "avx512"};
+  return kNames[static_cast<std::size_t>(isa)];
+}
+
+CpuIsa hardware_cpu_isa() {
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+                    __builtin_cpu_supports("f16c");
+  const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+                      __builtin_cpu_supports("avx512vnni");
+  if (avx2 && avx512) return CpuIsa::kAvx512;
+  return avx2 ? CpuIsa::kAvx2 : CpuIsa::kScalar;
+}
+
+CpuIsa best_cpu_isa() {
+  const CpuIsa hardware = hardware_cpu_isa();
+  const char* wanted = std::getenv("PERPEND_ISA");
+  if (wanted == nullptr || *wanted == '\0') return hardware;
+  for (CpuIsa isa : {CpuIsa::kScalar, CpuIsa::kAvx2, CpuIsa::kAvx512}) {
+    if (name_of(isa) != wanted) continue;
+    if (isa > hardware) {
+      throw Unsupported(
+          concat("PERPEND_ISA=", wanted, ": this machine has ", name_of(hardware), " at most"));
+    }
+    return isa;
+  }
+  throw InvalidArgument(concat("PERPEND_ISA: expected scalar, avx2 or avx512 (", wanted, ")"));
+}
+
+}  // namespace perpend

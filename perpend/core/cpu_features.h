@@ -1,0 +1,23 @@
+#pragma once
+
+#include <string_view>
+
+namespace perpend {
+
+// Instruction sets that kernels are compiled for, each including the ones before it.
+enum class CpuIsa {
+  kScalar,  // x86-64 baseline
+  kAvx2,    // AVX2, FMA, F16C
+  kAvx512,  // AVX-512 F, BW, DQ, VL and VNNI
+};
+
+std::string_view name_of(CpuIsa isa);
+
+// The best set of this machine, or a lower one named by PERPEND_ISA (scalar, avx2, avx512).
+// Throws InvalidArgument for an unknown name, Unsupported for one this machine lacks.
+CpuIsa best_cpu_isa();
+
+// What the machine itself has, whatever PERPEND_ISA says.
+CpuIsa hardware_cpu_isa();
+
+}  // namespace perpend

@@ -1,0 +1,37 @@
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <ostream>
+
+namespace perpend {
+
+// Half-open interval of integers [begin, end); empty when end <= begin.
+struct Range {
+  std::int64_t begin = 0;
+  std::int64_t end = 0;
+
+  constexpr std::int64_t size() const { return end > begin ? end - begin : 0; }
+  constexpr bool empty() const { return end <= begin; }
+  constexpr bool contains(std::int64_t x) const { return begin <= x && x < end; }
+  friend constexpr bool operator==(const Range&, const Range&) = default;
+};
+
+constexpr Range intersect(Range a, Range b) {
+  return {std::max(a.begin, b.begin), std::min(a.end, b.end)};
+}
+
+inline std::ostream& operator<<(std::ostream& out, const Range& range) {
+  return out << "[" << range.begin << ", " << range.end << ")";
+}
+
+// Division that rounds up, and floor division (towards minus infinity), for divisor > 0.
+constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) {
+  return a >= 0 ? (a + b - 1) / b : -(-a / b);
+}
+constexpr std::int64_t floor_div(std::int64_t a, std::int64_t b) {
+  return a >= 0 ? a / b : -((-a + b - 1) / b);
+}
+constexpr std::int64_t round_up(std::int64_t a, std::int64_t b) { return ceil_div(a, b) * b; }
+
+}  // namespace perpend

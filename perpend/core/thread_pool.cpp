@@ -1,0 +1,58 @@
+#include "perpend/core/thread_pool.h"
+
+#include <oneapi/tbb/parallel_for.h>
+#include <oneapi/tbb/task_arena.h>
+#include <sched.h>
+
+#include "perpend/core/error.h"
+
+namespace perpend {
+namespace {
+
+int resolve_num_threads(int num_threads) {
+  if (num_threads < 0 || num_threads > 1024) {
+    throw InvalidArgument(concat("threads: expected 0 (all cores) to 1024 (", num_threads, ")"));
+  }
+  return num_threads == 0 ? available_cores() : num_threads;
+}
+
+}  // namespace
+
+struct ThreadPool::State {
+  explicit State(int num_threads) : arena(num_threads) {}
+  tbb::task_arena arena;
+};
+
+ThreadPool::ThreadPool(int num_threads)
+    : num_threads_(resolve_num_threads(num_threads)),
+      state_(std::make_unique<State>(num_threads_)) {}
+
+ThreadPool::~ThreadPool() = default;
+
+void ThreadPool::parallel_for(std::int64_t count, std::int64_t grain,
+                              FunctionRef<void(Range)> body) {
+  if (count <= 0) return;
+  const std::int64_t chunk = grain > 0 ? grain : 1;
+  const std::int64_t num_chunks = ceil_div(count, chunk);
+  if (num_threads_ == 1 || num_chunks == 1) {
+    body({0, count});
+    return;
+  }
+  state_->arena.execute([&] {
+    tbb::parallel_for(
+        std::int64_t{0}, num_chunks,
+        [&](std::int64_t index) {
+          body({index * chunk, std::min(count, (index + 1) * chunk)});
+        },
+        tbb::simple_partitioner{});
+  });
+}
+
+int available_cores() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (sched_getaffinity(0, sizeof(set), &set) != 0) return 1;
+  return std::max(1, CPU_COUNT(&set));
+}
+
+}  // namespace perpend

@@ -1,0 +1,54 @@
+#pragma once
+
+#include <cstdint>
+
+#include "perpend/core/stream.h"
+#include "perpend/core/tensor_view.h"
+#include "perpend/schedule/schedule.h"
+
+namespace perpend {
+
+// Operands of one attention call. Batches are either dense, with a leading batch axis, or ragged,
+// with the tokens of all sequences one after another and an indptr that tells where each begins.
+//   q, o  [batch, q_len, num_q_heads, head_dim], ragged [total_q, num_q_heads, head_dim]
+//   k, v  [batch, kv_len, num_kv_heads, head_dim], ragged [total_kv, num_kv_heads, head_dim], or
+//         paged [num_pages, page_size, num_kv_heads, head_dim] with a page_table
+//   lse   [batch, num_q_heads, q_len] or ragged [num_q_heads, total_q], f32; may be absent
+// q, k, v are f32, bf16 or f16 (k and v alike, q may differ); o is f32 or the dtype of q. Any
+// strides, as long as the last axis is contiguous. num_q_heads is a multiple of num_kv_heads.
+struct AttentionArgs {
+  TensorView q;
+  TensorView k;
+  TensorView v;
+  TensorView o;
+  TensorView lse;
+  TensorView q_indptr;    // [batch + 1] i32; absent for a dense batch
+  TensorView kv_indptr;   // [batch + 1] i32; absent for dense or paged keys
+  TensorView page_table;  // [batch, max_pages] i32: page of each page_size keys; absent otherwise
+  float scale = 0.0F;     // multiplier of q k^T; 0 means 1 / sqrt(head_dim)
+};
+
+// What a caller wants to run, asked before planning.
+struct AttentionSpec {
+  DType q_dtype = DType::kF32;
+  DType kv_dtype = DType::kF32;
+  std::int64_t head_dim = 0;
+  bool paged = false;
+};
+
+struct AttentionTable {
+  // Says no rather than throw late.
+  bool (*supports)(const AttentionSpec& spec);
+  // The tile sizes this device would like for `spec`, for compile().
+  Tiling (*tiling)(const AttentionSpec& spec);
+  void (*forward)(const AttentionArgs& args, const Schedule& schedule, Stream stream);
+};
+
+// o = softmax(scale * q k^T) v over the pairs that `schedule` holds, on the device of the views.
+// Accumulates in f32. A row with no live key has o = 0 and lse = -inf. Bitwise equal from run to
+// run and for any number of threads. Asynchronous on a CUDA stream. Throws InvalidArgument (shapes,
+// dtypes, a schedule of another shape) and Unsupported. Method: FlashAttention-2, arXiv:2307.08691,
+// algorithm 1; skipped tiles as in FlexAttention, arXiv:2412.05496.
+void attention_forward(const AttentionArgs& args, const Schedule& schedule, Stream stream);
+
+}  // namespace perpend

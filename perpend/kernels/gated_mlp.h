@@ -1,0 +1,19 @@
+#pragma once
+
+#include "perpend/core/stream.h"
+#include "perpend/core/tensor_view.h"
+
+namespace perpend {
+
+enum class Activation { kSilu, kGelu, kGeluTanh };
+
+// out = activation(gate) * up (Shazeer 2020, arXiv:2002.05202).
+//   gate_up [rows, 2 * ffn_dim] f32: gate in the first half of a row, up in the second
+//   out     [rows, ffn_dim] f32
+struct GatedMlpArgs {
+  TensorView gate_up;
+  TensorView out;
+  Activation activation = Activation::kSilu;
+};
+
+}  // namespace perpend

@@ -1,0 +1,10 @@
+#include "perpend/kernels/table.h"
+
+namespace perpend {
+
+const KernelTable& cuda_kernels() {
+  static const KernelTable table{.name = "cuda", .attention = {}, .quantized = {}, .fused = {}};
+  return table;
+}
+
+}  // namespace perpend
