@@ -3,7 +3,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
-#include <vector>
 
 #include "perpend/core/aligned_buffer.h"
 #include "perpend/core/stream.h"
@@ -14,13 +13,24 @@ namespace perpend {
 
 // How a product is computed, for one weight in memory.
 enum class LinearMode {
-  // Activations are quantised to int8 in blocks of 32 on the fly, products are exact integers,
-  // scaled
-  // and summed in f32. For formats with an integer kernel (Q4_0, Q4_1, Q8_0); the others are
-  // dequantised to bf16 once, when packed.
+  // Activations are quantised to int8 in blocks of 32 on the fly, products are exact integers, scaled
+  // and summed in f32. For sources with blocks of 32 (Q4_0, Q4_1, Q5_0, Q5_1, Q8_0); F32, F16 and BF16
+  // stay as they are, K formats are dequantised to f16 once, when packed.
   kQuantized,
   // Weights become f32 when packed; f32 multiply-add. The exact reference path.
   kF32,
+};
+
+// How the weights of a panel lie in memory. The integer layouts hold unsigned quants u with
+// weight = scale * (u - zero point), or weight = scale * u + min.
+enum class PanelLayout : std::uint8_t {
+  kNibbles,     // 4 bit, zero point 8
+  kNibblesMin,  // 4 bit, a min a block
+  kBytes,       // 8 bit, zero point 128
+  kBytesMin,    // 8 bit, a min a block
+  kF32,
+  kF16,
+  kBF16,
 };
 
 // Rows of one weight as they lie in a file: [out_features, in_features] in `format`, row after row.
@@ -37,8 +47,7 @@ struct WeightSource {
 struct PackedWeight {
   static constexpr int kPanel = 16;
 
-  LinearMode mode = LinearMode::kQuantized;
-  BlockFormat format = BlockFormat::kF32;  // format of the packed blocks (not of the source)
+  PanelLayout layout = PanelLayout::kF32;
   std::int64_t out_features = 0;
   std::int64_t in_features = 0;
   AlignedBuffer blocks;

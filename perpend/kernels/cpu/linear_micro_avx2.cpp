@@ -1,0 +1,225 @@
+#include <immintrin.h>
+
+#include "perpend/kernels/cpu/linear_micro.h"
+#include "perpend/kernels/cpu/panel.h"
+
+namespace perpend {
+namespace avx2 {
+namespace {
+
+using panel::kBlock;
+using panel::kRows;
+
+__m256 load_f16(const std::byte* from) {
+  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+}
+
+float reduce_max(__m256 values) {
+  __m128 half = _mm_max_ps(_mm256_castps256_ps128(values), _mm256_extractf128_ps(values, 1));
+  half = _mm_max_ps(half, _mm_movehl_ps(half, half));
+  return _mm_cvtss_f32(_mm_max_ss(half, _mm_shuffle_ps(half, half, 1)));
+}
+
+std::int32_t reduce_add(__m256i values) {
+  __m128i half = _mm_add_epi32(_mm256_castsi256_si128(values), _mm256_extracti128_si256(values, 1));
+  half = _mm_add_epi32(half, _mm_shuffle_epi32(half, 0x4e));
+  return _mm_cvtsi128_si32(_mm_add_epi32(half, _mm_shuffle_epi32(half, 0xb1)));
+}
+
+void quantize_row(const float* x, std::int64_t in_features, std::int8_t* quants, float* scales,
+                  std::int32_t* sums) {
+  const __m256 magnitude = _mm256_castsi256_ps(_mm256_set1_epi32(0x7fffffff));
+  for (std::int64_t block = 0; block < in_features / kBlock; ++block) {
+    __m256 values[4];
+    __m256 largest_values = _mm256_setzero_ps();
+    for (int i = 0; i < 4; ++i) {
+      values[i] = _mm256_loadu_ps(x + 8 * i);
+      largest_values = _mm256_max_ps(largest_values, _mm256_and_ps(values[i], magnitude));
+    }
+    const float largest = reduce_max(largest_values);
+    const __m256 inverse = _mm256_set1_ps(largest > 0.0F ? 127.0F / largest : 0.0F);
+    __m256i integers[4];
+    __m256i sum = _mm256_setzero_si256();
+    for (int i = 0; i < 4; ++i) {
+      integers[i] = _mm256_cvtps_epi32(_mm256_mul_ps(values[i], inverse));
+      sum = _mm256_add_epi32(sum, integers[i]);
+    }
+    // Packing works within 128-bit halves; the permutation restores the order.
+    const __m256i packed = _mm256_permutevar8x32_epi32(
+        _mm256_packs_epi16(_mm256_packs_epi32(integers[0], integers[1]),
+                           _mm256_packs_epi32(integers[2], integers[3])),
+        _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(quants), packed);
+    scales[block] = largest / 127.0F;
+    sums[block] = reduce_add(sum);
+    x += kBlock;
+    quants += kBlock;
+  }
+}
+
+// dot += sum of 4 products in each of 8 lanes. 4-bit quants can not overflow 16 bits in pairs; bytes
+// could, so their even and odd columns are multiplied apart.
+template <PanelLayout kLayout>
+__m256i dot_add(__m256i dot, __m256i quants, __m256i x) {
+  const __m256i ones = _mm256_set1_epi16(1);
+  if constexpr (panel::has_nibbles(kLayout)) {
+    return _mm256_add_epi32(dot, _mm256_madd_epi16(_mm256_maddubs_epi16(quants, x), ones));
+  } else {
+    const __m256i even = _mm256_and_si256(x, _mm256_set1_epi16(0x00ff));
+    const __m256i odd = _mm256_andnot_si256(_mm256_set1_epi16(0x00ff), x);
+    dot = _mm256_add_epi32(dot, _mm256_madd_epi16(_mm256_maddubs_epi16(quants, even), ones));
+    return _mm256_add_epi32(dot, _mm256_madd_epi16(_mm256_maddubs_epi16(quants, odd), ones));
+  }
+}
+
+// Quants of 4 columns of rows 8 * half .. 8 * half + 7.
+template <PanelLayout kLayout>
+__m256i load_quants(const std::byte* block, int half, int j) {
+  const auto* from = reinterpret_cast<const __m256i*>(
+      block + 64 * (panel::has_nibbles(kLayout) ? j % 4 : j) + 32 * half);
+  const __m256i bytes = _mm256_loadu_si256(from);
+  if constexpr (panel::has_nibbles(kLayout)) {
+    const __m256i mask = _mm256_set1_epi8(15);
+    return _mm256_and_si256(j < 4 ? bytes : _mm256_srli_epi16(bytes, 4), mask);
+  } else {
+    return bytes;
+  }
+}
+
+template <PanelLayout kLayout, int kTileRows>
+void integer_tile(const std::byte* panel_data, std::int64_t num_blocks, const QuantizedRows& rows,
+                  std::int64_t first_row, int half, float* tile) {
+  __m256 sums[kTileRows];
+  for (auto& sum : sums) sum = _mm256_setzero_ps();
+  const std::byte* block = panel_data;
+  for (std::int64_t b = 0; b < num_blocks; ++b, block += panel::block_bytes(kLayout)) {
+    __m256i dots[kTileRows];
+    const std::int64_t at = first_row * num_blocks + b;
+    for (int row = 0; row < kTileRows; ++row) {
+      dots[row] =
+          _mm256_set1_epi32(-panel::zero_point(kLayout) * rows.sums[at + row * num_blocks]);
+    }
+    for (int j = 0; j < 8; ++j) {
+      const __m256i quants = load_quants<kLayout>(block, half, j);
+      for (int row = 0; row < kTileRows; ++row) {
+        std::int32_t four = 0;
+        __builtin_memcpy(&four, rows.quants + (at + row * num_blocks) * kBlock + 4 * j, 4);
+        dots[row] = dot_add<kLayout>(dots[row], quants, _mm256_set1_epi32(four));
+      }
+    }
+    const std::byte* scale_data = block + panel::quant_bytes(kLayout) + 16 * half;
+    const __m256 scales = load_f16(scale_data);
+    for (int row = 0; row < kTileRows; ++row) {
+      const float x_scale = rows.scales[at + row * num_blocks];
+      sums[row] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dots[row]),
+                                  _mm256_mul_ps(scales, _mm256_set1_ps(x_scale)), sums[row]);
+      if constexpr (panel::has_min(kLayout)) {
+        const auto x_sum = static_cast<float>(rows.sums[at + row * num_blocks]);
+        sums[row] = _mm256_fmadd_ps(load_f16(scale_data + panel::kScaleBytes),
+                                    _mm256_set1_ps(x_scale * x_sum), sums[row]);
+      }
+    }
+  }
+  for (int row = 0; row < kTileRows; ++row) {
+    _mm256_storeu_ps(tile + (first_row + row) * kRows + 8 * half, sums[row]);
+  }
+}
+
+template <PanelLayout kLayout>
+void integer_rows(const std::byte* panel_data, std::int64_t num_blocks, const QuantizedRows& rows,
+                  std::int64_t num_rows, float* tile) {
+  for (int half = 0; half < 2; ++half) {
+    std::int64_t row = 0;
+    for (; row + 4 <= num_rows; row += 4) {
+      integer_tile<kLayout, 4>(panel_data, num_blocks, rows, row, half, tile);
+    }
+    for (; row < num_rows; ++row) {
+      integer_tile<kLayout, 1>(panel_data, num_blocks, rows, row, half, tile);
+    }
+  }
+}
+
+void integer_panel(PanelLayout layout, const std::byte* panel_data, std::int64_t num_blocks,
+                   const QuantizedRows& rows, std::int64_t num_rows, float* tile) {
+  switch (layout) {
+    case PanelLayout::kNibbles:
+      return integer_rows<PanelLayout::kNibbles>(panel_data, num_blocks, rows, num_rows, tile);
+    case PanelLayout::kNibblesMin:
+      return integer_rows<PanelLayout::kNibblesMin>(panel_data, num_blocks, rows, num_rows, tile);
+    case PanelLayout::kBytes:
+      return integer_rows<PanelLayout::kBytes>(panel_data, num_blocks, rows, num_rows, tile);
+    default:
+      return integer_rows<PanelLayout::kBytesMin>(panel_data, num_blocks, rows, num_rows, tile);
+  }
+}
+
+template <PanelLayout kLayout>
+__m256 load_weights(const std::byte* from) {
+  if constexpr (kLayout == PanelLayout::kF32) {
+    return _mm256_loadu_ps(reinterpret_cast<const float*>(from));
+  } else if constexpr (kLayout == PanelLayout::kF16) {
+    return load_f16(from);
+  } else {
+    const __m128i bits = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
+  }
+}
+
+template <PanelLayout kLayout, int kTileRows>
+void float_tile(const std::byte* panel_data, std::int64_t in_features, const float* x,
+                std::int64_t x_stride, float* tile) {
+  constexpr auto kBytes = static_cast<std::int64_t>(panel::float_bytes(kLayout));
+  __m256 low[kTileRows];
+  __m256 high[kTileRows];
+  for (int row = 0; row < kTileRows; ++row) low[row] = high[row] = _mm256_setzero_ps();
+  for (std::int64_t column = 0; column < in_features; ++column) {
+    const std::byte* from = panel_data + column * kRows * kBytes;
+    const __m256 low_weights = load_weights<kLayout>(from);
+    const __m256 high_weights = load_weights<kLayout>(from + 8 * kBytes);
+    for (int row = 0; row < kTileRows; ++row) {
+      const __m256 value = _mm256_set1_ps(x[row * x_stride + column]);
+      low[row] = _mm256_fmadd_ps(low_weights, value, low[row]);
+      high[row] = _mm256_fmadd_ps(high_weights, value, high[row]);
+    }
+  }
+  for (int row = 0; row < kTileRows; ++row) {
+    _mm256_storeu_ps(tile + row * kRows, low[row]);
+    _mm256_storeu_ps(tile + row * kRows + 8, high[row]);
+  }
+}
+
+template <PanelLayout kLayout>
+void float_rows(const std::byte* panel_data, std::int64_t in_features, const float* x,
+                std::int64_t x_stride, std::int64_t num_rows, float* tile) {
+  std::int64_t row = 0;
+  for (; row + 4 <= num_rows; row += 4) {
+    float_tile<kLayout, 4>(panel_data, in_features, x + row * x_stride, x_stride,
+                           tile + row * kRows);
+  }
+  for (; row < num_rows; ++row) {
+    float_tile<kLayout, 1>(panel_data, in_features, x + row * x_stride, x_stride,
+                           tile + row * kRows);
+  }
+}
+
+void float_panel(PanelLayout layout, const std::byte* panel_data, std::int64_t in_features,
+                 const float* x, std::int64_t x_stride, std::int64_t num_rows, float* tile) {
+  switch (layout) {
+    case PanelLayout::kF32:
+      return float_rows<PanelLayout::kF32>(panel_data, in_features, x, x_stride, num_rows, tile);
+    case PanelLayout::kF16:
+      return float_rows<PanelLayout::kF16>(panel_data, in_features, x, x_stride, num_rows, tile);
+    default:
+      return float_rows<PanelLayout::kBF16>(panel_data, in_features, x, x_stride, num_rows, tile);
+  }
+}
+
+}  // namespace
+}  // namespace avx2
+
+const LinearMicro& linear_micro_avx2() {
+  static constexpr LinearMicro micro{avx2::quantize_row, avx2::integer_panel, avx2::float_panel};
+  return micro;
+}
+
+}  // namespace perpend

@@ -1,0 +1,189 @@
+#include <immintrin.h>
+
+#include <utility>
+
+#include "perpend/kernels/cpu/linear_micro.h"
+#include "perpend/kernels/cpu/panel.h"
+
+namespace perpend {
+namespace avx512 {
+namespace {
+
+using panel::kBlock;
+using panel::kRows;
+
+__m512 load_f16(const std::byte* from) {
+  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+}
+
+void quantize_row(const float* x, std::int64_t in_features, std::int8_t* quants, float* scales,
+                  std::int32_t* sums) {
+  for (std::int64_t block = 0; block < in_features / kBlock; ++block) {
+    const __m512 low = _mm512_loadu_ps(x);
+    const __m512 high = _mm512_loadu_ps(x + 16);
+    const float largest =
+        _mm512_reduce_max_ps(_mm512_max_ps(_mm512_abs_ps(low), _mm512_abs_ps(high)));
+    const __m512 inverse = _mm512_set1_ps(largest > 0.0F ? 127.0F / largest : 0.0F);
+    const __m512i low_quants = _mm512_cvtps_epi32(_mm512_mul_ps(low, inverse));
+    const __m512i high_quants = _mm512_cvtps_epi32(_mm512_mul_ps(high, inverse));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(quants), _mm512_cvtepi32_epi8(low_quants));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(quants + 16), _mm512_cvtepi32_epi8(high_quants));
+    scales[block] = largest / 127.0F;
+    sums[block] = _mm512_reduce_add_epi32(_mm512_add_epi32(low_quants, high_quants));
+    x += kBlock;
+    quants += kBlock;
+  }
+}
+
+// The unsigned quants of a block, 4 columns of 16 rows a register.
+template <PanelLayout kLayout>
+void load_quants(const std::byte* block, __m512i (&quants)[8]) {
+  if constexpr (panel::has_nibbles(kLayout)) {
+    const __m512i mask = _mm512_set1_epi8(15);
+    for (int j = 0; j < 4; ++j) {
+      const __m512i bytes = _mm512_loadu_si512(block + 64 * j);
+      quants[j] = _mm512_and_si512(bytes, mask);
+      quants[j + 4] = _mm512_and_si512(_mm512_srli_epi16(bytes, 4), mask);
+    }
+  } else {
+    for (int j = 0; j < 8; ++j) quants[j] = _mm512_loadu_si512(block + 64 * j);
+  }
+}
+
+__m512i broadcast_columns(const std::int8_t* x) {
+  std::int32_t four = 0;
+  __builtin_memcpy(&four, x, 4);
+  return _mm512_set1_epi32(four);
+}
+
+template <PanelLayout kLayout, int kTileRows>
+void integer_tile(const std::byte* block, std::int64_t num_blocks, const QuantizedRows& rows,
+                  std::int64_t first_row, float* tile) {
+  const std::int8_t* x = rows.quants + first_row * num_blocks * kBlock;
+  const float* x_scales = rows.scales + first_row * num_blocks;
+  const std::int32_t* x_sums = rows.sums + first_row * num_blocks;
+  __m512 sums[kTileRows];
+  for (auto& sum : sums) sum = _mm512_setzero_ps();
+  for (std::int64_t b = 0; b < num_blocks; ++b, block += panel::block_bytes(kLayout)) {
+    __m512i quants[8];
+    load_quants<kLayout>(block, quants);
+    const __m512 scales = load_f16(block + panel::quant_bytes(kLayout));
+    for (int row = 0; row < kTileRows; ++row) {
+      const std::int8_t* columns = x + (row * num_blocks + b) * kBlock;
+      const float x_scale = x_scales[row * num_blocks + b];
+      const std::int32_t x_sum = x_sums[row * num_blocks + b];
+      __m512i dot = _mm512_set1_epi32(-panel::zero_point(kLayout) * x_sum);
+      __m512i dot_high = _mm512_setzero_si512();
+      for (int j = 0; j < 4; ++j) {
+        dot = _mm512_dpbusd_epi32(dot, quants[j], broadcast_columns(columns + 4 * j));
+        dot_high =
+            _mm512_dpbusd_epi32(dot_high, quants[j + 4], broadcast_columns(columns + 16 + 4 * j));
+      }
+      const __m512 product = _mm512_cvtepi32_ps(_mm512_add_epi32(dot, dot_high));
+      sums[row] =
+          _mm512_fmadd_ps(product, _mm512_mul_ps(scales, _mm512_set1_ps(x_scale)), sums[row]);
+      if constexpr (panel::has_min(kLayout)) {
+        const __m512 mins = load_f16(block + panel::quant_bytes(kLayout) + panel::kScaleBytes);
+        sums[row] = _mm512_fmadd_ps(
+            mins, _mm512_set1_ps(x_scale * static_cast<float>(x_sum)), sums[row]);
+      }
+    }
+  }
+  for (int row = 0; row < kTileRows; ++row) {
+    _mm512_storeu_ps(tile + (first_row + row) * kRows, sums[row]);
+  }
+}
+
+// Rows in tiles of 8, then 4, 2 and 1.
+template <class Tile>
+void for_row_tiles(std::int64_t num_rows, Tile tile) {
+  std::int64_t row = 0;
+  for (; row + 8 <= num_rows; row += 8) tile(std::integral_constant<int, 8>{}, row);
+  if (num_rows - row >= 4) {
+    tile(std::integral_constant<int, 4>{}, row);
+    row += 4;
+  }
+  if (num_rows - row >= 2) {
+    tile(std::integral_constant<int, 2>{}, row);
+    row += 2;
+  }
+  if (row < num_rows) tile(std::integral_constant<int, 1>{}, row);
+}
+
+template <PanelLayout kLayout>
+void integer_rows(const std::byte* panel_data, std::int64_t num_blocks, const QuantizedRows& rows,
+                  std::int64_t num_rows, float* tile) {
+  for_row_tiles(num_rows, [&](auto tile_rows, std::int64_t row) {
+    integer_tile<kLayout, tile_rows>(panel_data, num_blocks, rows, row, tile);
+  });
+}
+
+void integer_panel(PanelLayout layout, const std::byte* panel_data, std::int64_t num_blocks,
+                   const QuantizedRows& rows, std::int64_t num_rows, float* tile) {
+  switch (layout) {
+    case PanelLayout::kNibbles:
+      return integer_rows<PanelLayout::kNibbles>(panel_data, num_blocks, rows, num_rows, tile);
+    case PanelLayout::kNibblesMin:
+      return integer_rows<PanelLayout::kNibblesMin>(panel_data, num_blocks, rows, num_rows, tile);
+    case PanelLayout::kBytes:
+      return integer_rows<PanelLayout::kBytes>(panel_data, num_blocks, rows, num_rows, tile);
+    default:
+      return integer_rows<PanelLayout::kBytesMin>(panel_data, num_blocks, rows, num_rows, tile);
+  }
+}
+
+template <PanelLayout kLayout>
+__m512 load_weights(const std::byte* from) {
+  if constexpr (kLayout == PanelLayout::kF32) {
+    return _mm512_loadu_ps(from);
+  } else if constexpr (kLayout == PanelLayout::kF16) {
+    return load_f16(from);
+  } else {
+    const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
+  }
+}
+
+template <PanelLayout kLayout>
+void float_rows(const std::byte* panel_data, std::int64_t in_features, const float* x,
+                std::int64_t x_stride, std::int64_t num_rows, float* tile) {
+  constexpr auto kStep = static_cast<std::int64_t>(kRows * panel::float_bytes(kLayout));
+  for_row_tiles(num_rows, [&](auto tile_rows, std::int64_t first_row) {
+    __m512 sums[tile_rows];
+    for (auto& sum : sums) sum = _mm512_setzero_ps();
+    const float* columns = x + first_row * x_stride;
+    for (std::int64_t column = 0; column < in_features; ++column) {
+      const __m512 weights = load_weights<kLayout>(panel_data + column * kStep);
+      for (int row = 0; row < tile_rows; ++row) {
+        sums[row] = _mm512_fmadd_ps(weights, _mm512_set1_ps(columns[row * x_stride + column]),
+                                    sums[row]);
+      }
+    }
+    for (int row = 0; row < tile_rows; ++row) {
+      _mm512_storeu_ps(tile + (first_row + row) * kRows, sums[row]);
+    }
+  });
+}
+
+void float_panel(PanelLayout layout, const std::byte* panel_data, std::int64_t in_features,
+                 const float* x, std::int64_t x_stride, std::int64_t num_rows, float* tile) {
+  switch (layout) {
+    case PanelLayout::kF32:
+      return float_rows<PanelLayout::kF32>(panel_data, in_features, x, x_stride, num_rows, tile);
+    case PanelLayout::kF16:
+      return float_rows<PanelLayout::kF16>(panel_data, in_features, x, x_stride, num_rows, tile);
+    default:
+      return float_rows<PanelLayout::kBF16>(panel_data, in_features, x, x_stride, num_rows, tile);
+  }
+}
+
+}  // namespace
+}  // namespace avx512
+
+const LinearMicro& linear_micro_avx512() {
+  static constexpr LinearMicro micro{avx512::quantize_row, avx512::integer_panel,
+                                     avx512::float_panel};
+  return micro;
+}
+
+}  // namespace perpend

@@ -1,0 +1,110 @@
+#include <array>
+#include <cmath>
+#include <cstring>
+
+#include "perpend/core/half.h"
+#include "perpend/kernels/cpu/linear_micro.h"
+#include "perpend/kernels/cpu/panel.h"
+
+namespace perpend {
+namespace {
+
+using panel::kBlock;
+using panel::kRows;
+
+std::uint16_t load_u16(const std::byte* from) {
+  std::uint16_t bits = 0;
+  std::memcpy(&bits, from, 2);
+  return bits;
+}
+
+void quantize_row(const float* x, std::int64_t in_features, std::int8_t* quants, float* scales,
+                  std::int32_t* sums) {
+  for (std::int64_t block = 0; block < in_features / kBlock; ++block) {
+    float largest = 0.0F;
+    for (int i = 0; i < kBlock; ++i) largest = std::fmax(largest, std::fabs(x[i]));
+    const float inverse = largest > 0.0F ? 127.0F / largest : 0.0F;
+    std::int32_t sum = 0;
+    for (int i = 0; i < kBlock; ++i) {
+      quants[i] = static_cast<std::int8_t>(std::nearbyint(x[i] * inverse));
+      sum += quants[i];
+    }
+    scales[block] = largest / 127.0F;
+    sums[block] = sum;
+    x += kBlock;
+    quants += kBlock;
+  }
+}
+
+unsigned quant_of(PanelLayout layout, const std::byte* block, int row, int column) {
+  if (panel::has_nibbles(layout)) {
+    const int low_column = column % 16;
+    const auto byte = std::to_integer<unsigned>(
+        block[(low_column / 4) * kRows * 4 + row * 4 + low_column % 4]);
+    return column < 16 ? byte & 15U : byte >> 4;
+  }
+  return std::to_integer<unsigned>(block[(column / 4) * kRows * 4 + row * 4 + column % 4]);
+}
+
+void integer_panel(PanelLayout layout, const std::byte* panel_data, std::int64_t num_blocks,
+                   const QuantizedRows& rows, std::int64_t num_rows, float* tile) {
+  for (std::int64_t row = 0; row < num_rows; ++row) {
+    std::array<float, kRows> sums{};
+    for (std::int64_t b = 0; b < num_blocks; ++b) {
+      const std::byte* block =
+          panel_data + b * static_cast<std::int64_t>(panel::block_bytes(layout));
+      const std::byte* scales = block + panel::quant_bytes(layout);
+      const std::int8_t* x = rows.quants + (row * num_blocks + b) * kBlock;
+      const float x_scale = rows.scales[row * num_blocks + b];
+      const std::int32_t x_sum = rows.sums[row * num_blocks + b];
+      for (int r = 0; r < kRows; ++r) {
+        std::int32_t dot = -panel::zero_point(layout) * x_sum;
+        for (int column = 0; column < kBlock; ++column) {
+          dot += static_cast<std::int32_t>(quant_of(layout, block, r, column)) * x[column];
+        }
+        float& sum = sums[static_cast<std::size_t>(r)];
+        const float scale = f16_to_f32(load_u16(scales + 2 * r)) * x_scale;
+        sum = std::fma(static_cast<float>(dot), scale, sum);
+        if (panel::has_min(layout)) {
+          const float min = f16_to_f32(load_u16(scales + panel::kScaleBytes + 2 * r));
+          sum = std::fma(min, x_scale * static_cast<float>(x_sum), sum);
+        }
+      }
+    }
+    std::memcpy(tile + row * kRows, sums.data(), sizeof(sums));
+  }
+}
+
+float load_weight(PanelLayout layout, const std::byte* panel_data, std::int64_t index) {
+  if (layout == PanelLayout::kF32) {
+    float value = 0.0F;
+    std::memcpy(&value, panel_data + index * 4, 4);
+    return value;
+  }
+  const std::uint16_t bits = load_u16(panel_data + index * 2);
+  return layout == PanelLayout::kF16 ? f16_to_f32(bits) : bf16_to_f32(bits);
+}
+
+void float_panel(PanelLayout layout, const std::byte* panel_data, std::int64_t in_features,
+                 const float* x, std::int64_t x_stride, std::int64_t num_rows, float* tile) {
+  for (std::int64_t row = 0; row < num_rows; ++row) {
+    std::array<float, kRows> sums{};
+    for (std::int64_t column = 0; column < in_features; ++column) {
+      const float value = x[row * x_stride + column];
+      for (int r = 0; r < kRows; ++r) {
+        float& sum = sums[static_cast<std::size_t>(r)];
+        sum = std::fma(load_weight(layout, panel_data, column * kRows + r), value, sum);
+      }
+    }
+    std::memcpy(tile + row * kRows, sums.data(), sizeof(sums));
+  }
+}
+
+}  // namespace
+
+const LinearMicro& linear_micro_scalar() {
+  static constexpr LinearMicro micro{quantize_row, integer_panel, float_panel};
+  return micro;
+}
+
+}  // namespace perpend
