@@ -1,0 +1,85 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "perpend/io/tokenizer/gguf_tokenizer_data.h"
+
+namespace perpend {
+
+struct EncodeOptions {
+  // Runs the post-processor's template: BOS, EOS, [CLS], [SEP] where the model wants them.
+  bool add_special_tokens = true;
+  // True: text that spells a special token becomes that token (for text of a chat template). False:
+  // it is ordinary text, never obeyed (for text of a user).
+  bool parse_special = false;
+};
+
+// Half-open range of bytes of the text given to encode; inserted tokens have begin = end = 0.
+struct ByteRange {
+  std::size_t begin = 0;
+  std::size_t end = 0;
+  bool operator==(const ByteRange&) const = default;
+};
+
+struct Encoding {
+  std::vector<std::int32_t> ids;
+  std::vector<ByteRange> offsets;  // one an id
+};
+
+struct TokenizerPipeline;  // internal: the parsed components
+
+// Text to token ids and back: normaliser, pre-tokenizer, model (BPE or WordPiece), post-processor
+// and decoder of one checkpoint, as Hugging Face `tokenizers` 0.23 runs them; ids, offsets and
+// decoded text equal its own. Immutable; every const member may be called from several threads.
+// Input that is not UTF-8 is read with U+FFFD for each maximal ill-formed run (Unicode 15, 3.9,
+// "substitution of maximal subparts"), as Python's errors="replace" does.
+class Tokenizer {
+ public:
+  // From a GGUF file's metadata. `data` and what it points to are needed during the call only.
+  // Throws IoError (ids out of range, arrays of unequal length) and Unsupported (model, pre).
+  explicit Tokenizer(const GgufTokenizerData& data);
+  explicit Tokenizer(std::unique_ptr<TokenizerPipeline> pipeline);
+  Tokenizer(Tokenizer&&) noexcept;
+  Tokenizer& operator=(Tokenizer&&) noexcept;
+  ~Tokenizer();
+
+  std::vector<std::int32_t> encode(std::string_view text, EncodeOptions options = {}) const;
+  // As encode; slower, since every change of the normaliser is traced back to bytes of `text`.
+  Encoding encode_with_offsets(std::string_view text, EncodeOptions options = {}) const;
+
+  // Valid UTF-8: bytes that form no character become U+FFFD. Ids that the vocabulary lacks are
+  // passed over. skip_special leaves out special tokens.
+  std::string decode(std::span<const std::int32_t> ids, bool skip_special = true) const;
+  std::string decode(std::initializer_list<std::int32_t> ids, bool skip_special = true) const {
+    return decode(std::span<const std::int32_t>(ids.begin(), ids.size()), skip_special);
+  }
+
+  // Text as the vocabulary spells it ("Ġthe"), added tokens included; empty for an unknown id.
+  std::string_view id_to_token(std::int32_t id) const;
+  std::optional<std::int32_t> token_to_id(std::string_view token) const;
+  bool is_special(std::int32_t id) const;
+  // One more than the largest id.
+  std::size_t vocab_size() const;
+  // Named by GGUF; for tokenizer.json see set_special_ids.
+  std::optional<std::int32_t> bos_id() const;
+  std::optional<std::int32_t> eos_id() const;
+  // tokenizer.json does not say which tokens begin and end a text; tokenizer_config.json does.
+  void set_special_ids(std::optional<std::int32_t> bos, std::optional<std::int32_t> eos);
+
+ private:
+  std::unique_ptr<TokenizerPipeline> pipeline_;
+};
+
+// From the text of a Hugging Face tokenizer.json; `name` (its path) begins every error. Throws
+// IoError (not JSON, a missing or ill-typed field, merges of unknown tokens, ids that do not fit)
+// and Unsupported (a component type that is not built; the text names it).
+Tokenizer load_tokenizer_json(std::string_view json_text, std::string name);
+
+}  // namespace perpend
