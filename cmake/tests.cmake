@@ -3,6 +3,7 @@
 function(perpend_add_test name)
   cmake_parse_arguments(arg "" "" "SOURCES;LIBRARIES;LABELS" ${ARGN})
   add_executable(${name} ${arg_SOURCES})
+  target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR})
   target_link_libraries(${name} PRIVATE perpend ${arg_LIBRARIES} GTest::gtest GTest::gmock
                                         GTest::gtest_main)
   perpend_strict(${name})

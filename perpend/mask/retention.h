@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstdint>
-#include <vector>
 
 #include "perpend/core/range.h"
 #include "perpend/mask/mask.h"

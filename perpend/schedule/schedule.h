@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "perpend/core/range.h"
@@ -25,14 +26,16 @@ struct TileEntry {
   friend bool operator==(const TileEntry&, const TileEntry&) = default;
 };
 
-// What one worker takes: one query tile of one head, and the key tiles it must visit. Empty lists
+// What one worker takes: one query tile of some heads of one group, and the key tiles it must visit. The
+// heads share keys, values and list, so that each key tile is read once for all of them. Empty lists
 // stay as items: they write o = 0 and lse = -inf.
 struct WorkItem {
-  std::int32_t sequence = 0;  // index into shape.sequences
-  std::int32_t q_head = 0;
-  std::int32_t q_begin = 0;  // first query row, counted inside the sequence
-  std::int32_t q_rows = 0;   // rows of the tile, at most tiling.q_tile
-  std::int32_t row = 0;      // index into row_indptr: list [row_indptr[row], row_indptr[row + 1])
+  std::int32_t sequence = 0;   // index into shape.sequences
+  std::int32_t q_head = 0;     // first query head
+  std::int32_t num_heads = 1;  // query heads q_head, q_head + 1, ... of one key/value head
+  std::int32_t q_begin = 0;    // first query row, counted inside the sequence
+  std::int32_t q_rows = 0;     // rows of the tile, at most tiling.q_tile
+  std::int32_t row = 0;        // key list [row_indptr[row], row_indptr[row + 1])
 };
 
 // A mask compiled for one shape: CSR key lists per query tile, shared by all heads (and equal
@@ -47,6 +50,7 @@ struct Schedule {
   std::vector<WorkItem> items;
   TileBitmaps bitmaps;
 
+  std::int32_t num_rows() const { return static_cast<std::int32_t>(row_indptr.size()) - 1; }
   std::span<const TileEntry> row(std::int32_t index) const {
     const auto first = static_cast<std::size_t>(row_indptr[static_cast<std::size_t>(index)]);
     const auto last = static_cast<std::size_t>(row_indptr[static_cast<std::size_t>(index) + 1]);

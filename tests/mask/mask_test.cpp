@@ -1,0 +1,186 @@
+#include "perpend/mask/mask.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <vector>
+
+#include "perpend/core/error.h"
+#include "perpend/mask/mask_node.h"
+#include "tests/mask/random_mask.h"
+
+namespace perpend {
+namespace {
+
+constexpr std::int64_t kSize = 12;
+
+// The definitions of the manual, written a second time.
+TEST(Mask, PrimitivesAreTheirDefinitions) {
+  for (std::int64_t q = 0; q < kSize; ++q) {
+    for (std::int64_t k = 0; k < kSize; ++k) {
+      EXPECT_TRUE(Mask::all().visible(q, k));
+      EXPECT_FALSE(Mask::none().visible(q, k));
+      EXPECT_EQ(Mask::causal().visible(q, k), k <= q);
+      for (std::int64_t w = 0; w < 5; ++w) {
+        EXPECT_EQ(Mask::window(w).visible(q, k), q - w < k);
+        EXPECT_EQ(Mask::sink(w).visible(q, k), k < w);
+        for (std::int64_t r = 0; r < 4; ++r) {
+          EXPECT_EQ(Mask::window(w, r).visible(q, k), q - w < k && k < q + r);
+        }
+      }
+    }
+  }
+}
+
+Answer brute_force(const Mask& mask, Range queries, Range keys) {
+  bool any = false;
+  bool all = true;
+  for (std::int64_t q = queries.begin; q < queries.end; ++q) {
+    for (std::int64_t k = keys.begin; k < keys.end; ++k) {
+      any |= mask.visible(q, k);
+      all &= mask.visible(q, k);
+    }
+  }
+  if (all) return Answer::kAll;
+  return any ? Answer::kSome : Answer::kNone;
+}
+
+void for_all_rectangles(const std::function<void(Range, Range)>& visit) {
+  for (std::int64_t a = 0; a < kSize; ++a) {
+    for (std::int64_t b = a + 1; b <= kSize; ++b) {
+      for (std::int64_t c = 0; c < kSize; ++c) {
+        for (std::int64_t d = c + 1; d <= kSize; ++d) visit({a, b}, {c, d});
+      }
+    }
+  }
+}
+
+TEST(Mask, AnswersNeverContradictAPair) {
+  Random random(1);
+  for (int i = 0; i < 60; ++i) {
+    const Mask mask = random_mask(random, kSize);
+    for_all_rectangles([&](Range queries, Range keys) {
+      const Answer answer = mask.answer(queries, keys);
+      if (answer == Answer::kSome) return;
+      EXPECT_EQ(answer, brute_force(mask, queries, keys)) << mask << queries << keys;
+    });
+  }
+}
+
+TEST(Mask, BandsAnswerExactly) {
+  for (const Mask& mask : {Mask::causal(), Mask::window(3), Mask::sink(5), Mask::window(2, 3)}) {
+    for_all_rectangles([&](Range queries, Range keys) {
+      // A window with both ends may be cautious where queries outnumber it.
+      if (mask == Mask::window(2, 3) && queries.size() > 1) return;
+      EXPECT_EQ(mask.answer(queries, keys), brute_force(mask, queries, keys)) << mask;
+    });
+  }
+}
+
+TEST(Mask, WordsAreSixtyFourPairs) {
+  Random random(2);
+  for (int i = 0; i < 300; ++i) {
+    const Mask mask = random_mask(random, 200);
+    const auto q = static_cast<std::int64_t>(random.next_below(300));
+    const auto first = static_cast<std::int64_t>(random.next_below(300));
+    const std::uint64_t word = mask.word(q, first);
+    for (std::int64_t k = 0; k < 64; ++k) {
+      EXPECT_EQ((word >> k & 1U) != 0, mask.visible(q, first + k)) << mask;
+    }
+  }
+}
+
+TEST(Mask, OperatorsAreLogic) {
+  Random random(3);
+  for (int i = 0; i < 200; ++i) {
+    const Mask a = random_mask(random, kSize);
+    const Mask b = random_mask(random, kSize);
+    const Mask de_morgan = ~(~a | ~b);
+    for (std::int64_t q = 0; q < kSize; ++q) {
+      for (std::int64_t k = 0; k < kSize; ++k) {
+        EXPECT_EQ((a & b).visible(q, k), a.visible(q, k) && b.visible(q, k));
+        EXPECT_EQ((a | b).visible(q, k), a.visible(q, k) || b.visible(q, k));
+        EXPECT_EQ((~a).visible(q, k), !a.visible(q, k));
+        EXPECT_EQ(de_morgan.visible(q, k), (a & b).visible(q, k));
+      }
+    }
+  }
+}
+
+TEST(Mask, SimplificationKeepsIdentities) {
+  const Mask m = parse_mask("causal & window(4)");
+  EXPECT_EQ(m & Mask::all(), m);
+  EXPECT_EQ(m | Mask::none(), m);
+  EXPECT_EQ(m & Mask::none(), Mask::none());
+  EXPECT_EQ(m | Mask::all(), Mask::all());
+  EXPECT_EQ(m & m, m);
+  EXPECT_EQ(m | m, m);
+  EXPECT_EQ(~~m, m);
+  EXPECT_EQ((m & Mask::sink(2)) & Mask::sink(3), m & (Mask::sink(2) & Mask::sink(3)));
+}
+
+TEST(Mask, PrintedTextIsParsedBack) {
+  Random random(4);
+  for (int i = 0; i < 2000; ++i) {
+    const Mask mask = random_mask(random, 1000, 5);
+    const Mask back = parse_mask(mask.str());
+    EXPECT_EQ(back, mask) << mask;
+    EXPECT_EQ(back.hash(), mask.hash());
+  }
+}
+
+TEST(Mask, BindingStrengths) {
+  EXPECT_EQ(parse_mask("causal|sink(1)&~window(2)"),
+            Mask::causal() | (Mask::sink(1) & ~Mask::window(2)));
+  EXPECT_EQ(parse_mask(" ( causal | sink( 1 ) ) & window( 2 , 3 ) "),
+            (Mask::causal() | Mask::sink(1)) & Mask::window(2, 3));
+}
+
+std::string error_of(std::string_view text) {
+  try {
+    parse_mask(text);
+  } catch (const InvalidArgument& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+TEST(Mask, ErrorsNameColumnAndExpectation) {
+  using testing::HasSubstr;
+  EXPECT_THAT(error_of("causal & windw(3)"), HasSubstr("column 10: unknown word 'windw'"));
+  EXPECT_THAT(error_of("causal & windw(3)"), HasSubstr("did you mean 'window'"));
+  EXPECT_THAT(error_of("banana"), HasSubstr("expected all, none, causal"));
+  EXPECT_THAT(error_of(""), HasSubstr("column 1: unexpected end"));
+  EXPECT_THAT(error_of("causal &"), HasSubstr("column 9: unexpected end"));
+  EXPECT_THAT(error_of("(causal"), HasSubstr("column 8: expected ')'"));
+  EXPECT_THAT(error_of("sink"), HasSubstr("column 5: expected '(' after sink"));
+  EXPECT_THAT(error_of("sink(x)"), HasSubstr("column 6: expected a number"));
+  EXPECT_THAT(error_of("sink(1, 2)"), HasSubstr("column 7: expected ')'"));
+  EXPECT_THAT(error_of("sink(99999999999999999999)"), HasSubstr("too large"));
+  EXPECT_THAT(error_of("causal causal"), HasSubstr("column 8: unexpected 'c'"));
+  EXPECT_THAT(error_of("causal # all"), HasSubstr("column 8: unexpected '#'"));
+  EXPECT_THAT(error_of(std::string(5000, '(')), HasSubstr("nested deeper"));
+  EXPECT_THAT(error_of(std::string(100000, ' ')), HasSubstr("longer than"));
+  EXPECT_THROW(Mask::window(-1), InvalidArgument);
+}
+
+TEST(Mask, EqualTileClassesHaveEqualBits) {
+  Random random(5);
+  for (int i = 0; i < 40; ++i) {
+    const Mask mask = random_mask(random, 20);
+    std::map<std::vector<std::int64_t>, std::vector<bool>> seen;
+    for (std::int64_t q = 0; q < 24; q += 4) {
+      for (std::int64_t k = 0; k < 24; k += 4) {
+        std::vector<std::int64_t> key;
+        append_tile_class(mask, {q, q + 4}, {k, k + 4}, key);
+        std::vector<bool> bits;
+        for (std::int64_t p = 0; p < 16; ++p) bits.push_back(mask.visible(q + p / 4, k + p % 4));
+        EXPECT_EQ(seen.try_emplace(key, bits).first->second, bits) << mask << " " << q << " " << k;
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace perpend
