@@ -1,0 +1,11 @@
+#include "perpend/kernels/cpu/row_loops.h"
+#include "perpend/kernels/cpu/simd_scalar.h"
+
+namespace perpend {
+
+const RowMicro& row_micro_scalar() {
+  static constexpr RowMicro micro = make_row_micro<scalar::Vec>();
+  return micro;
+}
+
+}  // namespace perpend

@@ -1,0 +1,72 @@
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+
+namespace perpend::avx2 {
+
+// The vector interface of attention_loops.h and row_loops.h: eight floats (see simd_scalar.h).
+struct Vec {
+  static constexpr int kWidth = 8;
+  static constexpr int kKeys = 4;
+
+  __m256 value;
+
+  static Vec set1(float x) { return {_mm256_set1_ps(x)}; }
+  static Vec zero() { return {_mm256_setzero_ps()}; }
+  static Vec load(const float* from) { return {_mm256_loadu_ps(from)}; }
+  static Vec load_f16(const std::uint16_t* from) {
+    return {_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)))};
+  }
+  static Vec load_bf16(const std::uint16_t* from) {
+    const __m128i bits = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
+    return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16))};
+  }
+  void store(float* to) const { _mm256_storeu_ps(to, value); }
+  void store_f16(std::uint16_t* to) const {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to),
+                     _mm256_cvtps_ph(value, _MM_FROUND_TO_NEAREST_INT));
+  }
+  void store_bf16(std::uint16_t* to) const {
+    const __m256i bits = _mm256_castps_si256(value);
+    const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+    const __m256i rounded = _mm256_srli_epi32(
+        _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff))), 16);
+    const __m256i packed =
+        _mm256_permute4x64_epi64(_mm256_packus_epi32(rounded, rounded), 0x08);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm256_castsi256_si128(packed));
+  }
+
+  friend Vec operator+(Vec a, Vec b) { return {_mm256_add_ps(a.value, b.value)}; }
+  friend Vec operator-(Vec a, Vec b) { return {_mm256_sub_ps(a.value, b.value)}; }
+  friend Vec operator*(Vec a, Vec b) { return {_mm256_mul_ps(a.value, b.value)}; }
+  friend Vec operator/(Vec a, Vec b) { return {_mm256_div_ps(a.value, b.value)}; }
+  static Vec max(Vec a, Vec b) { return {_mm256_max_ps(a.value, b.value)}; }
+  static Vec fma(Vec a, Vec b, Vec c) { return {_mm256_fmadd_ps(a.value, b.value, c.value)}; }
+  static Vec select(std::uint32_t bits, Vec a, Vec b) {
+    const __m256i lane = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+    const __m256i chosen =
+        _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32(static_cast<int>(bits)), lane), lane);
+    return {_mm256_blendv_ps(b.value, a.value, _mm256_castsi256_ps(chosen))};
+  }
+  static Vec round(Vec a) {
+    return {_mm256_round_ps(a.value, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
+  }
+  static Vec power_of_two(Vec n) {
+    const __m256i biased = _mm256_add_epi32(_mm256_cvtps_epi32(n.value), _mm256_set1_epi32(127));
+    return {_mm256_castsi256_ps(_mm256_slli_epi32(biased, 23))};
+  }
+  static float sum(Vec a) {
+    __m128 half = _mm_add_ps(_mm256_castps256_ps128(a.value), _mm256_extractf128_ps(a.value, 1));
+    half = _mm_add_ps(half, _mm_movehl_ps(half, half));
+    return _mm_cvtss_f32(_mm_add_ss(half, _mm_shuffle_ps(half, half, 1)));
+  }
+  static float largest(Vec a) {
+    __m128 half = _mm_max_ps(_mm256_castps256_ps128(a.value), _mm256_extractf128_ps(a.value, 1));
+    half = _mm_max_ps(half, _mm_movehl_ps(half, half));
+    return _mm_cvtss_f32(_mm_max_ss(half, _mm_shuffle_ps(half, half, 1)));
+  }
+};
+
+}  // namespace perpend::avx2
