@@ -1,0 +1,29 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "perpend/cache/cache_policy.h"
+#include "perpend/mask/mask.h"
+
+namespace perpend {
+
+// Frees, layer by layer, every whole page that the layer's mask can never see again (mask/retention.h).
+// Rings and sinks need no code of their own: they are what such masks leave.
+class RetainedPolicy final : public CachePolicy {
+ public:
+  // One mask for each layer; `max_len` is the longest the sequence may become.
+  RetainedPolicy(std::vector<Mask> layer_masks, std::int64_t max_len);
+
+  void commit(KvSequence& sequence, std::int64_t num_committed) override;
+
+ private:
+  void release_unseen(KvSequence& sequence, int layer, std::int64_t num_committed) const;
+
+  std::vector<Mask> layer_masks_;
+  std::vector<bool> forgets_;  // false where nothing can ever be freed, so that nothing is asked
+  std::int64_t max_len_;
+  std::int64_t last_page_ = -1;
+};
+
+}  // namespace perpend

@@ -1,0 +1,12 @@
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <string_view>
+
+namespace perpend {
+
+// Parses untrusted JSON into an object. Throws IoError "<name>: ..." for text that is no JSON, holds
+// anything but an object, nests deeper than 64 or names a key of one object twice.
+nlohmann::json parse_json_object(std::string_view text, std::string_view name);
+
+}  // namespace perpend
