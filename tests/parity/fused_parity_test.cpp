@@ -207,6 +207,33 @@ TEST_P(FusedParity, WrongShapesAreRefused) {
   EXPECT_THROW(cpu_vocabulary(micro(), {view({2, 8}), summaries}, {&pool_}), InvalidArgument);
 }
 
+TEST_P(FusedParity, PositionsAndSlotsOutsideTheirTablesAreRefused) {
+  std::vector<float> values(64);
+  const auto view = [&](const Dims& shape) { return TensorView::dense(values.data(), shape); };
+  std::int32_t position = 0;
+  std::int64_t slot = 0;
+  RotaryCacheArgs args;
+  args.q = view({1, 1, 4});
+  args.k = view({1, 1, 4});
+  args.v = view({1, 1, 4});
+  args.positions = TensorView::dense(&position, DType::kI32, {1});
+  args.cos = view({3, 2});
+  args.sin = view({3, 2});
+  args.k_pages = view({2, 2, 1, 4});
+  args.v_pages = view({2, 2, 1, 4});
+  args.slots = TensorView::dense(&slot, DType::kI64, {1});
+  EXPECT_NO_THROW(cpu_rotary_cache(micro(), args, {&pool_}));
+  for (std::int32_t wrong : {-1, 3}) {
+    position = wrong;
+    EXPECT_THROW(cpu_rotary_cache(micro(), args, {&pool_}), InvalidArgument);
+  }
+  position = 2;
+  for (std::int64_t wrong : {-1, 4}) {
+    slot = wrong;
+    EXPECT_THROW(cpu_rotary_cache(micro(), args, {&pool_}), InvalidArgument);
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Isas, FusedParity,
                          testing::Values(CpuIsa::kScalar, CpuIsa::kAvx2, CpuIsa::kAvx512),
                          [](auto& param) { return std::string(name_of(param.param)); });

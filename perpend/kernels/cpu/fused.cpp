@@ -2,20 +2,17 @@
 
 #include <algorithm>
 
+#include "perpend/kernels/demand.h"
+#include "perpend/kernels/fused_checks.h"
+
 namespace perpend {
 namespace {
 
-// Rows a task takes, so that handing out a task costs little beside it: a single row of a model stays
-// on the calling thread.
+// Rows a task takes, so that handing out a task costs little beside it: a single row of a model
+// stays on the calling thread.
 std::int64_t rows_per_task(std::int64_t values_per_row) {
   constexpr std::int64_t kValues = 1 << 14;
   return std::max<std::int64_t>(1, kValues / std::max<std::int64_t>(1, values_per_row));
-}
-
-void check_rows(const TensorView& view, std::string_view what, const Dims& shape) {
-  check(view.dtype == DType::kF32 && view.shape == shape &&
-            view.stride(view.num_axes() - 1) == 1,
-        concat(what, ": expected f32 ", shape, " with a contiguous last axis, found ", view));
 }
 
 float* row_of(const TensorView& view, std::int64_t row) {
@@ -25,23 +22,6 @@ float* row_of(const TensorView& view, std::int64_t row) {
 const RowMicro& best_micro() {
   static const RowMicro& micro = row_micro(best_cpu_isa());
   return micro;
-}
-
-void check_rotary(const RotaryCacheArgs& args) {
-  const std::int64_t rows = args.q.size(0);
-  const std::int64_t dim = args.q.size(2);
-  check_rows(args.q, "rotary: q", {rows, args.q.size(1), dim});
-  check_rows(args.k, "rotary: k", {rows, args.k_pages.size(2), dim});
-  check_rows(args.v, "rotary: v", {rows, args.v_pages.size(2), dim});
-  check(args.positions.dtype == DType::kI32 && args.positions.size(0) == rows,
-        concat("rotary: positions must be i32 [", rows, "], found ", args.positions));
-  check(args.slots.dtype == DType::kI64 && args.slots.size(0) == rows,
-        concat("rotary: slots must be i64 [", rows, "], found ", args.slots));
-  check(2 * args.cos.size(1) <= dim && args.cos.shape == args.sin.shape,
-        concat("rotary: tables ", args.cos.shape, " and ", args.sin.shape,
-               " do not fit head_dim ", dim));
-  check_eq(args.k_pages.shape, args.v_pages.shape, "rotary: shapes of k and v pages differ");
-  check_eq(args.k_pages.size(3), dim, "rotary: head_dim of q and of the pages differ");
 }
 
 std::byte* slot_of(const TensorView& pages, std::int64_t slot, std::int64_t head) {
@@ -87,12 +67,9 @@ const RowMicro& row_micro(CpuIsa isa) {
 }
 
 void cpu_rms_norm(const RowMicro& micro, const RmsNormArgs& args, Stream stream) {
+  check_rms_norm(args);
   const std::int64_t rows = args.x.size(0);
   const std::int64_t dim = args.x.size(1);
-  check_rows(args.x, "rms_norm: x", {rows, dim});
-  check_rows(args.out, "rms_norm: out", {rows, dim});
-  check_rows(args.weight, "rms_norm: weight", {dim});
-  if (args.residual) check_rows(args.residual, "rms_norm: residual", {rows, dim});
   stream.threads->parallel_for(rows, rows_per_task(dim), [&](Range range) {
     for (std::int64_t row = range.begin; row < range.end; ++row) {
       micro.rms_norm(row_of(args.x, row), args.residual ? row_of(args.residual, row) : nullptr,
@@ -102,8 +79,8 @@ void cpu_rms_norm(const RowMicro& micro, const RmsNormArgs& args, Stream stream)
 }
 
 void cpu_rotary_cache(const RowMicro& micro, const RotaryCacheArgs& args, Stream stream) {
-  check_rotary(args);
-  check(args.q.size(2) <= 512, concat("rotary: head_dim must be at most 512 (", args.q.size(2), ")"));
+  check_rotary_cache(args);
+  demand(args.q.size(2) <= 512, "rotary: head_dim must be at most 512 (", args.q.size(2), ")");
   const std::int64_t values = (args.q.size(1) + 2 * args.k.size(1)) * args.q.size(2);
   stream.threads->parallel_for(args.q.size(0), rows_per_task(values), [&](Range range) {
     for (std::int64_t row = range.begin; row < range.end; ++row) rotate_row(micro, args, row);
@@ -111,10 +88,9 @@ void cpu_rotary_cache(const RowMicro& micro, const RotaryCacheArgs& args, Stream
 }
 
 void cpu_gated_mlp(const RowMicro& micro, const GatedMlpArgs& args, Stream stream) {
+  check_gated_mlp(args);
   const std::int64_t rows = args.out.size(0);
   const std::int64_t dim = args.out.size(1);
-  check_rows(args.gate_up, "gated_mlp: gate_up", {rows, 2 * dim});
-  check_rows(args.out, "gated_mlp: out", {rows, dim});
   stream.threads->parallel_for(rows, rows_per_task(2 * dim), [&](Range range) {
     for (std::int64_t row = range.begin; row < range.end; ++row) {
       const float* gate = row_of(args.gate_up, row);
@@ -124,12 +100,9 @@ void cpu_gated_mlp(const RowMicro& micro, const GatedMlpArgs& args, Stream strea
 }
 
 void cpu_vocabulary(const RowMicro& micro, const VocabularyArgs& args, Stream stream) {
+  check_vocabulary(args);
   const std::int64_t rows = args.logits.size(0);
   const std::int64_t vocab_size = args.logits.size(1);
-  check_rows(args.logits, "vocabulary: logits", {rows, vocab_size});
-  check(vocab_size > 0, "vocabulary: vocab_size must be positive");
-  check_eq(static_cast<std::int64_t>(args.out.size()), rows,
-           "vocabulary: summaries and rows differ");
   stream.threads->parallel_for(rows, 1, [&](Range range) {
     for (std::int64_t row = range.begin; row < range.end; ++row) {
       args.out[static_cast<std::size_t>(row)] =

@@ -1,0 +1,16 @@
+#pragma once
+
+#include "perpend/kernels/table.h"
+
+namespace perpend {
+
+// Host side of the fused kernels: check the arguments, launch on the device of the views. Contracts
+// as in the headers of the arguments. Asynchronous; allocate nothing.
+void cuda_rms_norm(const RmsNormArgs& args, Stream stream);
+// Positions and slots lie in device memory, so their range is asserted on the device only.
+void cuda_rotary_cache(const RotaryCacheArgs& args, Stream stream);
+void cuda_gated_mlp(const GatedMlpArgs& args, Stream stream);
+// The summaries too lie in memory of the device (or in pinned memory that it can write).
+void cuda_vocabulary(const VocabularyArgs& args, Stream stream);
+
+}  // namespace perpend

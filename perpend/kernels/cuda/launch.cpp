@@ -1,0 +1,23 @@
+#include "perpend/kernels/cuda/launch.h"
+
+#include "perpend/kernels/cuda/cuda_check.h"
+#include "perpend/kernels/demand.h"
+
+namespace perpend {
+
+Launch::Launch(std::string_view operation, Device device, Stream stream)
+    : operation_(operation), stream_(static_cast<cudaStream_t>(stream.cuda_stream)) {
+  demand(device.type == DeviceType::kCuda, operation, ": operands must be on a CUDA device (",
+         device, ")");
+  cuda_check(cudaGetDevice(&device_before_), operation);
+  cuda_check(cudaSetDevice(device.index), operation);
+}
+
+Launch::~Launch() {
+  // Nothing can be done about a failure here, and the next call reports it.
+  (void)cudaSetDevice(device_before_);
+}
+
+void Launch::check_launched() const { cuda_check(cudaGetLastError(), operation_); }
+
+}  // namespace perpend

@@ -1,0 +1,246 @@
+// The fused CUDA kernels against those of the CPU, which tests/parity holds against f64 formulas.
+// Skips on a machine without a GPU.
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <memory>
+#include <vector>
+
+#include <cuda_runtime_api.h>
+#include <gtest/gtest.h>
+
+#include "perpend/core/half.h"
+#include "perpend/core/random.h"
+#include "perpend/kernels/cuda/cuda_check.h"
+#include "perpend/kernels/table.h"
+
+namespace perpend {
+namespace {
+
+constexpr float kPoison = std::numeric_limits<float>::quiet_NaN();
+const Device kGpu{DeviceType::kCuda, 0};
+
+// The same values in host and in device memory.
+template <class T>
+class Twin {
+ public:
+  explicit Twin(std::vector<T> values) : host(std::move(values)) {
+    void* memory = nullptr;
+    cuda_check(cudaMalloc(&memory, host.size() * sizeof(T) + 1), "test");
+    memory_.reset(static_cast<T*>(memory));
+    cuda_check(cudaMemcpy(memory, host.data(), host.size() * sizeof(T), cudaMemcpyHostToDevice),
+               "test");
+  }
+  TensorView on_cpu(DType dtype, const Dims& shape) {
+    return TensorView::dense(host.data(), dtype, shape);
+  }
+  TensorView on_gpu(DType dtype, const Dims& shape) {
+    return TensorView::dense(memory_.get(), dtype, shape, kGpu);
+  }
+  T* gpu_data() { return memory_.get(); }
+  std::vector<T> from_gpu() const {
+    std::vector<T> values(host.size());
+    cuda_check(
+        cudaMemcpy(values.data(), memory_.get(), host.size() * sizeof(T), cudaMemcpyDeviceToHost),
+        "test");
+    return values;
+  }
+
+  std::vector<T> host;
+
+ private:
+  struct Free {
+    void operator()(T* memory) const { (void)cudaFree(memory); }
+  };
+  std::unique_ptr<T, Free> memory_;
+};
+
+class FusedCuda : public testing::Test {
+ protected:
+  void SetUp() override {
+    int count = 0;
+    const cudaError_t status = cudaGetDeviceCount(&count);
+    if (status != cudaSuccess || count == 0) {
+      (void)cudaGetLastError();
+      GTEST_SKIP() << "no CUDA device: " << cudaGetErrorString(status);
+    }
+  }
+
+  Twin<float> random_twin(std::int64_t count, float scale = 3.0F) {
+    std::vector<float> values(static_cast<std::size_t>(count));
+    for (float& value : values) value = (2 * random_.next_float() - 1) * scale;
+    return Twin<float>(std::move(values));
+  }
+  static Twin<float> poisoned_twin(std::int64_t count) {
+    return Twin<float>(std::vector<float>(static_cast<std::size_t>(count), kPoison));
+  }
+  static void expect_near(const std::vector<float>& host, const std::vector<float>& gpu,
+                          float bound) {
+    for (std::size_t i = 0; i < host.size(); ++i) {
+      ASSERT_NEAR(host[i], gpu[i], bound * (1 + std::abs(host[i]))) << "at " << i;
+    }
+  }
+
+  const FusedTable& cpu_ = cpu_kernels().fused;
+  const FusedTable& gpu_ = cuda_kernels().fused;
+  ThreadPool pool_{2};
+  Random random_{17};
+};
+
+TEST_F(FusedCuda, RmsNormWithAndWithoutResidual) {
+  for (std::int64_t dim : {1, 33, 576, 5000}) {
+    for (bool with_residual : {false, true}) {
+      const Dims shape = {5, dim};
+      auto x = random_twin(5 * dim);
+      auto residual = random_twin(5 * dim);
+      auto weight = random_twin(dim);
+      auto out = poisoned_twin(5 * dim);
+      RmsNormArgs args{x.on_cpu(DType::kF32, shape),
+                       {},
+                       weight.on_cpu(DType::kF32, {dim}),
+                       out.on_cpu(DType::kF32, shape)};
+      if (with_residual) args.residual = residual.on_cpu(DType::kF32, shape);
+      cpu_.rms_norm(args, {&pool_});
+      args = {x.on_gpu(DType::kF32, shape),
+              {},
+              weight.on_gpu(DType::kF32, {dim}),
+              out.on_gpu(DType::kF32, shape)};
+      if (with_residual) args.residual = residual.on_gpu(DType::kF32, shape);
+      gpu_.rms_norm(args, {});
+      expect_near(out.host, out.from_gpu(), 2e-6F);
+      expect_near(x.host, x.from_gpu(), 0.0F);
+    }
+  }
+}
+
+TEST_F(FusedCuda, GatedMlpOfEveryActivation) {
+  for (Activation activation : {Activation::kSilu, Activation::kGelu, Activation::kGeluTanh}) {
+    const std::int64_t dim = 1537;
+    auto gate_up = random_twin(3 * 2 * dim, 20.0F);
+    auto out = poisoned_twin(3 * dim);
+    cpu_.gated_mlp(
+        {gate_up.on_cpu(DType::kF32, {3, 2 * dim}), out.on_cpu(DType::kF32, {3, dim}), activation},
+        {&pool_});
+    gpu_.gated_mlp(
+        {gate_up.on_gpu(DType::kF32, {3, 2 * dim}), out.on_gpu(DType::kF32, {3, dim}), activation},
+        {});
+    expect_near(out.host, out.from_gpu(), 2e-5F);
+  }
+}
+
+TEST_F(FusedCuda, VocabularySummaries) {
+  for (std::int64_t vocab_size : {1, 3, 1023, 1025, 49152}) {
+    auto logits = random_twin(2 * vocab_size, 10.0F);
+    // Equal maxima: the first counts.
+    if (vocab_size > 1000) logits.host[600] = logits.host[9] = 30.0F;
+    if (vocab_size == 3) logits.host[0] = logits.host[1] = logits.host[2] = -INFINITY;
+    Twin<float> uploaded(logits.host);
+    Twin<VocabularySummary> summaries(std::vector<VocabularySummary>(2));
+    cpu_.vocabulary({uploaded.on_cpu(DType::kF32, {2, vocab_size}), summaries.host}, {&pool_});
+    gpu_.vocabulary({uploaded.on_gpu(DType::kF32, {2, vocab_size}), {summaries.gpu_data(), 2}}, {});
+    const auto found = summaries.from_gpu();
+    for (std::size_t row = 0; row < 2; ++row) {
+      EXPECT_EQ(found[row].argmax, summaries.host[row].argmax);
+      EXPECT_EQ(found[row].max, summaries.host[row].max);
+      if (std::isinf(summaries.host[row].logsumexp)) {
+        EXPECT_EQ(found[row].logsumexp, summaries.host[row].logsumexp);
+      } else {
+        EXPECT_NEAR(found[row].logsumexp, summaries.host[row].logsumexp, 1e-5);
+      }
+    }
+  }
+}
+
+// What the store of one dtype holds, as f32.
+std::vector<float> decode(const std::vector<std::byte>& bytes, DType dtype) {
+  std::vector<float> values(bytes.size() / size_of(dtype));
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    if (dtype == DType::kF32) {
+      std::memcpy(&values[i], bytes.data() + 4 * i, 4);
+      continue;
+    }
+    std::uint16_t bits = 0;
+    std::memcpy(&bits, bytes.data() + 2 * i, 2);
+    values[i] = dtype == DType::kF16 ? f16_to_f32(bits) : bf16_to_f32(bits);
+  }
+  return values;
+}
+
+TEST_F(FusedCuda, RotaryTurnsAndFillsTheCache) {
+  const std::int64_t rows = 5;
+  const std::int64_t dim = 170;  // 148 turn, 22 are copied
+  const std::int64_t half = 74;
+  for (RotaryLayout layout : {RotaryLayout::kHalfSplit, RotaryLayout::kInterleaved}) {
+    for (DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
+      auto q = random_twin(rows * 4 * dim);
+      auto k = random_twin(rows * 2 * dim);
+      auto v = random_twin(rows * 2 * dim);
+      auto cos = random_twin(10 * half, 1.0F);
+      auto sin = random_twin(10 * half, 1.0F);
+      Twin<std::int32_t> positions({3, 0, 9, 4, 1});
+      Twin<std::int64_t> slots({7, 0, 3, 2, 5});
+      const std::vector<std::byte> zeros(static_cast<std::size_t>(8 * 2 * dim) * size_of(dtype));
+      Twin<std::byte> k_pages(zeros);
+      Twin<std::byte> v_pages(zeros);
+      const auto args_on = [&](auto view) {
+        return RotaryCacheArgs{
+            view(q, DType::kF32, {rows, 4, dim}), view(k, DType::kF32, {rows, 2, dim}),
+            view(v, DType::kF32, {rows, 2, dim}), view(positions, DType::kI32, {rows}),
+            view(cos, DType::kF32, {10, half}),   view(sin, DType::kF32, {10, half}),
+            view(k_pages, dtype, {2, 4, 2, dim}), view(v_pages, dtype, {2, 4, 2, dim}),
+            view(slots, DType::kI64, {rows}),     layout};
+      };
+      cpu_.rotary_cache(args_on([](auto& twin, DType type, const Dims& shape) {
+                          return twin.on_cpu(type, shape);
+                        }),
+                        {&pool_});
+      gpu_.rotary_cache(args_on([](auto& twin, DType type, const Dims& shape) {
+                          return twin.on_gpu(type, shape);
+                        }),
+                        {});
+      const float bound = dtype == DType::kF32 ? 1e-6F : dtype == DType::kF16 ? 1e-3F : 8e-3F;
+      expect_near(q.host, q.from_gpu(), 1e-6F);
+      expect_near(decode(k_pages.host, dtype), decode(k_pages.from_gpu(), dtype), bound);
+      expect_near(decode(v_pages.host, dtype), decode(v_pages.from_gpu(), dtype), 0.0F);
+    }
+  }
+}
+
+TEST_F(FusedCuda, RunsOnAStreamAndRepeatsItsBits) {
+  cudaStream_t stream = nullptr;
+  cuda_check(cudaStreamCreate(&stream), "test");
+  auto x = random_twin(3 * 4096);
+  auto weight = random_twin(4096);
+  auto first = poisoned_twin(3 * 4096);
+  auto second = poisoned_twin(3 * 4096);
+  for (auto* out : {&first, &second}) {
+    gpu_.rms_norm({x.on_gpu(DType::kF32, {3, 4096}),
+                   {},
+                   weight.on_gpu(DType::kF32, {4096}),
+                   out->on_gpu(DType::kF32, {3, 4096})},
+                  {nullptr, stream});
+  }
+  cuda_check(cudaStreamSynchronize(stream), "test");
+  cuda_check(cudaStreamDestroy(stream), "test");
+  EXPECT_EQ(first.from_gpu(), second.from_gpu());
+}
+
+// Needs no GPU: nothing is launched.
+TEST(FusedCudaArguments, OperandsOnTheHostAreRefused) {
+  std::vector<float> values(64);
+  const auto view = [&](const Dims& shape) { return TensorView::dense(values.data(), shape); };
+  const RmsNormArgs args{view({2, 8}), {}, view({8}), view({2, 8})};
+  EXPECT_THROW(cuda_kernels().fused.rms_norm(args, {}), InvalidArgument);
+  RmsNormArgs mixed = args;
+  mixed.weight.device = kGpu;
+  EXPECT_THROW(cpu_kernels().fused.rms_norm(mixed, {}), InvalidArgument);
+}
+
+TEST(FusedCudaArguments, WhatIsNotBuiltIsUnsupported) {
+  const KernelTable& table = cuda_kernels();
+  EXPECT_THROW(require(table.attention.forward, "attention", table), Unsupported);
+}
+
+}  // namespace
+}  // namespace perpend
