@@ -33,7 +33,7 @@ class Descriptor {
 
 }  // namespace
 
-void MappedFile::Unmap::operator()(const std::byte* data) const {
+void UnmapBytes::operator()(const std::byte* data) const {
   ::munmap(const_cast<std::byte*>(data), size);
 }
 
@@ -49,7 +49,7 @@ MappedFile MappedFile::open(const std::string& path) {
   result.size_ = static_cast<std::size_t>(status.st_size);
   void* data = ::mmap(nullptr, result.size_, PROT_READ, MAP_PRIVATE, file.get(), 0);
   if (data == MAP_FAILED) fail(path);
-  result.data_ = {static_cast<const std::byte*>(data), Unmap{result.size_}};
+  result.data_ = {static_cast<const std::byte*>(data), UnmapBytes{result.size_}};
   return result;
 }
 

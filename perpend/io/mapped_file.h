@@ -7,6 +7,12 @@
 
 namespace perpend {
 
+// Ends a mapping of `size` bytes.
+struct UnmapBytes {
+  std::size_t size = 0;
+  void operator()(const std::byte* data) const;
+};
+
 // A file mapped into memory, read only. Pages are read when they are touched and can be dropped again.
 class MappedFile {
  public:
@@ -17,13 +23,9 @@ class MappedFile {
   std::span<const std::byte> bytes() const { return {data_.get(), size_}; }
 
  private:
-  struct Unmap {
-    std::size_t size = 0;
-    void operator()(const std::byte* data) const;
-  };
   std::string path_;
   std::size_t size_ = 0;
-  std::unique_ptr<const std::byte, Unmap> data_;
+  std::unique_ptr<const std::byte, UnmapBytes> data_;
 };
 
 }  // namespace perpend

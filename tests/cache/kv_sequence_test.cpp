@@ -1,0 +1,99 @@
+#include "perpend/cache/kv_sequence.h"
+
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "perpend/cache/kv_batch.h"
+#include "perpend/core/error.h"
+
+namespace perpend {
+namespace {
+
+KvStoreConfig small_store(std::int64_t max_tokens = 64) {
+  return {.num_layers = 2,
+          .num_kv_heads = 3,
+          .head_dim = 8,
+          .page_size = 4,
+          .dtype = DType::kF16,
+          .max_tokens = max_tokens};
+}
+
+TEST(KvSequence, EveryTokenHasASlotOfItsOwn) {
+  KvStore store(small_store());
+  KvSequence a(store);
+  KvSequence b(store);
+  ASSERT_TRUE(a.append(5));
+  ASSERT_TRUE(b.append(7));
+  ASSERT_TRUE(a.append(6));
+  std::set<std::int64_t> slots;
+  for (int layer = 0; layer < 2; ++layer) {
+    for (std::int64_t i = 0; i < a.length(); ++i) slots.insert(a.slot(layer, i));
+    for (std::int64_t i = 0; i < b.length(); ++i) slots.insert(b.slot(layer, i));
+  }
+  EXPECT_EQ(slots.size(), 2U * (11 + 7));
+  EXPECT_EQ(a.held_bytes() + b.held_bytes(), store.used_bytes());
+  EXPECT_EQ(store.page_bytes(), 2 * 4 * 3 * 8 * 2);
+  EXPECT_EQ(a.held_bytes(), 2 * 3 * store.page_bytes());
+}
+
+TEST(KvSequence, TruncationAndReleaseGivePagesBack) {
+  KvStore store(small_store());
+  KvSequence sequence(store);
+  ASSERT_TRUE(sequence.append(17));
+  EXPECT_EQ(store.pool().num_used(), 10);
+  sequence.release_page(1, 2);
+  EXPECT_EQ(sequence.page_table(1)[2], KvSequence::kNoPage);
+  EXPECT_EQ(store.pool().num_used(), 9);
+  sequence.release_page(1, 2);
+  EXPECT_EQ(store.pool().num_used(), 9);
+  EXPECT_THROW(sequence.slot(1, 8), std::logic_error);
+  sequence.truncate(8);
+  EXPECT_EQ(sequence.length(), 8);
+  EXPECT_EQ(store.pool().num_used(), 4);
+  EXPECT_EQ(store.pool().peak_used(), 10);
+  sequence.truncate(0);
+  EXPECT_EQ(store.used_bytes(), 0);
+}
+
+TEST(KvSequence, AFullStoreChangesNothing) {
+  KvStore store(small_store(8));
+  KvSequence sequence(store);
+  ASSERT_TRUE(sequence.append(6));
+  const auto used = store.pool().num_used();
+  EXPECT_FALSE(sequence.append(100));
+  EXPECT_EQ(sequence.length(), 6);
+  EXPECT_EQ(store.pool().num_used(), used);
+  EXPECT_TRUE(sequence.append(2));
+}
+
+TEST(KvSequence, BatchesGatherTablesAndSlots) {
+  KvStore store(small_store());
+  KvSequence a(store);
+  KvSequence b(store);
+  ASSERT_TRUE(a.append(9));
+  ASSERT_TRUE(b.append(2));
+  KvBatch batch;
+  const KvRows rows[] = {{&a, 7, 2}, {&b, 0, 2}};
+  batch.assign(rows);
+  const KvLayerView view = batch.layer(1);
+  EXPECT_EQ(view.page_table.shape, Dims({2, 3}));
+  const auto* slots = view.slots.as<const std::int64_t>();
+  EXPECT_EQ(slots[0], a.slot(1, 7));
+  EXPECT_EQ(slots[1], a.slot(1, 8));
+  EXPECT_EQ(slots[2], b.slot(1, 0));
+  EXPECT_EQ(view.page_table.as<const std::int32_t>()[3], b.page_table(1)[0]);
+  EXPECT_EQ(view.page_table.as<const std::int32_t>()[4], KvSequence::kNoPage);
+}
+
+TEST(KvStore, WrongSizesAreRefused) {
+  KvStoreConfig config = small_store();
+  config.head_dim = 0;
+  EXPECT_THROW(KvStore{config}, InvalidArgument);
+  config = small_store();
+  config.dtype = DType::kI8;
+  EXPECT_THROW(KvStore{config}, InvalidArgument);
+}
+
+}  // namespace
+}  // namespace perpend
