@@ -227,7 +227,7 @@ void run_few_rows(const Call& call, const FewRowsPart& part, const SoftmaxState&
   const PackedRows rows = call.rows_of(item);
   const int dim = padded_dim(call.head_dim);
   alignas(64) std::array<float, kFewRows * kMaxDim> q;
-  alignas(64) std::array<float, kFewRows * kTile + kMaxDim> scratch;
+  alignas(64) std::array<float, kFewRows * kTile + 4 * kMaxDim> scratch;
   for (int row = 0; row < rows.num_rows; ++row) {
     const std::byte* source =
         call.operands.q_row(item, item.q_head + row / rows.q_rows, row % rows.q_rows);
@@ -258,14 +258,14 @@ void merge(int num_rows, int dim, const SoftmaxState& from, const SoftmaxState& 
   }
 }
 
-void run_few_row_items(const Call& call, std::span<const WorkItem> items, ThreadPool& threads) {
+void run_few_row_items(const Call& call, std::span<const WorkItem* const> items, ThreadPool& threads) {
   std::vector<FewRowsPart> parts;
   std::int64_t total_tiles = 0;
-  for (const WorkItem& item : items) {
-    const std::size_t num_tiles = call.schedule.row(item.row).size();
+  for (const WorkItem* item : items) {
+    const std::size_t num_tiles = call.schedule.row(item->row).size();
     total_tiles += static_cast<std::int64_t>(num_tiles);
     for (std::size_t first = 0; first == 0 || first < num_tiles; first += kSplitTiles) {
-      parts.push_back({&item, first, std::min<std::size_t>(kSplitTiles, num_tiles - first)});
+      parts.push_back({item, first, std::min<std::size_t>(kSplitTiles, num_tiles - first)});
     }
   }
   std::vector<FewRowsState> states;
@@ -334,20 +334,18 @@ void cpu_attention_forward(const AttentionMicro& micro, const AttentionArgs& arg
   const Call call{micro,    args,
                   schedule, Operands(args, schedule),
                   head_dim, scale * std::numbers::log2e_v<float>};
+  // The choice is an item's own: whoever shares the batch must not change its bits.
   const auto is_few = [&](const WorkItem& item) {
     return item.num_heads * item.q_rows <= kFewRows && schedule.tiling.kv_tile <= kTile;
   };
-  if (std::all_of(schedule.items.begin(), schedule.items.end(), is_few)) {
-    run_few_row_items(call, schedule.items, *stream.threads);
-    return;
-  }
-  stream.threads->parallel_for(
-      static_cast<std::int64_t>(schedule.items.size()), 1, [&](Range range) {
-        ManyRows rows(call);
-        for (auto i = range.begin; i < range.end; ++i) {
-          rows.run(schedule.items[static_cast<std::size_t>(i)]);
-        }
-      });
+  std::vector<const WorkItem*> few;
+  std::vector<const WorkItem*> many;
+  for (const WorkItem& item : schedule.items) (is_few(item) ? few : many).push_back(&item);
+  stream.threads->parallel_for(static_cast<std::int64_t>(many.size()), 1, [&](Range range) {
+    ManyRows rows(call);
+    for (auto i = range.begin; i < range.end; ++i) rows.run(*many[static_cast<std::size_t>(i)]);
+  });
+  run_few_row_items(call, few, *stream.threads);
 }
 
 AttentionTable cpu_attention_table() { return {supports, tiling, forward_entry}; }

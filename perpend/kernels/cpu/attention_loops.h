@@ -1,6 +1,8 @@
 #pragma once
 
+#include <algorithm>
 #include <cstring>
+#include <type_traits>
 
 #include "perpend/kernels/cpu/attention_micro.h"
 #include "perpend/kernels/cpu/vector_math.h"
@@ -30,7 +32,8 @@ void convert_row(DType dtype, const std::byte* row, int count, float* to) {
   load_as_f32<Vec>(dtype, tail, 0).store(to + i);
 }
 
-// --- Many rows: every vector runs over query rows, so that no sum ever crosses lanes ------------------
+// --- Many rows: every vector runs over query rows, so that no sum ever crosses lanes
+// ------------------
 
 // s[key][row] = sum_d k[key][d] * q[d][row] for kKeys keys and kVecs vectors of rows.
 template <class Vec, int kKeys, int kVecs>
@@ -80,8 +83,7 @@ void transpose_bits(const PackedRows& rows, int first_row, int num_keys, const T
                     std::uint32_t* lanes) {
   std::memset(lanes, 0, static_cast<std::size_t>(num_keys) * sizeof(*lanes));
   for (int lane = 0; lane < Vec::kWidth && first_row + lane < rows.num_rows; ++lane) {
-    const std::uint64_t* words =
-        bits.words + (first_row + lane) % rows.q_rows * bits.words_per_row;
+    const std::uint64_t* words = bits.words + (first_row + lane) % rows.q_rows * bits.words_per_row;
     for (int key = 0; key < num_keys; ++key) {
       lanes[key] |= static_cast<std::uint32_t>(words[key / 64] >> (key % 64) & 1U) << lane;
     }
@@ -173,21 +175,107 @@ void add_tile_transposed(const PackedRows& rows, int stride, const float* q, con
   if (row < stride) add_rows<Vec, 1>(rows, stride, row, q, k, v, num_keys, bits, s, state);
 }
 
-// --- Few rows: vectors run over the head dimension and over keys ---------------------------------------
+// --- Few rows: vectors run over the head dimension and over keys
+// ---------------------------------------
 
-// s[row][key] of one key.
-template <class Vec>
-void key_scores(const PackedRows& rows, const float* q, const float* k_row, const std::byte* raw,
-                int stride, float* s) {
-  const int dim = padded_dim(rows.head_dim);
-  for (int row = 0; row < rows.num_rows; ++row) {
-    Vec sum = Vec::zero();
-    for (int d = 0; d < dim; d += Vec::kWidth) {
-      const Vec k = raw != nullptr ? load_as_f32<Vec>(rows.kv_dtype, raw, d) : Vec::load(k_row + d);
-      sum = Vec::fma(Vec::load(q + row * dim + d), k, sum);
-    }
-    s[row * stride] = Vec::sum(sum);
+constexpr int kKeyBlock = 4;  // keys whose sums over the head dimension are finished together
+constexpr int kRowBlock = 4;  // query rows that share one pass over the keys
+
+// Calls body(first row, number of rows as a constant) for blocks of at most kRowBlock rows.
+template <class Body>
+void for_row_blocks(int num_rows, Body body) {
+  int first = 0;
+  for (; first + kRowBlock <= num_rows; first += kRowBlock) {
+    body(first, std::integral_constant<int, kRowBlock>{});
   }
+  switch (num_rows - first) {
+    case 3:
+      return body(first, std::integral_constant<int, 3>{});
+    case 2:
+      return body(first, std::integral_constant<int, 2>{});
+    case 1:
+      return body(first, std::integral_constant<int, 1>{});
+    default:
+      return;
+  }
+}
+
+// s[row][0 .. kKeyBlock) of kRows rows and the keys at `keys`.
+template <class Vec, DType kDtype, int kRows>
+void score_rows(int dim, const float* q, const std::byte* const* keys, int stride, float* s) {
+  Vec sums[kRows][kKeyBlock];
+  for (auto& row : sums) {
+    for (auto& sum : row) sum = Vec::zero();
+  }
+  for (int d = 0; d < dim; d += Vec::kWidth) {
+    Vec k[kKeyBlock];
+    for (int j = 0; j < kKeyBlock; ++j) k[j] = load_as_f32<Vec>(kDtype, keys[j], d);
+    for (int row = 0; row < kRows; ++row) {
+      const Vec value = Vec::load(q + row * dim + d);
+      for (int j = 0; j < kKeyBlock; ++j) sums[row][j] = Vec::fma(value, k[j], sums[row][j]);
+    }
+  }
+  for (int row = 0; row < kRows; ++row) Vec::store_sums(sums[row], s + row * stride);
+}
+
+// o[row][0 .. kVecs vectors) += sum_key p[row][key] * v[key] for kRows rows, kept in registers.
+template <class Vec, DType kDtype, int kRows, int kVecs>
+void value_rows(int num_keys, int dim, int first_dim, const float* p, int p_stride,
+                const std::byte* v, std::int64_t v_stride, float* o) {
+  Vec sums[kRows][kVecs];
+  for (int row = 0; row < kRows; ++row) {
+    for (int i = 0; i < kVecs; ++i) {
+      sums[row][i] = Vec::load(o + row * dim + first_dim + i * Vec::kWidth);
+    }
+  }
+  for (int key = 0; key < num_keys; ++key, v += v_stride) {
+    Vec values[kVecs];
+    for (int i = 0; i < kVecs; ++i) {
+      values[i] = load_as_f32<Vec>(kDtype, v, first_dim + i * Vec::kWidth);
+    }
+    for (int row = 0; row < kRows; ++row) {
+      const Vec weight = Vec::set1(p[row * p_stride + key]);
+      for (int i = 0; i < kVecs; ++i) sums[row][i] = Vec::fma(weight, values[i], sums[row][i]);
+    }
+  }
+  for (int row = 0; row < kRows; ++row) {
+    for (int i = 0; i < kVecs; ++i) {
+      sums[row][i].store(o + row * dim + first_dim + i * Vec::kWidth);
+    }
+  }
+}
+
+// s[row][key] of all rows; what lies beyond num_keys in the last block is overwritten later.
+template <class Vec, DType kDtype>
+void add_scores(const PackedRows& rows, const float* q, const std::byte* k, std::int64_t k_stride,
+                int num_keys, int stride, float* s) {
+  const int dim = padded_dim(rows.head_dim);
+  for (int key = 0; key < num_keys; key += kKeyBlock) {
+    const std::byte* keys[kKeyBlock];
+    for (int j = 0; j < kKeyBlock; ++j) keys[j] = k + std::min(key + j, num_keys - 1) * k_stride;
+    for_row_blocks(rows.num_rows, [&](int row, auto count) {
+      score_rows<Vec, kDtype, count()>(dim, q + row * dim, keys, stride, s + row * stride + key);
+    });
+  }
+}
+
+template <class Vec, DType kDtype>
+void add_values(const PackedRows& rows, int num_keys, const float* p, int p_stride,
+                const std::byte* v, std::int64_t v_stride, float* o) {
+  constexpr int kVecs = Vec::kRowVecs;
+  const int dim = padded_dim(rows.head_dim);
+  for_row_blocks(rows.num_rows, [&](int row, auto count) {
+    const float* weights = p + row * p_stride;
+    float* out = o + row * dim;
+    int d = 0;
+    for (; d + kVecs * Vec::kWidth <= dim; d += kVecs * Vec::kWidth) {
+      value_rows<Vec, kDtype, count(), kVecs>(num_keys, dim, d, weights, p_stride, v, v_stride,
+                                              out);
+    }
+    for (; d < dim; d += Vec::kWidth) {
+      value_rows<Vec, kDtype, count(), 1>(num_keys, dim, d, weights, p_stride, v, v_stride, out);
+    }
+  });
 }
 
 // Probabilities of one row in place; returns the factor for what came before.
@@ -221,22 +309,38 @@ float softmax_row(int num_keys, int padded_keys, const std::uint64_t* words, flo
   return shrink[0];
 }
 
-template <class Vec>
-void add_tile_rows(const PackedRows& rows, const float* q, const KvTile& tile, int num_keys,
-                   const TileBits& bits, float* scratch, const SoftmaxState& state) {
+// Calls body(key, row) with `row` the padded f32 copies of the next kKeyBlock rows: for head
+// dimensions that are no multiple of a vector.
+template <class Vec, class Body>
+void for_padded_rows(const PackedRows& rows, const std::byte* from, std::int64_t stride,
+                     int num_keys, float* copies, Body body) {
+  const int dim = padded_dim(rows.head_dim);
+  for (int key = 0; key < num_keys; key += kKeyBlock) {
+    const int count = std::min(kKeyBlock, num_keys - key);
+    std::memset(copies, 0, static_cast<std::size_t>(kKeyBlock * dim) * sizeof(float));
+    for (int j = 0; j < count; ++j) {
+      convert_row<Vec>(rows.kv_dtype, from + (key + j) * stride, rows.head_dim, copies + j * dim);
+    }
+    body(key, count);
+  }
+}
+
+template <class Vec, DType kDtype>
+void add_tile_rows_of(const PackedRows& rows, const float* q, const KvTile& tile, int num_keys,
+                      const TileBits& bits, float* scratch, const SoftmaxState& state) {
   const int dim = padded_dim(rows.head_dim);
   const int padded_keys = (num_keys + 15) / 16 * 16;
   float* s = scratch;
-  float* row_copy = s + rows.num_rows * padded_keys;
-  // Rows whose length is no multiple of a vector are widened into a padded copy first.
+  float* copies = s + rows.num_rows * padded_keys;
+  const auto* copied = reinterpret_cast<const std::byte*>(copies);
+  const auto copied_stride = static_cast<std::int64_t>(dim) * 4;
   const bool direct = rows.head_dim == dim;
-  for (int key = 0; key < num_keys; ++key) {
-    const std::byte* raw = tile.k + key * tile.k_stride;
-    if (!direct) {
-      std::memset(row_copy, 0, static_cast<std::size_t>(dim) * 4);
-      convert_row<Vec>(rows.kv_dtype, raw, rows.head_dim, row_copy);
-    }
-    key_scores<Vec>(rows, q, row_copy, direct ? raw : nullptr, padded_keys, s + key);
+  if (direct) {
+    add_scores<Vec, kDtype>(rows, q, tile.k, tile.k_stride, num_keys, padded_keys, s);
+  } else {
+    for_padded_rows<Vec>(rows, tile.k, tile.k_stride, num_keys, copies, [&](int key, int count) {
+      add_scores<Vec, DType::kF32>(rows, q, copied, copied_stride, count, padded_keys, s + key);
+    });
   }
   for (int row = 0; row < rows.num_rows; ++row) {
     const std::uint64_t* words =
@@ -249,19 +353,26 @@ void add_tile_rows(const PackedRows& rows, const float* q, const KvTile& tile, i
       (Vec::load(o) * Vec::set1(shrink)).store(o);
     }
   }
-  for (int key = 0; key < num_keys; ++key) {
-    const std::byte* raw = tile.v + key * tile.v_stride;
-    if (!direct) {
-      std::memset(row_copy, 0, static_cast<std::size_t>(dim) * 4);
-      convert_row<Vec>(rows.kv_dtype, raw, rows.head_dim, row_copy);
-    }
-    for (int d = 0; d < dim; d += Vec::kWidth) {
-      const Vec v = direct ? load_as_f32<Vec>(rows.kv_dtype, raw, d) : Vec::load(row_copy + d);
-      for (int row = 0; row < rows.num_rows; ++row) {
-        float* o = state.o + row * dim + d;
-        Vec::fma(Vec::set1(s[row * padded_keys + key]), v, Vec::load(o)).store(o);
-      }
-    }
+  if (direct) {
+    add_values<Vec, kDtype>(rows, num_keys, s, padded_keys, tile.v, tile.v_stride, state.o);
+  } else {
+    for_padded_rows<Vec>(rows, tile.v, tile.v_stride, num_keys, copies, [&](int key, int count) {
+      add_values<Vec, DType::kF32>(rows, count, s + key, padded_keys, copied, copied_stride,
+                                   state.o);
+    });
+  }
+}
+
+template <class Vec>
+void add_tile_rows(const PackedRows& rows, const float* q, const KvTile& tile, int num_keys,
+                   const TileBits& bits, float* scratch, const SoftmaxState& state) {
+  switch (rows.kv_dtype) {
+    case DType::kF16:
+      return add_tile_rows_of<Vec, DType::kF16>(rows, q, tile, num_keys, bits, scratch, state);
+    case DType::kBF16:
+      return add_tile_rows_of<Vec, DType::kBF16>(rows, q, tile, num_keys, bits, scratch, state);
+    default:
+      return add_tile_rows_of<Vec, DType::kF32>(rows, q, tile, num_keys, bits, scratch, state);
   }
 }
 

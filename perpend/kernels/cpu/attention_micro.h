@@ -19,8 +19,8 @@ struct KvTile {
   std::int64_t v_stride = 0;
 };
 
-// Query rows of one work item, packed as f32: row h * q_rows + i is query i of the item's head h, times
-// scale * log2(e), so that the loops exponentiate with base 2.
+// Query rows of one work item, packed as f32: row h * q_rows + i is query i of the item's head h,
+// times scale * log2(e), so that the loops exponentiate with base 2.
 struct PackedRows {
   int num_rows = 0;
   int q_rows = 0;
@@ -46,11 +46,12 @@ struct AttentionMicro {
   int row_width;  // rows of the transposed layout are a multiple of it
   // Many rows: q is [head_dim, stride], o is [head_dim, stride] (rows across), stride a multiple of
   // row_width; scratch holds num_keys * (2 * head_dim + stride) floats.
-  void (*add_tile_transposed)(const PackedRows& rows, int stride, const float* q, const KvTile& tile,
-                              int num_keys, const TileBits& bits, float* scratch,
-                              const SoftmaxState& state);
-  // Few rows: q and o are [num_rows, padded_dim(head_dim)]; scratch holds kMaxKeys * num_rows floats and
-  // a row.
+  void (*add_tile_transposed)(const PackedRows& rows, int stride, const float* q,
+                              const KvTile& tile, int num_keys, const TileBits& bits,
+                              float* scratch, const SoftmaxState& state);
+  // Few rows: q and o are [num_rows, padded_dim(head_dim)]; scratch holds a row of scores for each
+  // row
+  // and four padded rows of keys.
   void (*add_tile_rows)(const PackedRows& rows, const float* q, const KvTile& tile, int num_keys,
                         const TileBits& bits, float* scratch, const SoftmaxState& state);
 };

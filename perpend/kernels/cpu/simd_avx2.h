@@ -1,8 +1,8 @@
 #pragma once
 
-#include <immintrin.h>
-
 #include <cstdint>
+
+#include <immintrin.h>
 
 namespace perpend::avx2 {
 
@@ -10,6 +10,7 @@ namespace perpend::avx2 {
 struct Vec {
   static constexpr int kWidth = 8;
   static constexpr int kKeys = 4;
+  static constexpr int kRowVecs = 2;
 
   __m256 value;
 
@@ -33,8 +34,7 @@ struct Vec {
     const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
     const __m256i rounded = _mm256_srli_epi32(
         _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff))), 16);
-    const __m256i packed =
-        _mm256_permute4x64_epi64(_mm256_packus_epi32(rounded, rounded), 0x08);
+    const __m256i packed = _mm256_permute4x64_epi64(_mm256_packus_epi32(rounded, rounded), 0x08);
     _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm256_castsi256_si128(packed));
   }
 
@@ -61,6 +61,12 @@ struct Vec {
     __m128 half = _mm_add_ps(_mm256_castps256_ps128(a.value), _mm256_extractf128_ps(a.value, 1));
     half = _mm_add_ps(half, _mm_movehl_ps(half, half));
     return _mm_cvtss_f32(_mm_add_ss(half, _mm_shuffle_ps(half, half, 1)));
+  }
+  // to[i] = sum of the lanes of a[i], for four vectors.
+  static void store_sums(const Vec* a, float* to) {
+    const __m256 abcd = _mm256_hadd_ps(_mm256_hadd_ps(a[0].value, a[1].value),
+                                       _mm256_hadd_ps(a[2].value, a[3].value));
+    _mm_storeu_ps(to, _mm_add_ps(_mm256_castps256_ps128(abcd), _mm256_extractf128_ps(abcd, 1)));
   }
   static float largest(Vec a) {
     __m128 half = _mm_max_ps(_mm256_castps256_ps128(a.value), _mm256_extractf128_ps(a.value, 1));

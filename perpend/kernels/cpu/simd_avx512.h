@@ -1,8 +1,8 @@
 #pragma once
 
-#include <immintrin.h>
-
 #include <cstdint>
+
+#include <immintrin.h>
 
 namespace perpend::avx512 {
 
@@ -10,6 +10,7 @@ namespace perpend::avx512 {
 struct Vec {
   static constexpr int kWidth = 16;
   static constexpr int kKeys = 8;
+  static constexpr int kRowVecs = 4;
 
   __m512 value;
 
@@ -53,6 +54,19 @@ struct Vec {
     return {_mm512_castsi512_ps(_mm512_slli_epi32(biased, 23))};
   }
   static float sum(Vec a) { return _mm512_reduce_add_ps(a.value); }
+  // to[i] = sum of the lanes of a[i], for four vectors.
+  static void store_sums(const Vec* a, float* to) {
+    const __m512 ab = _mm512_add_ps(_mm512_unpacklo_ps(a[0].value, a[1].value),
+                                    _mm512_unpackhi_ps(a[0].value, a[1].value));
+    const __m512 cd = _mm512_add_ps(_mm512_unpacklo_ps(a[2].value, a[3].value),
+                                    _mm512_unpackhi_ps(a[2].value, a[3].value));
+    const __m512 abcd = _mm512_add_ps(
+        _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(ab), _mm512_castps_pd(cd))),
+        _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(ab), _mm512_castps_pd(cd))));
+    const __m256 half =
+        _mm256_add_ps(_mm512_castps512_ps256(abcd), _mm512_extractf32x8_ps(abcd, 1));
+    _mm_storeu_ps(to, _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1)));
+  }
   static float largest(Vec a) { return _mm512_reduce_max_ps(a.value); }
 };
 

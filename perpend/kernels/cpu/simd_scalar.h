@@ -12,7 +12,8 @@ namespace perpend::scalar {
 // The vector interface of attention_loops.h and row_loops.h in plain C++: four floats.
 struct Vec {
   static constexpr int kWidth = 4;
-  static constexpr int kKeys = 4;  // key rows that the matrix loops hold at once
+  static constexpr int kKeys = 4;     // key rows that the matrix loops hold at once
+  static constexpr int kRowVecs = 2;  // vectors of a row that stay in registers with few rows
 
   float lane[kWidth];
 
@@ -80,6 +81,10 @@ struct Vec {
     });
   }
   static float sum(Vec a) { return (a.lane[0] + a.lane[1]) + (a.lane[2] + a.lane[3]); }
+  // to[i] = sum of the lanes of a[i], for four vectors.
+  static void store_sums(const Vec* a, float* to) {
+    for (int i = 0; i < 4; ++i) to[i] = sum(a[i]);
+  }
   static float largest(Vec a) {
     return std::max(std::max(a.lane[0], a.lane[1]), std::max(a.lane[2], a.lane[3]));
   }
