@@ -380,5 +380,27 @@ TEST(AttentionParity, WrongArgumentsAreRefused) {
   refused([](AttentionArgs& a) { a.k.shape[2] = 2; });
 }
 
+TEST(AttentionParity, OnlyPagesThatAreSeenMustExist) {
+  Random random(7);
+  ThreadPool pool(2);
+  for (std::int64_t q_len : {1, 100}) {
+    Case c;
+    c.layout = Layout::kPaged;
+    c.mask = Mask::causal() & Mask::window(10);
+    c.shape = {{{q_len, 500, 500 - q_len}}, 2, 1};
+    CaseRunner runner(c, random);
+    Operand o(DType::kF32, q_len, 2, 64, random, true);
+    std::vector<float> lse(static_cast<std::size_t>(2 * q_len));
+    const AttentionArgs args = runner.arguments(o, lse);
+    auto* pages = args.page_table.as<std::int32_t>();
+    pages[0] = -1;
+    EXPECT_NO_THROW(attention_forward(args, runner.schedule(), {&pool}));
+    for (std::int32_t page : {-1, 1000}) {
+      pages[7] = page;
+      EXPECT_THROW(attention_forward(args, runner.schedule(), {&pool}), InvalidArgument);
+    }
+  }
+}
+
 }  // namespace
 }  // namespace perpend

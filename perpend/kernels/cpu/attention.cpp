@@ -8,14 +8,15 @@
 
 #include "perpend/core/aligned_buffer.h"
 #include "perpend/core/half.h"
+#include "perpend/kernels/demand.h"
 
 namespace perpend {
 namespace {
 
-constexpr int kFewRows = 8;       // up to here rows are handled one by one, without packing
-constexpr int kTile = 64;         // query rows and keys of a tile
+constexpr int kFewRows = 8;  // up to here rows are handled one by one, without packing
+constexpr int kTile = 64;    // query rows and keys of a tile
 constexpr int kMaxDim = 256;
-constexpr int kSplitTiles = 16;   // key tiles of one part of a long list with few rows
+constexpr int kSplitTiles = 16;            // key tiles of one part of a long list with few rows
 constexpr std::int64_t kSerialTiles = 12;  // up to here few-row work stays on the calling thread
 
 float load_value(DType dtype, const std::byte* row, std::int64_t index) {
@@ -57,8 +58,9 @@ class Operands {
   KvTile kv_tile(const WorkItem& item, std::int32_t kv_begin) const {
     const int kv_head = item.q_head / schedule_.shape.group_size();
     const auto size = static_cast<std::int64_t>(size_of(args_.k.dtype));
-    return {kv_address(args_.k, item, kv_begin, kv_head), kv_address(args_.v, item, kv_begin, kv_head),
-            token_stride(args_.k) * size, token_stride(args_.v) * size};
+    return {kv_address(args_.k, item, kv_begin, kv_head),
+            kv_address(args_.v, item, kv_begin, kv_head), token_stride(args_.k) * size,
+            token_stride(args_.v) * size};
   }
 
  private:
@@ -88,8 +90,12 @@ class Operands {
       const TensorView& table = args_.page_table;
       const std::int64_t page =
           table.as<const std::int32_t>()[item.sequence * table.stride(0) + kv_begin / page_size];
-      offset = page * view.stride(0) + kv_begin % page_size * view.stride(1) +
-               kv_head * view.stride(2);
+      // Asked here, not at the door: pages that no tile names may be gone already.
+      demand(page >= 0 && page < view.size(0), "attention: key ", kv_begin, " of sequence ",
+             item.sequence, " is visible, but its page is not in the store (page ", page, " of ",
+             view.size(0), ")");
+      offset =
+          page * view.stride(0) + kv_begin % page_size * view.stride(1) + kv_head * view.stride(2);
     } else if (args_.kv_indptr) {
       offset = (first_token(args_.kv_indptr, item) + kv_begin) * view.stride(0) +
                kv_head * view.stride(1);
@@ -144,7 +150,8 @@ void store_row(const Call& call, const WorkItem& item, int packed_row, const flo
   }
 }
 
-// --- Many rows -----------------------------------------------------------------------------------------
+// --- Many rows
+// -----------------------------------------------------------------------------------------
 
 class ManyRows {
  public:
@@ -199,10 +206,11 @@ class ManyRows {
   SoftmaxState state_;
 };
 
-// --- Few rows ------------------------------------------------------------------------------------------
+// --- Few rows
+// ------------------------------------------------------------------------------------------
 
-// Part of the key list of an item, and what it sums up to. Lists are cut by their own length alone, so
-// that neither threads nor batch-mates change a bit.
+// Part of the key list of an item, and what it sums up to. Lists are cut by their own length alone,
+// so that neither threads nor batch-mates change a bit.
 struct FewRowsPart {
   const WorkItem* item;
   std::size_t first_tile;
@@ -258,7 +266,8 @@ void merge(int num_rows, int dim, const SoftmaxState& from, const SoftmaxState& 
   }
 }
 
-void run_few_row_items(const Call& call, std::span<const WorkItem* const> items, ThreadPool& threads) {
+void run_few_row_items(const Call& call, std::span<const WorkItem* const> items,
+                       ThreadPool& threads) {
   std::vector<FewRowsPart> parts;
   std::int64_t total_tiles = 0;
   for (const WorkItem* item : items) {
