@@ -219,7 +219,7 @@ struct FewRowsPart {
 
 struct FewRowsState {
   explicit FewRowsState(int head_dim)
-      : memory(static_cast<std::size_t>(kFewRows * (padded_dim(head_dim) + 2)) * sizeof(float)) {
+      : memory(sizeof(float) * kFewRows * (static_cast<std::size_t>(padded_dim(head_dim)) + 2)) {
     state.row_max = memory.as<float>();
     state.row_sum = state.row_max + kFewRows;
     state.o = state.row_sum + kFewRows;
@@ -239,8 +239,9 @@ void run_few_rows(const Call& call, const FewRowsPart& part, const SoftmaxState&
   for (int row = 0; row < rows.num_rows; ++row) {
     const std::byte* source =
         call.operands.q_row(item, item.q_head + row / rows.q_rows, row % rows.q_rows);
+    float* packed = q.data() + row * dim;
     for (int d = 0; d < dim; ++d) {
-      q[static_cast<std::size_t>(row * dim + d)] =
+      packed[d] =
           d < call.head_dim ? load_value(call.args.q.dtype, source, d) * call.q_scale : 0.0F;
     }
   }
