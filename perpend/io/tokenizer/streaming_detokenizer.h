@@ -1,9 +1,7 @@
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
 #include <string>
-#include <vector>
 
 #include "perpend/io/tokenizer/tokenizer.h"
 
@@ -23,13 +21,9 @@ class StreamingDetokenizer {
   std::string finish();
 
  private:
-  std::string advance(bool flush);
-
   const Tokenizer& tokenizer_;
   bool skip_special_;
-  std::vector<std::int32_t> window_;  // ids that the next text may still depend on
-  std::size_t settled_ = 0;           // ids at the window's start whose text has been handed out
-  std::string emitted_;               // text of the window that has been handed out
+  std::string held_;  // the beginning of a character
 };
 
 }  // namespace perpend

@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <initializer_list>
 #include <vector>
 
 #include "perpend/io/tokenizer/gguf_tokenizer_data.h"
@@ -21,25 +22,12 @@ struct EncodeOptions {
   bool parse_special = false;
 };
 
-// Half-open range of bytes of the text given to encode; inserted tokens have begin = end = 0.
-struct ByteRange {
-  std::size_t begin = 0;
-  std::size_t end = 0;
-  bool operator==(const ByteRange&) const = default;
-};
-
-struct Encoding {
-  std::vector<std::int32_t> ids;
-  std::vector<ByteRange> offsets;  // one an id
-};
-
 struct TokenizerPipeline;  // internal: the parsed components
 
-// Text to token ids and back: normaliser, pre-tokenizer, model (BPE or WordPiece), post-processor
-// and decoder of one checkpoint, as Hugging Face `tokenizers` 0.23 runs them; ids, offsets and
-// decoded text equal its own. Immutable; every const member may be called from several threads.
-// Input that is not UTF-8 is read with U+FFFD for each maximal ill-formed run (Unicode 15, 3.9,
-// "substitution of maximal subparts"), as Python's errors="replace" does.
+// Text to token ids and back: byte-level BPE with the pre-tokenizers of GPT-2, SmolLM, Llama 3 and
+// Qwen2, added and special tokens. Immutable but for set_special_ids; every const member may be called
+// from several threads. Input that is not UTF-8 is read with U+FFFD for each maximal ill-formed run
+// (Unicode 15, 3.9, "substitution of maximal subparts"), as Python's errors="replace" does.
 class Tokenizer {
  public:
   // From a GGUF file's metadata. `data` and what it points to are needed during the call only.
@@ -51,9 +39,6 @@ class Tokenizer {
   ~Tokenizer();
 
   std::vector<std::int32_t> encode(std::string_view text, EncodeOptions options = {}) const;
-  // As encode; slower, since every change of the normaliser is traced back to bytes of `text`.
-  Encoding encode_with_offsets(std::string_view text, EncodeOptions options = {}) const;
-
   // Valid UTF-8: bytes that form no character become U+FFFD. Ids that the vocabulary lacks are
   // passed over. skip_special leaves out special tokens.
   std::string decode(std::span<const std::int32_t> ids, bool skip_special = true) const;
@@ -61,6 +46,8 @@ class Tokenizer {
     return decode(std::span<const std::int32_t>(ids.begin(), ids.size()), skip_special);
   }
 
+  // What the token decodes to, perhaps only a part of a character; empty for an unknown id.
+  std::string token_bytes(std::int32_t id) const;
   // Text as the vocabulary spells it ("Ġthe"), added tokens included; empty for an unknown id.
   std::string_view id_to_token(std::int32_t id) const;
   std::optional<std::int32_t> token_to_id(std::string_view token) const;

@@ -1,0 +1,114 @@
+#include <fmt/core.h>
+
+#include <iostream>
+#include <nlohmann/json.hpp>
+
+#include "perpend/cli/commands.h"
+#include "perpend/cli/model_options.h"
+#include "perpend/cli/options.h"
+#include "perpend/cli/progress_bar.h"
+#include "perpend/cli/prompt_source.h"
+#include "perpend/cli/report.h"
+
+namespace perpend {
+namespace {
+
+struct GenerateCommand {
+  ModelOptions model;
+  GenerationFlags generation;
+  std::string prompt;
+  std::string system;
+  bool chat = false;
+  bool raw = false;
+  bool json = false;
+
+  void run();
+  std::vector<std::int32_t> encode(const LoadedModel& loaded) const;
+};
+
+std::vector<std::int32_t> GenerateCommand::encode(const LoadedModel& loaded) const {
+  const std::string text = read_prompt(prompt);
+  if (raw || (!chat && !loaded.has_chat_template())) {
+    check(system.empty(), "generate: --system needs the chat form, which this run does not use");
+    return loaded.encode_text(text);
+  }
+  std::vector<ChatMessage> messages;
+  if (!system.empty()) messages.push_back({"system", system});
+  messages.push_back({"user", text});
+  return loaded.encode_chat(messages);
+}
+
+nlohmann::json logprobs_of(const GenerateResult& result, const Tokenizer& tokenizer) {
+  const auto entry = [&](const TokenLogprob& token) {
+    return nlohmann::json{{"id", token.token},
+                          {"token", tokenizer.decode({token.token}, false)},
+                          {"logprob", token.logprob}};
+  };
+  auto list = nlohmann::json::array();
+  for (const Sample& sample : result.samples) {
+    auto item = entry(sample.chosen);
+    item["top_logprobs"] = nlohmann::json::array();
+    for (const TokenLogprob& other : sample.top) item["top_logprobs"].push_back(entry(other));
+    list.push_back(std::move(item));
+  }
+  return list;
+}
+
+void GenerateCommand::run() {
+  check(!(chat && raw), "generate: --chat and --raw exclude each other");
+  check_options(generation.options.sampler);
+  ModelSession session(model);
+  generation.options.layer_masks = session.layer_masks;
+  const std::vector<std::int32_t> tokens = encode(session.model);
+
+  GenerateCallbacks callbacks;
+  ProgressBar progress("prompt", static_cast<std::int64_t>(tokens.size()));
+  callbacks.on_prefill = [&](std::int64_t done, std::int64_t /*total*/) { progress.update(done); };
+  if (!json) {
+    callbacks.on_text = [&](std::string_view text) {
+      progress.finish();
+      std::cout << text << std::flush;
+      return std::cout.good();
+    };
+  }
+  TextGenerator generator(session.model, session.runtime.context(), session.kv_dtype);
+  const GenerateResult result = generator.generate(tokens, generation.options, callbacks);
+  progress.finish();
+  if (!json) {
+    std::cout << std::endl;
+    std::cerr << report_line(result) << "\n";
+    return;
+  }
+  nlohmann::json object = to_json(result);
+  object["seed"] = generation.options.sampler.seed;
+  if (generation.options.num_top_logprobs > 0) {
+    object["logprobs"] = logprobs_of(result, session.model.tokenizer());
+  }
+  std::cout << object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) << std::endl;
+}
+
+}  // namespace
+
+void add_generate_command(CLI::App& app) {
+  auto command = std::make_shared<GenerateCommand>();
+  CLI::App& sub = *app.add_subcommand("generate", "Write text after a prompt");
+  sub.add_option("prompt", command->prompt, "The prompt; - reads standard input");
+  add_flag(sub, "--chat", command->chat, "Use the chat form even if the model names no template");
+  add_flag(sub, "--raw", command->raw, "Continue the prompt as it stands, without the chat form");
+  add_option(sub, "--system", command->system, "System message of the chat form");
+  add_flag(sub, "--json", command->json, "Print one JSON object instead of text");
+  add_option(sub, "--logprobs", command->generation.options.num_top_logprobs,
+             "Alternatives listed beside each token in the JSON");
+  command->model.add_to(sub);
+  command->generation.add_to(sub);
+  sub.footer(
+      "Examples:\n"
+      "  perpend generate \"Why is the sky blue?\"\n"
+      "  cat letter.txt | perpend generate - --system \"Summarise in one sentence.\"\n"
+      "  perpend generate \"Once upon a time\" --raw --temperature 0 --max-tokens 64 --json\n"
+      "  perpend generate - --layers \"0-9,20-29: causal & (sink(64) | window(448)); rest: causal\""
+      " < long.txt");
+  sub.callback([command] { command->run(); });
+}
+
+}  // namespace perpend

@@ -1,0 +1,93 @@
+#include <fmt/core.h>
+
+#include <iostream>
+
+#include "perpend/cli/commands.h"
+#include "perpend/cli/options.h"
+#include "perpend/cli/report.h"
+#include "perpend/io/png.h"
+#include "perpend/io/svg.h"
+#include "perpend/mask/retention.h"
+#include "perpend/schedule/cost.h"
+#include "perpend/schedule/picture.h"
+
+namespace perpend {
+namespace {
+
+// What one key of the default model takes in a layer: K and V, 3 heads of 64, f16.
+constexpr std::int64_t kDefaultKeyBytes = 2 * 3 * 64 * 2;
+constexpr std::int64_t kPageSize = 64;
+constexpr int kTextColumns = 64;
+constexpr int kPicturePixels = 1024;
+
+struct MaskShow {
+  std::string text;
+  std::int64_t q = 0;
+  std::int64_t k = 0;
+  std::int64_t q_offset = 0;
+  std::int64_t key_bytes = kDefaultKeyBytes;
+  std::string png;
+  std::string svg;
+
+  void run() const;
+};
+
+SvgScene scene_of(const Schedule& schedule) {
+  const SequenceShape& sequence = schedule.shape.sequences.front();
+  SvgScene scene(static_cast<double>(sequence.kv_len), static_cast<double>(sequence.q_len));
+  for (const PictureTile& tile : picture_tiles(schedule)) {
+    scene.rect(static_cast<double>(tile.x), static_cast<double>(tile.y),
+               static_cast<double>(tile.width), static_cast<double>(tile.height),
+               tile.density == 1.0 ? Image::Color{31, 78, 121} : Image::Color{130, 175, 220});
+  }
+  return scene;
+}
+
+void MaskShow::run() const {
+  const Mask mask = parse_mask(text);
+  check(q > 0, concat("mask show: --q must be positive (", q, ")"));
+  const SequenceShape sequence{q, k > 0 ? k : q + q_offset, q_offset};
+  constexpr std::int64_t kMaxTiles = std::int64_t{1} << 24;
+  check(q / kPageSize * (sequence.kv_len / kPageSize) < kMaxTiles * 64,
+        concat("mask show: ", q, " x ", sequence.kv_len, " is too large to draw"));
+  const Schedule schedule = compile(mask, {{sequence}, 1, 1}, {64, 64});
+  const ScheduleCost cost = cost_of(schedule);
+  std::cout << draw_text(mask, sequence, kTextColumns);
+  const std::int64_t total = sequence.q_offset + q;
+  const std::int64_t kept = retained_bytes(mask, total, total + kPageSize, kPageSize, key_bytes);
+  const std::int64_t all = retained_bytes(Mask::causal(), total, total + kPageSize, kPageSize, key_bytes);
+  fmt::print("{:<14} {}\n", "mask", mask.str());
+  fmt::print("{:<14} {} queries x {} keys\n", "shape", q, sequence.kv_len);
+  fmt::print("{:<14} {} of {} pairs ({:.2f} %)\n", "live", cost.live_pairs, cost.total_pairs,
+             100 * cost.density());
+  fmt::print("{:<14} {} full, {} partial, {} distinct bitmaps (64 x 64)\n", "tiles",
+             cost.full_tiles, cost.partial_tiles, schedule.bitmaps.count());
+  fmt::print("{:<14} {} a layer after {} tokens ({} if nothing were freed; {} bytes a key)\n",
+             "KV at decode", bytes_text(kept), total, bytes_text(all), key_bytes);
+  if (!png.empty()) write_png(draw_schedule(schedule, mask, kPicturePixels), png);
+  if (!svg.empty()) scene_of(schedule).write(svg);
+}
+
+}  // namespace
+
+void add_mask_command(CLI::App& app) {
+  auto command = std::make_shared<MaskShow>();
+  CLI::App& mask = *app.add_subcommand("mask", "Look at attention masks");
+  mask.require_subcommand(1);
+  CLI::App& show = *mask.add_subcommand("show", "Draw a mask with its tiles and its cost");
+  show.add_option("mask", command->text, "The mask, e.g. \"causal & window(1024)\"")->required();
+  add_option(show, "--q", command->q, "Number of queries")->required();
+  add_option(show, "--k", command->k, "Number of keys; 0: as many as queries and offset");
+  add_option(show, "--q-offset", command->q_offset, "Position of the first query");
+  add_option(show, "--key-bytes", command->key_bytes,
+             "Bytes of K and V of one key in a layer (default: SmolLM2-135M in f16)");
+  add_option(show, "--png", command->png, "Also write a PNG picture");
+  add_option(show, "--svg", command->svg, "Also write an SVG picture of the tiles");
+  show.footer(
+      "Examples:\n"
+      "  perpend mask show causal --q 256\n"
+      "  perpend mask show \"causal & (sink(64) | window(448))\" --q 4096 --png mask.png");
+  show.callback([command] { command->run(); });
+}
+
+}  // namespace perpend

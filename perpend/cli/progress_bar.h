@@ -1,0 +1,32 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+
+namespace perpend {
+
+// How far a long piece of work has come, on one line of standard error that is drawn over and erased at
+// the end. Silent when standard error is no terminal, and in the first half second.
+class ProgressBar {
+ public:
+  ProgressBar(std::string label, std::int64_t total);
+  ~ProgressBar() { finish(); }
+  ProgressBar(const ProgressBar&) = delete;
+  ProgressBar& operator=(const ProgressBar&) = delete;
+
+  void update(std::int64_t done);
+  void finish();
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  std::string label_;
+  std::int64_t total_;
+  bool is_terminal_;
+  bool drawn_ = false;
+  Clock::time_point start_ = Clock::now();
+  Clock::time_point last_ = start_;
+};
+
+}  // namespace perpend

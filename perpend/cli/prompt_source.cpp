@@ -1,0 +1,28 @@
+#include "perpend/cli/prompt_source.h"
+
+#include <unistd.h>
+
+#include <array>
+#include <cstdio>
+
+#include "perpend/core/error.h"
+
+namespace perpend {
+
+std::string read_prompt(const std::string& argument) {
+  constexpr std::size_t kMaxBytes = 64U << 20;
+  if (!argument.empty() && argument != "-") return argument;
+  if (argument.empty() && isatty(STDIN_FILENO) == 1) {
+    throw InvalidArgument("prompt: expected a text, or - to read standard input");
+  }
+  std::string text;
+  std::array<char, 65536> chunk;
+  for (std::size_t count; (count = std::fread(chunk.data(), 1, chunk.size(), stdin)) > 0;) {
+    text.append(chunk.data(), count);
+    check(text.size() <= kMaxBytes, "prompt: standard input is longer than 64 MiB");
+  }
+  check(!text.empty(), "prompt: standard input is empty");
+  return text;
+}
+
+}  // namespace perpend

@@ -1,0 +1,42 @@
+#include "perpend/cli/report.h"
+
+#include <fmt/core.h>
+
+#include <array>
+#include <nlohmann/json.hpp>
+
+namespace perpend {
+
+std::string bytes_text(std::int64_t num_bytes) {
+  constexpr std::array<const char*, 4> kUnits = {"B", "KiB", "MiB", "GiB"};
+  auto value = static_cast<double>(num_bytes);
+  std::size_t unit = 0;
+  while (value >= 1024 && unit + 1 < kUnits.size()) {
+    value /= 1024;
+    ++unit;
+  }
+  return fmt::format("{:.{}f} {}", value, unit == 0 ? 0 : 1, kUnits[unit]);
+}
+
+std::string report_line(const GenerateResult& result) {
+  return fmt::format(
+      "[{} prompt tokens, {} new, first after {:.0f} ms, prefill {:.0f} tokens/s, decode {:.0f} "
+      "tokens/s, KV {} (peak {})]",
+      result.prompt_tokens, result.samples.size(), result.time_to_first_token_ms,
+      result.prefill_tokens_per_s, result.decode_tokens_per_s, bytes_text(result.kv_bytes),
+      bytes_text(result.kv_peak_bytes));
+}
+
+nlohmann::json to_json(const GenerateResult& result) {
+  return {{"text", result.text},
+          {"prompt_tokens", result.prompt_tokens},
+          {"completion_tokens", result.samples.size()},
+          {"finish_reason", name_of(result.finish_reason)},
+          {"time_to_first_token_ms", result.time_to_first_token_ms},
+          {"prefill_tokens_per_s", result.prefill_tokens_per_s},
+          {"decode_tokens_per_s", result.decode_tokens_per_s},
+          {"kv_bytes", result.kv_bytes},
+          {"kv_peak_bytes", result.kv_peak_bytes}};
+}
+
+}  // namespace perpend

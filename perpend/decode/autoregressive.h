@@ -1,0 +1,29 @@
+#pragma once
+
+#include <vector>
+
+#include "perpend/decode/denoiser.h"
+
+namespace perpend {
+
+// The next token from the last: a block of one.
+class Autoregressive final : public Denoiser {
+ public:
+  Autoregressive(const SamplerOptions& options, int num_top_logprobs)
+      : sampler_(options), num_top_(num_top_logprobs) {}
+
+  void open(std::span<const std::int32_t> tokens, std::int64_t num_pending) override;
+  Step next_step() override;
+  StepResult update(const torch::Tensor& logits, const Context& context) override;
+  std::span<const Sample> block() const override { return {&sample_, 1}; }
+
+ private:
+  Sampler sampler_;
+  int num_top_;
+  std::span<const std::int32_t> tokens_;
+  std::int64_t num_pending_ = 0;
+  std::int32_t last_row_ = 0;
+  Sample sample_;
+};
+
+}  // namespace perpend

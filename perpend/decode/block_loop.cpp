@@ -1,0 +1,69 @@
+#include "perpend/decode/block_loop.h"
+
+#include <algorithm>
+
+#include "perpend/core/error.h"
+
+namespace perpend {
+
+BlockLoop::BlockLoop(const LanguageModel& model, Context& context, KvSequence& sequence,
+                     CachePolicy& policy, std::span<const Mask> layer_masks,
+                     std::int64_t prefill_chunk)
+    : model_(model),
+      context_(context),
+      sequence_(sequence),
+      policy_(policy),
+      layer_masks_(layer_masks),
+      prefill_chunk_(prefill_chunk) {
+  check(prefill_chunk > 0, concat("prefill chunk must be positive (", prefill_chunk, ")"));
+}
+
+void BlockLoop::push(std::span<const std::int32_t> tokens) {
+  const auto total = static_cast<std::int64_t>(tokens_.size() + tokens.size());
+  check(total <= model_.config().context_length,
+        concat("prompt: ", total, " tokens do not fit the model's context of ",
+               model_.config().context_length));
+  tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
+}
+
+void BlockLoop::prefill(const std::function<void(std::int64_t)>& progress) {
+  while (num_pending() > prefill_chunk_) {
+    const std::int64_t first = sequence_.length();
+    run({std::span(tokens_).subspan(static_cast<std::size_t>(first),
+                                    static_cast<std::size_t>(prefill_chunk_)),
+         {}});
+    commit(first, prefill_chunk_);
+    if (progress) progress(sequence_.length());
+  }
+}
+
+std::span<const Sample> BlockLoop::next_block(Denoiser& denoiser) {
+  if (num_pending() < 1) bug("BlockLoop: a block needs at least one pending token");
+  denoiser.open(tokens_, num_pending());
+  for (bool finished = false; !finished;) {
+    const std::int64_t first = sequence_.length();
+    const StepResult result = denoiser.update(run(denoiser.next_step()), context_);
+    commit(first, result.num_committed);
+    finished = result.finished;
+  }
+  for (const Sample& sample : denoiser.block()) tokens_.push_back(sample.chosen.token);
+  return denoiser.block();
+}
+
+torch::Tensor BlockLoop::run(const Step& step) {
+  const std::int64_t first = sequence_.length();
+  const auto count = static_cast<std::int64_t>(step.tokens.size());
+  if (!sequence_.append(count)) {
+    throw OutOfMemory(concat("KV cache: no page left at token ", first, " of ",
+                             sequence_.store().config().max_tokens));
+  }
+  const KvRows rows{&sequence_, first, count};
+  return model_.forward({step.tokens, {&rows, 1}, layer_masks_, step.logit_rows}, context_);
+}
+
+void BlockLoop::commit(std::int64_t first, std::int64_t count) {
+  sequence_.truncate(first + count);
+  policy_.commit(sequence_, first + count);
+}
+
+}  // namespace perpend

@@ -1,0 +1,54 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "perpend/cache/cache_policy.h"
+#include "perpend/decode/denoiser.h"
+#include "perpend/models/language_model.h"
+
+namespace perpend {
+
+// The one loop behind every kind of generation (docs/architecture.md):
+//   for each block: let the denoiser run steps until it is finished, then commit it to the cache.
+// Holds one sequence: its tokens, their keys, the masks and the cache policy.
+class BlockLoop {
+ public:
+  // Borrows all arguments. `layer_masks` has one mask a layer; prompts run in chunks of
+  // `prefill_chunk` rows, so that pages which no later token sees are freed on the way.
+  BlockLoop(const LanguageModel& model, Context& context, KvSequence& sequence, CachePolicy& policy,
+            std::span<const Mask> layer_masks, std::int64_t prefill_chunk = 512);
+
+  // Final tokens so far; the first sequence().length() of them are in the cache.
+  std::span<const std::int32_t> tokens() const { return tokens_; }
+
+  // Adds final tokens (a prompt) without running them. Throws InvalidArgument when they do not fit the
+  // context.
+  void push(std::span<const std::int32_t> tokens);
+
+  // Runs all pending tokens but the last chunk, for their keys alone. `progress` hears how many tokens
+  // are in the cache.
+  void prefill(const std::function<void(std::int64_t)>& progress = {});
+
+  // Runs one block; what it returns is final and already part of tokens().
+  std::span<const Sample> next_block(Denoiser& denoiser);
+
+ private:
+  std::int64_t num_pending() const {
+    return static_cast<std::int64_t>(tokens_.size()) - sequence_.length();
+  }
+  torch::Tensor run(const Step& step);
+  void commit(std::int64_t first, std::int64_t count);
+
+  const LanguageModel& model_;
+  Context& context_;
+  KvSequence& sequence_;
+  CachePolicy& policy_;
+  std::span<const Mask> layer_masks_;
+  std::int64_t prefill_chunk_;
+  std::vector<std::int32_t> tokens_;
+};
+
+}  // namespace perpend

@@ -1,0 +1,54 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "perpend/core/random.h"
+#include "perpend/nn/context.h"
+
+namespace perpend {
+
+struct SamplerOptions {
+  float temperature = 0.0F;         // 0: always the likeliest token
+  int top_k = 0;                    // only the k likeliest; 0: no limit
+  float top_p = 1.0F;               // the fewest tokens whose probabilities reach p (1904.09751)
+  float min_p = 0.0F;               // only tokens with at least min_p of the likeliest's probability
+  float repetition_penalty = 1.0F;  // logits of tokens seen before: divided (or multiplied) by it
+  std::uint64_t seed = 0;
+};
+
+// Throws InvalidArgument naming the option, its range and the value.
+void check_options(const SamplerOptions& options);
+
+struct TokenLogprob {
+  std::int32_t token = 0;
+  float logprob = 0.0F;  // natural, under the model's own distribution, before any option
+};
+
+struct Sample {
+  TokenLogprob chosen;
+  std::vector<TokenLogprob> top;  // likeliest first, as many as asked for
+};
+
+// Draws tokens. Order of the options: repetition penalty, temperature, top-k, top-p, min-p. One sampler
+// a request: its draws depend on its seed and its own rows alone.
+class Sampler {
+ public:
+  explicit Sampler(const SamplerOptions& options);
+
+  // One token from `logits` [vocab_size], which may be changed. `history` are the tokens before.
+  Sample sample(std::span<float> logits, std::span<const std::int32_t> history, int num_top,
+                const Context& context);
+
+ private:
+  std::int32_t choose(std::span<const float> logits, const VocabularySummary& summary);
+
+  SamplerOptions options_;
+  Random random_;
+  std::vector<std::int32_t> seen_;        // distinct tokens of the history
+  std::size_t num_history_ = 0;           // how much of the history seen_ covers
+  std::vector<TokenLogprob> candidates_;  // scratch
+};
+
+}  // namespace perpend

@@ -1,0 +1,44 @@
+#include "perpend/decode/stop_matcher.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace perpend {
+namespace {
+
+// Length of the longest end of `text` that begins `stop`.
+std::size_t partial_match(std::string_view text, std::string_view stop) {
+  for (std::size_t size = std::min(text.size(), stop.size() - 1); size > 0; --size) {
+    if (text.substr(text.size() - size) == stop.substr(0, size)) return size;
+  }
+  return 0;
+}
+
+}  // namespace
+
+StopMatcher::StopMatcher(std::vector<std::string> stops) : stops_(std::move(stops)) {
+  std::erase_if(stops_, [](const std::string& stop) { return stop.empty(); });
+}
+
+std::string StopMatcher::push(std::string_view text) {
+  if (matched_) return "";
+  held_ += text;
+  std::size_t first = std::string::npos;
+  std::size_t keep = 0;
+  for (const std::string& stop : stops_) {
+    first = std::min(first, held_.find(stop));
+    keep = std::max(keep, partial_match(held_, stop));
+  }
+  matched_ = first != std::string::npos;
+  const std::size_t certain = matched_ ? first : held_.size() - keep;
+  std::string out = held_.substr(0, certain);
+  held_.erase(0, certain);
+  return out;
+}
+
+std::string StopMatcher::finish() {
+  if (matched_) return "";
+  return std::exchange(held_, {});
+}
+
+}  // namespace perpend

@@ -1,0 +1,73 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "perpend/decode/block_loop.h"
+#include "perpend/models/loaded_model.h"
+
+namespace perpend {
+
+struct GenerateOptions {
+  std::int64_t max_tokens = 256;
+  SamplerOptions sampler;
+  std::vector<std::string> stop;   // text that ends the answer; not part of it
+  int num_top_logprobs = 0;        // alternatives reported beside each token
+  std::vector<Mask> layer_masks;   // one a layer; empty: causal everywhere
+  std::int64_t prefill_chunk = 512;
+};
+
+enum class FinishReason { kStop, kLength, kCancelled };
+
+std::string_view name_of(FinishReason reason);
+
+struct GenerateResult {
+  std::string text;
+  std::vector<Sample> samples;  // one a new token
+  std::int64_t prompt_tokens = 0;
+  std::int64_t cached_tokens = 0;  // of the prompt, found in the cache of the last call
+  FinishReason finish_reason = FinishReason::kStop;
+  double time_to_first_token_ms = 0;  // from the call to the first new token
+  double prefill_tokens_per_s = 0;    // prompt tokens run, over the time to the first token
+  double decode_tokens_per_s = 0;     // tokens after the first, over their time; 0 if there are none
+  std::int64_t kv_bytes = 0;          // page bytes held after the last token
+  std::int64_t kv_peak_bytes = 0;
+};
+
+// Hears of the work as it happens. All may be empty.
+struct GenerateCallbacks {
+  // New whole characters; false stops the generation (finish reason kCancelled).
+  std::function<bool(std::string_view)> on_text;
+  std::function<void(std::int64_t done, std::int64_t total)> on_prefill;
+};
+
+// Turns a prompt into text with a model, keeping the keys of the last call: a prompt that continues it
+// (the next turn of a conversation) runs only what is new.
+class TextGenerator {
+ public:
+  // Borrows both. `kv_dtype` is how keys and values are stored.
+  TextGenerator(const LoadedModel& model, Context& context, DType kv_dtype);
+  ~TextGenerator();
+
+  // Throws InvalidArgument when the prompt is empty or does not fit the context, and for options
+  // outside their ranges. After an error the cache is empty and the generator can be used again.
+  GenerateResult generate(const std::vector<std::int32_t>& prompt, const GenerateOptions& options,
+                          const GenerateCallbacks& callbacks = {});
+
+ private:
+  struct Cache;
+
+  void prepare_cache(const std::vector<std::int32_t>& prompt, const GenerateOptions& options);
+
+  const LoadedModel& model_;
+  Context& context_;
+  DType kv_dtype_;
+  std::unique_ptr<Cache> cache_;
+};
+
+}  // namespace perpend

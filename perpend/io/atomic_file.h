@@ -1,0 +1,33 @@
+#pragma once
+
+#include <cstddef>
+#include <fstream>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace perpend {
+
+// A file that appears whole or not at all: written beside its place under a temporary name and renamed
+// by commit(). Without commit() nothing is left behind.
+class AtomicFile {
+ public:
+  // Throws IoError with path and reason.
+  explicit AtomicFile(const std::string& path);
+  ~AtomicFile();
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+
+  void write(std::string_view text);
+  void write(std::span<const std::byte> bytes);
+  // Throws IoError when anything could not be written.
+  void commit();
+
+ private:
+  std::string path_;
+  std::string temporary_;
+  std::ofstream file_;
+  bool committed_ = false;
+};
+
+}  // namespace perpend

@@ -1,0 +1,29 @@
+#include "perpend/io/png.h"
+
+#include <png.h>
+
+#include <vector>
+
+#include "perpend/core/error.h"
+#include "perpend/io/atomic_file.h"
+
+namespace perpend {
+
+void write_png(const Image& image, const std::string& path) {
+  png_image header{};
+  header.version = PNG_IMAGE_VERSION;
+  header.width = static_cast<png_uint_32>(image.width);
+  header.height = static_cast<png_uint_32>(image.height);
+  header.format = PNG_FORMAT_RGB;
+  png_alloc_size_t size = PNG_IMAGE_PNG_SIZE_MAX(header);
+  std::vector<std::byte> bytes(size);
+  if (png_image_write_to_memory(&header, bytes.data(), &size, 0, image.pixels.data(), 0, nullptr) ==
+      0) {
+    throw IoError(concat(path, ": PNG: ", static_cast<const char*>(header.message)));
+  }
+  AtomicFile file(path);
+  file.write(std::span<const std::byte>(bytes).first(size));
+  file.commit();
+}
+
+}  // namespace perpend

@@ -1,0 +1,39 @@
+#pragma once
+
+#include <torch/types.h>
+
+#include <cstdint>
+#include <span>
+
+#include "perpend/cache/kv_batch.h"
+#include "perpend/mask/mask.h"
+#include "perpend/models/model_config.h"
+#include "perpend/nn/context.h"
+
+namespace perpend {
+
+// One forward pass over a ragged batch: the rows of all sequences one after another.
+struct ForwardInput {
+  std::span<const std::int32_t> tokens;      // [rows]
+  std::span<const KvRows> sequences;         // whose rows these are; counts add up to rows
+  std::span<const Mask> layer_masks;         // [num_layers]
+  std::span<const std::int32_t> logit_rows;  // rows whose logits are wanted
+};
+
+// A network from tokens to logits over a paged cache. Weights only: all run-time state is handed in,
+// so that one model serves any number of callers.
+class LanguageModel {
+ public:
+  virtual ~LanguageModel() = default;
+
+  virtual const ModelConfig& config() const = 0;
+  // Bytes that the weights take in memory.
+  virtual std::size_t num_bytes() const = 0;
+
+  // Writes keys and values of all rows into their sequences' pages (already appended) and returns
+  // [logit_rows, vocab_size] f32 in the workspace of `context`, valid until its next pass.
+  // Throws InvalidArgument for token ids beyond the vocabulary and positions beyond the context.
+  virtual torch::Tensor forward(const ForwardInput& input, Context& context) const = 0;
+};
+
+}  // namespace perpend

@@ -1,0 +1,47 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "perpend/io/checkpoint.h"
+#include "perpend/models/language_model.h"
+#include "perpend/models/text_side.h"
+
+namespace perpend {
+
+// A network with the text side of its checkpoint: tokenizer, chat template, tokens that end an answer.
+class LoadedModel {
+ public:
+  // Opens `path` (a .gguf file or a Hugging Face folder) and packs its weights. Throws IoError and
+  // Unsupported, naming file and field.
+  LoadedModel(const std::string& path, LinearMode mode, Context& context);
+
+  const LanguageModel& network() const { return *network_; }
+  const ModelConfig& config() const { return network_->config(); }
+  const Tokenizer& tokenizer() const { return *tokenizer_; }
+  const Checkpoint& checkpoint() const { return checkpoint_; }
+  bool has_chat_template() const { return chat_template_ != nullptr; }
+  bool is_stop_token(std::int32_t token) const;
+
+  // Tokens of plain text, with the tokens that the model expects before it. Special tokens written out
+  // in `text` are text.
+  std::vector<std::int32_t> encode_text(const std::string& text) const;
+  // Tokens of a conversation with the turn of the assistant opened. Throws Unsupported when the model
+  // has no chat template.
+  std::vector<std::int32_t> encode_chat(const std::vector<ChatMessage>& messages) const;
+
+ private:
+  Checkpoint checkpoint_;
+  std::unique_ptr<Tokenizer> tokenizer_;
+  std::unique_ptr<ChatTemplate> chat_template_;
+  std::vector<std::int32_t> stop_tokens_;
+  std::unique_ptr<LanguageModel> network_;
+};
+
+// The path that `name` means: a file or folder as it is, or the name of a model that was fetched
+// (smollm2-135m-instruct). Throws IoError naming both.
+std::string resolve_model_path(const std::string& name);
+
+}  // namespace perpend

@@ -1,0 +1,32 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "perpend/io/checkpoint.h"
+#include "perpend/nn/rotary.h"
+
+namespace perpend {
+
+// Sizes and constants of a model of the Llama family.
+struct ModelConfig {
+  std::string architecture;  // "llama", "qwen2", "mistral"
+  std::int64_t vocab_size = 0;
+  int model_dim = 0;
+  int ffn_dim = 0;
+  int num_layers = 0;
+  int num_q_heads = 0;
+  int num_kv_heads = 0;
+  int head_dim = 0;
+  std::int64_t context_length = 0;
+  float rms_epsilon = 1e-5F;
+  bool tied_embeddings = false;
+  RotaryConfig rotary;
+};
+
+// Reads GGUF metadata or config.json. Throws IoError for a missing or ill-typed field, Unsupported for
+// an architecture, activation, sliding window or position scaling that is not built; each names the
+// file and the key.
+ModelConfig read_model_config(const Checkpoint& checkpoint);
+
+}  // namespace perpend

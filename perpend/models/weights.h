@@ -1,0 +1,59 @@
+#pragma once
+
+#include <torch/types.h>
+
+#include <initializer_list>
+#include <string>
+
+#include "perpend/io/checkpoint.h"
+#include "perpend/models/model_config.h"
+#include "perpend/nn/linear.h"
+
+namespace perpend {
+
+// What a weight of the Llama family is for; checkpoints name the same thing differently.
+enum class WeightRole {
+  kEmbedding,
+  kAttentionNorm,
+  kQuery,
+  kKey,
+  kValue,
+  kAttentionOutput,
+  kMlpNorm,
+  kGate,
+  kUp,
+  kDown,
+  kFinalNorm,
+  kHead,
+};
+
+// The tensor's name in a checkpoint of that kind, with ".weight" or ".bias"; `layer` counts from 0 and
+// is ignored for roles outside layers.
+std::string weight_name(Checkpoint::Kind kind, WeightRole role, int layer,
+                        std::string_view suffix = ".weight");
+
+// [outputs, inputs] of a matrix, or [size] of a vector.
+std::vector<std::int64_t> weight_shape(const ModelConfig& config, WeightRole role);
+
+// Finds weights by role, checks their shapes and hands them to layers.
+class WeightReader {
+ public:
+  // Borrows `checkpoint`, which must outlive it.
+  WeightReader(const Checkpoint& checkpoint, const ModelConfig& config)
+      : checkpoint_(checkpoint), config_(config) {}
+
+  // One Linear of the outputs of all `roles`, in their order, with biases where the file has them.
+  Linear linear(std::initializer_list<WeightRole> roles, LinearMode mode, const Context& context,
+                int layer = 0) const;
+  // A vector as f32.
+  torch::Tensor vector(WeightRole role, int layer = 0) const;
+
+ private:
+  const StoredTensor& find(WeightRole role, int layer) const;
+  void append_bias(WeightRole role, int layer, std::vector<float>& bias) const;
+
+  const Checkpoint& checkpoint_;
+  const ModelConfig& config_;
+};
+
+}  // namespace perpend

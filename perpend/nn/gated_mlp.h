@@ -1,0 +1,29 @@
+#pragma once
+
+#include <torch/types.h>
+
+#include "perpend/kernels/gated_mlp.h"
+#include "perpend/nn/context.h"
+#include "perpend/nn/linear.h"
+
+namespace perpend {
+
+// down(activation(gate(x)) * up(x)) (arXiv:2002.05202).
+class GatedMlp {
+ public:
+  GatedMlp() = default;
+  // `gate_up` yields gate and up one after another.
+  GatedMlp(Linear gate_up, Linear down, Activation activation);
+
+  // residual += mlp(x); x, residual [rows, model_dim] f32.
+  void add_to(const torch::Tensor& residual, const torch::Tensor& x, Context& context) const;
+
+  std::size_t num_bytes() const { return gate_up_.num_bytes() + down_.num_bytes(); }
+
+ private:
+  Linear gate_up_;
+  Linear down_;
+  Activation activation_ = Activation::kSilu;
+};
+
+}  // namespace perpend

@@ -1,0 +1,24 @@
+#pragma once
+
+#include <torch/types.h>
+
+#include "perpend/nn/context.h"
+
+namespace perpend {
+
+// x / rms(x) * weight over the last axis (arXiv:1910.07467).
+class RmsNorm {
+ public:
+  RmsNorm() = default;
+  // weight [dim] f32.
+  RmsNorm(torch::Tensor weight, float epsilon) : weight_(std::move(weight)), epsilon_(epsilon) {}
+
+  // [rows, dim] f32 -> the same shape, in the workspace.
+  torch::Tensor forward(const torch::Tensor& x, Context& context) const;
+
+ private:
+  torch::Tensor weight_;
+  float epsilon_ = 1e-5F;
+};
+
+}  // namespace perpend

@@ -1,0 +1,25 @@
+#pragma once
+
+#include "perpend/nn/context.h"
+
+namespace perpend {
+
+// Owns what a Context borrows: host threads, activations, compiled schedules. One for each caller that
+// runs models on the CPU.
+class Runtime {
+ public:
+  // num_threads 0: one for each core. LibTorch's own threads are held at one, since kernels bring
+  // theirs.
+  explicit Runtime(int num_threads = 0);
+
+  Context& context() { return context_; }
+  int num_threads() const { return threads_.num_threads(); }
+
+ private:
+  ThreadPool threads_;
+  Workspace workspace_;
+  ScheduleCache schedules_;
+  Context context_;
+};
+
+}  // namespace perpend

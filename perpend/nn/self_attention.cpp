@@ -1,0 +1,66 @@
+#include "perpend/nn/self_attention.h"
+
+#include <utility>
+
+#include "perpend/ops/tensor_view_of.h"
+
+namespace perpend {
+namespace {
+
+// Heads [first, first + count) of `rows` [rows, heads * head_dim], as [rows, count, head_dim].
+TensorView heads_of(const TensorView& rows, int first, int count, int head_dim) {
+  TensorView view = rows;
+  view.data = rows.as<float>() + static_cast<std::int64_t>(first) * head_dim;
+  view.shape = {rows.size(0), count, head_dim};
+  view.strides = {rows.stride(0), head_dim, 1};
+  return view;
+}
+
+}  // namespace
+
+SelfAttention::SelfAttention(const Config& config, Linear qkv, Linear out,
+                             std::shared_ptr<RotaryTables> rotary)
+    : config_(config), qkv_(std::move(qkv)), out_(std::move(out)), rotary_(std::move(rotary)) {
+  check_eq(qkv_.out_features(),
+           static_cast<std::int64_t>(config.num_q_heads + 2 * config.num_kv_heads) *
+               config.head_dim,
+           "attention: outputs of the qkv projection and heads differ");
+  check_eq(out_.in_features(), static_cast<std::int64_t>(config.num_q_heads) * config.head_dim,
+           "attention: inputs of the output projection and q heads differ");
+}
+
+void SelfAttention::add_to(const torch::Tensor& residual, const torch::Tensor& x,
+                           const AttentionBatch& batch, const KvLayerView& kv,
+                           const Schedule& schedule, Context& context) const {
+  const int num_q = config_.num_q_heads;
+  const int num_kv = config_.num_kv_heads;
+  const int dim = config_.head_dim;
+  const TensorView qkv = view_of(qkv_.forward(x, context));
+  const TensorView q = heads_of(qkv, 0, num_q, dim);
+
+  RotaryCacheArgs rotary;
+  rotary.q = q;
+  rotary.k = heads_of(qkv, num_q, num_kv, dim);
+  rotary.v = heads_of(qkv, num_q + num_kv, num_kv, dim);
+  rotary.positions = view_of(batch.positions);
+  rotary.cos = view_of(rotary_->cos());
+  rotary.sin = view_of(rotary_->sin());
+  rotary.k_pages = kv.k_pages;
+  rotary.v_pages = kv.v_pages;
+  rotary.slots = kv.slots;
+  rotary.layout = config_.rotary_layout;
+  require(context.kernels->fused.rotary_cache, "rotary", *context.kernels)(rotary, context.stream);
+
+  const torch::Tensor heads = context.workspace->take({x.size(0), num_q * dim});
+  AttentionArgs attention;
+  attention.q = q;
+  attention.k = kv.k_pages;
+  attention.v = kv.v_pages;
+  attention.o = heads_of(view_of(heads), 0, num_q, dim);
+  attention.q_indptr = view_of(batch.q_indptr);
+  attention.page_table = kv.page_table;
+  attention_forward(attention, schedule, context.stream);
+  out_.add_to(residual, heads, context);
+}
+
+}  // namespace perpend
