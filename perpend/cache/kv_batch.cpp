@@ -23,12 +23,12 @@ KvLayerView KvBatch::layer(int index) {
       slots_.push_back(rows_[i].sequence->slot(index, rows_[i].begin + row));
     }
   }
-  return {store.k_pages(), store.v_pages(),
-          TensorView::dense(page_table_.data(), DType::kI32,
-                            {static_cast<std::int64_t>(rows_.size()),
-                             static_cast<std::int64_t>(max_pages)}),
-          TensorView::dense(slots_.data(), DType::kI64,
-                            {static_cast<std::int64_t>(slots_.size())})};
+  return {
+      store.k_pages(), store.v_pages(),
+      TensorView::dense(
+          page_table_.data(), DType::kI32,
+          {static_cast<std::int64_t>(rows_.size()), static_cast<std::int64_t>(max_pages)}),
+      TensorView::dense(slots_.data(), DType::kI64, {static_cast<std::int64_t>(slots_.size())})};
 }
 
 }  // namespace perpend

@@ -18,7 +18,7 @@ struct KvRows {
 
 // What the kernels of one layer need of the cache for a ragged batch.
 struct KvLayerView {
-  TensorView k_pages;     // [num_pages, page_size, num_kv_heads, head_dim]
+  TensorView k_pages;  // [num_pages, page_size, num_kv_heads, head_dim]
   TensorView v_pages;
   TensorView page_table;  // [batch, max_pages] i32
   TensorView slots;       // [rows] i64, where each row's key and value go

@@ -8,8 +8,8 @@
 
 namespace perpend {
 
-// The cached keys of one sequence: a page table per layer over a shared store. Positions are absolute
-// and never move; a page that was released leaves a hole (-1) in its table.
+// The cached keys of one sequence: a page table per layer over a shared store. Positions are
+// absolute and never move; a page that was released leaves a hole (-1) in its table.
 class KvSequence {
  public:
   static constexpr std::int32_t kNoPage = -1;
@@ -23,8 +23,8 @@ class KvSequence {
   // Tokens with a place in the cache, whether already written or not.
   std::int64_t length() const { return length_; }
 
-  // Makes room for `count` more tokens in every layer. False, and nothing changed, when the store has
-  // no page left.
+  // Makes room for `count` more tokens in every layer. False, and nothing changed, when the store
+  // has no page left.
   bool append(std::int64_t count);
 
   // Forgets all tokens from `new_length` on (provisional ones), in every layer.

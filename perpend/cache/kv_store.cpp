@@ -24,8 +24,8 @@ std::int32_t page_capacity(const KvStoreConfig& config) {
 
 std::size_t half_page_bytes(const KvStoreConfig& config) {
   return static_cast<std::size_t>(config.page_size) *
-         static_cast<std::size_t>(config.num_kv_heads) *
-         static_cast<std::size_t>(config.head_dim) * size_of(config.dtype);
+         static_cast<std::size_t>(config.num_kv_heads) * static_cast<std::size_t>(config.head_dim) *
+         size_of(config.dtype);
 }
 
 }  // namespace

@@ -21,7 +21,8 @@ struct KvStoreConfig {
 // belongs to which layer of which sequence is in the page tables of KvSequence.
 class KvStore {
  public:
-  // Throws InvalidArgument for sizes that are not positive or a dtype that is not a float of <= 32 bit.
+  // Throws InvalidArgument for sizes that are not positive or a dtype that is not a float of <= 32
+  // bit.
   explicit KvStore(const KvStoreConfig& config);
 
   const KvStoreConfig& config() const { return config_; }

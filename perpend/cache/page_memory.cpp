@@ -1,8 +1,8 @@
 #include "perpend/cache/page_memory.h"
 
-#include <sys/mman.h>
-
 #include <utility>
+
+#include <sys/mman.h>
 
 #include "perpend/core/error.h"
 

@@ -4,8 +4,8 @@
 
 namespace perpend {
 
-// Address space for pages: reserved at once, backed by memory only where it is touched, so that a long
-// context costs nothing until it is used. Zeroed on first touch.
+// Address space for pages: reserved at once, backed by memory only where it is touched, so that a
+// long context costs nothing until it is used. Zeroed on first touch.
 class PageMemory {
  public:
   PageMemory() = default;

@@ -8,8 +8,8 @@
 
 namespace perpend {
 
-// Frees, layer by layer, every whole page that the layer's mask can never see again (mask/retention.h).
-// Rings and sinks need no code of their own: they are what such masks leave.
+// Frees, layer by layer, every whole page that the layer's mask can never see again
+// (mask/retention.h). Rings and sinks need no code of their own: they are what such masks leave.
 class RetainedPolicy final : public CachePolicy {
  public:
   // One mask for each layer; `max_len` is the longest the sequence may become.

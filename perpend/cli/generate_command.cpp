@@ -1,6 +1,6 @@
-#include <fmt/core.h>
-
 #include <iostream>
+
+#include <fmt/core.h>
 #include <nlohmann/json.hpp>
 
 #include "perpend/cli/commands.h"

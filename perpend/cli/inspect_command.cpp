@@ -1,7 +1,7 @@
-#include <fmt/core.h>
-
 #include <iostream>
 #include <map>
+
+#include <fmt/core.h>
 #include <nlohmann/json.hpp>
 
 #include "perpend/cli/commands.h"
@@ -82,12 +82,12 @@ void print_table(const json& result, bool all_tensors) {
   }
   line("tokens", result["tokenizer"]["vocab_size"].dump());
   for (const json& stop : result["tokenizer"]["stop_tokens"]) {
-    line("stop token", fmt::format("{} {}", stop["id"].get<int>(),
-                                   stop["token"].get<std::string>()));
+    line("stop token",
+         fmt::format("{} {}", stop["id"].get<int>(), stop["token"].get<std::string>()));
   }
   line("chat template", result["chat_template"].get<bool>() ? "yes" : "no");
-  line("tensors", fmt::format("{}{}", result["tensors"].size(),
-                              all_tensors ? "" : " (--tensors lists them)"));
+  line("tensors",
+       fmt::format("{}{}", result["tensors"].size(), all_tensors ? "" : " (--tensors lists them)"));
   if (!all_tensors) return;
   for (const json& tensor : result["tensors"]) {
     fmt::print("  {:<40} {:<5} {:<16} {}\n", tensor["name"].get<std::string>(),

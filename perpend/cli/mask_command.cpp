@@ -1,6 +1,6 @@
-#include <fmt/core.h>
-
 #include <iostream>
+
+#include <fmt/core.h>
 
 #include "perpend/cli/commands.h"
 #include "perpend/cli/options.h"
@@ -55,7 +55,8 @@ void MaskShow::run() const {
   std::cout << draw_text(mask, sequence, kTextColumns);
   const std::int64_t total = sequence.q_offset + q;
   const std::int64_t kept = retained_bytes(mask, total, total + kPageSize, kPageSize, key_bytes);
-  const std::int64_t all = retained_bytes(Mask::causal(), total, total + kPageSize, kPageSize, key_bytes);
+  const std::int64_t all =
+      retained_bytes(Mask::causal(), total, total + kPageSize, kPageSize, key_bytes);
   fmt::print("{:<14} {}\n", "mask", mask.str());
   fmt::print("{:<14} {} queries x {} keys\n", "shape", q, sequence.kv_len);
   fmt::print("{:<14} {} of {} pairs ({:.2f} %)\n", "live", cost.live_pairs, cost.total_pairs,

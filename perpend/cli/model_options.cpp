@@ -6,7 +6,8 @@
 namespace perpend {
 
 void ModelOptions::add_to(CLI::App& app) {
-  add_option(app, "--model", model, "Name of a fetched model, a .gguf file or a Hugging Face folder");
+  add_option(app, "--model", model,
+             "Name of a fetched model, a .gguf file or a Hugging Face folder");
   add_option(app, "--precision", precision,
              "quantized (weights stay in their blocks) or f32 (exact reference)");
   add_option(app, "--layers", layers,

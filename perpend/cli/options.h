@@ -1,9 +1,10 @@
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <cctype>
 #include <string>
 #include <utility>
+
+#include <CLI/CLI.hpp>
 
 namespace perpend {
 
@@ -11,8 +12,8 @@ namespace perpend {
 inline std::string environment_name(const std::string& flag) {
   std::string name = "PERPEND_";
   for (const char letter : flag.substr(flag.find_first_not_of('-'))) {
-    name += letter == '-' ? '_'
-                          : static_cast<char>(std::toupper(static_cast<unsigned char>(letter)));
+    name +=
+        letter == '-' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(letter)));
   }
   return name;
 }

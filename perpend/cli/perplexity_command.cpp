@@ -1,7 +1,7 @@
-#include <fmt/core.h>
-
 #include <cmath>
 #include <iostream>
+
+#include <fmt/core.h>
 #include <nlohmann/json.hpp>
 
 #include "perpend/cli/commands.h"

@@ -1,10 +1,10 @@
 #include "perpend/cli/progress_bar.h"
 
-#include <fmt/core.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <utility>
+
+#include <fmt/core.h>
+#include <unistd.h>
 
 namespace perpend {
 

@@ -6,8 +6,8 @@
 
 namespace perpend {
 
-// How far a long piece of work has come, on one line of standard error that is drawn over and erased at
-// the end. Silent when standard error is no terminal, and in the first half second.
+// How far a long piece of work has come, on one line of standard error that is drawn over and
+// erased at the end. Silent when standard error is no terminal, and in the first half second.
 class ProgressBar {
  public:
   ProgressBar(std::string label, std::int64_t total);

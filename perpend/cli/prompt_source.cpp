@@ -1,9 +1,9 @@
 #include "perpend/cli/prompt_source.h"
 
-#include <unistd.h>
-
 #include <array>
 #include <cstdio>
+
+#include <unistd.h>
 
 #include "perpend/core/error.h"
 

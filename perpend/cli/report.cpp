@@ -1,8 +1,8 @@
 #include "perpend/cli/report.h"
 
-#include <fmt/core.h>
-
 #include <array>
+
+#include <fmt/core.h>
 #include <nlohmann/json.hpp>
 
 namespace perpend {

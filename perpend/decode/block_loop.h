@@ -24,12 +24,12 @@ class BlockLoop {
   // Final tokens so far; the first sequence().length() of them are in the cache.
   std::span<const std::int32_t> tokens() const { return tokens_; }
 
-  // Adds final tokens (a prompt) without running them. Throws InvalidArgument when they do not fit the
-  // context.
+  // Adds final tokens (a prompt) without running them. Throws InvalidArgument when they do not fit
+  // the context.
   void push(std::span<const std::int32_t> tokens);
 
-  // Runs all pending tokens but the last chunk, for their keys alone. `progress` hears how many tokens
-  // are in the cache.
+  // Runs all pending tokens but the last chunk, for their keys alone. `progress` hears how many
+  // tokens are in the cache.
   void prefill(const std::function<void(std::int64_t)>& progress = {});
 
   // Runs one block; what it returns is final and already part of tokens().

@@ -1,10 +1,10 @@
 #pragma once
 
-#include <torch/types.h>
-
 #include <cstdint>
 #include <span>
 #include <vector>
+
+#include <torch/types.h>
 
 #include "perpend/decode/sampler.h"
 
@@ -23,14 +23,14 @@ struct StepResult {
 };
 
 // How one block of tokens comes to be: autoregression is a block of one token and one step, block
-// diffusion a block of masked tokens and several. The loop (block_loop.h) owns cache, model and stop
-// rules; a denoiser owns the block's life from open over provisional to finished.
+// diffusion a block of masked tokens and several. The loop (block_loop.h) owns cache, model and
+// stop rules; a denoiser owns the block's life from open over provisional to finished.
 class Denoiser {
  public:
   virtual ~Denoiser() = default;
 
-  // Opens the next block. `tokens` are all final tokens so far; the last `num_pending` of them have no
-  // keys in the cache yet and must lead the block's first committed rows.
+  // Opens the next block. `tokens` are all final tokens so far; the last `num_pending` of them have
+  // no keys in the cache yet and must lead the block's first committed rows.
   virtual void open(std::span<const std::int32_t> tokens, std::int64_t num_pending) = 0;
   virtual Step next_step() = 0;
   // logits [logit_rows, vocab_size] f32 of the last step; may be changed.

@@ -87,14 +87,12 @@ Sample Sampler::sample(std::span<float> logits, std::span<const std::int32_t> hi
   summary = summarize(logits, context);
   const std::int32_t token =
       options_.temperature == 0.0F ? summary.argmax : choose(logits, summary);
-  const auto penalised = std::find_if(raw.begin(), raw.end(), [&](const TokenLogprob& entry) {
-    return entry.token == token;
-  });
-  const float raw_logit =
-      penalised != raw.end()
-          ? penalised->logprob
-          : logits[static_cast<std::size_t>(token)] *
-                (options_.temperature > 0.0F ? options_.temperature : 1.0F);
+  const auto penalised = std::find_if(
+      raw.begin(), raw.end(), [&](const TokenLogprob& entry) { return entry.token == token; });
+  const float raw_logit = penalised != raw.end()
+                              ? penalised->logprob
+                              : logits[static_cast<std::size_t>(token)] *
+                                    (options_.temperature > 0.0F ? options_.temperature : 1.0F);
   result.chosen = {token, raw_logit - raw_logsumexp};
   return result;
 }

@@ -10,10 +10,10 @@
 namespace perpend {
 
 struct SamplerOptions {
-  float temperature = 0.0F;         // 0: always the likeliest token
-  int top_k = 0;                    // only the k likeliest; 0: no limit
-  float top_p = 1.0F;               // the fewest tokens whose probabilities reach p (1904.09751)
-  float min_p = 0.0F;               // only tokens with at least min_p of the likeliest's probability
+  float temperature = 0.0F;  // 0: always the likeliest token
+  int top_k = 0;             // only the k likeliest; 0: no limit
+  float top_p = 1.0F;        // the fewest tokens whose probabilities reach p (1904.09751)
+  float min_p = 0.0F;        // only tokens with at least min_p of the likeliest's probability
   float repetition_penalty = 1.0F;  // logits of tokens seen before: divided (or multiplied) by it
   std::uint64_t seed = 0;
 };
@@ -31,8 +31,8 @@ struct Sample {
   std::vector<TokenLogprob> top;  // likeliest first, as many as asked for
 };
 
-// Draws tokens. Order of the options: repetition penalty, temperature, top-k, top-p, min-p. One sampler
-// a request: its draws depend on its seed and its own rows alone.
+// Draws tokens. Order of the options: repetition penalty, temperature, top-k, top-p, min-p. One
+// sampler a request: its draws depend on its seed and its own rows alone.
 class Sampler {
  public:
   explicit Sampler(const SamplerOptions& options);

@@ -6,8 +6,8 @@
 
 namespace perpend {
 
-// Cuts a stream of text at the first of several stop strings, holding back only what may still become
-// one.
+// Cuts a stream of text at the first of several stop strings, holding back only what may still
+// become one.
 class StopMatcher {
  public:
   explicit StopMatcher(std::vector<std::string> stops);

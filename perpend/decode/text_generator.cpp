@@ -78,16 +78,16 @@ void TextGenerator::prepare_cache(const std::vector<std::int32_t>& prompt,
   if (cache_ != nullptr) {
     const auto known = cache_->loop.tokens();
     // The last prompt token always runs again: its logits are what comes next.
-    const bool continues = known.size() < prompt.size() &&
-                           std::equal(known.begin(), known.end(), prompt.begin());
+    const bool continues =
+        known.size() < prompt.size() && std::equal(known.begin(), known.end(), prompt.begin());
     if (continues && cache_->masks == masks) {
       cache_->loop.push(std::span(prompt).subspan(known.size()));
       return;
     }
   }
   cache_.reset();
-  cache_ = std::make_unique<Cache>(model_, context_, kv_dtype_, std::move(masks),
-                                   options.prefill_chunk);
+  cache_ =
+      std::make_unique<Cache>(model_, context_, kv_dtype_, std::move(masks), options.prefill_chunk);
   cache_->loop.push(prompt);
 }
 

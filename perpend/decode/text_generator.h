@@ -16,9 +16,9 @@ namespace perpend {
 struct GenerateOptions {
   std::int64_t max_tokens = 256;
   SamplerOptions sampler;
-  std::vector<std::string> stop;   // text that ends the answer; not part of it
-  int num_top_logprobs = 0;        // alternatives reported beside each token
-  std::vector<Mask> layer_masks;   // one a layer; empty: causal everywhere
+  std::vector<std::string> stop;  // text that ends the answer; not part of it
+  int num_top_logprobs = 0;       // alternatives reported beside each token
+  std::vector<Mask> layer_masks;  // one a layer; empty: causal everywhere
   std::int64_t prefill_chunk = 512;
 };
 
@@ -34,8 +34,8 @@ struct GenerateResult {
   FinishReason finish_reason = FinishReason::kStop;
   double time_to_first_token_ms = 0;  // from the call to the first new token
   double prefill_tokens_per_s = 0;    // prompt tokens run, over the time to the first token
-  double decode_tokens_per_s = 0;     // tokens after the first, over their time; 0 if there are none
-  std::int64_t kv_bytes = 0;          // page bytes held after the last token
+  double decode_tokens_per_s = 0;  // tokens after the first, over their time; 0 if there are none
+  std::int64_t kv_bytes = 0;       // page bytes held after the last token
   std::int64_t kv_peak_bytes = 0;
 };
 
@@ -46,8 +46,8 @@ struct GenerateCallbacks {
   std::function<void(std::int64_t done, std::int64_t total)> on_prefill;
 };
 
-// Turns a prompt into text with a model, keeping the keys of the last call: a prompt that continues it
-// (the next turn of a conversation) runs only what is new.
+// Turns a prompt into text with a model, keeping the keys of the last call: a prompt that continues
+// it (the next turn of a conversation) runs only what is new.
 class TextGenerator {
  public:
   // Borrows both. `kv_dtype` is how keys and values are stored.

@@ -16,8 +16,8 @@ struct ScaleMin {
   float min;
 };
 
-// Scale and min of group g: 6 bits each, packed into 12 bytes; the upper four groups keep their top two
-// bits in the top bits of the lower four.
+// Scale and min of group g: 6 bits each, packed into 12 bytes; the upper four groups keep their top
+// two bits in the top bits of the lower four.
 template <class Block>
 ScaleMin group_scale_min(const Block& block, unsigned g) {
   const auto& packed = block.group_scales;

@@ -6,8 +6,9 @@
 #include "perpend/formats/block_codec.h"
 #include "perpend/formats/block_layouts.h"
 
-// The formats with blocks of 32 values. Two schemes: symmetric (a scale, quants around a midpoint) and
-// affine (a scale and a minimum); 4 bits in nibbles, 5 bits with the fifth apart, 8 bits in bytes.
+// The formats with blocks of 32 values. Two schemes: symmetric (a scale, quants around a midpoint)
+// and affine (a scale and a minimum); 4 bits in nibbles, 5 bits with the fifth apart, 8 bits in
+// bytes.
 
 namespace perpend {
 namespace {
@@ -15,9 +16,13 @@ namespace {
 constexpr int kBlock = 32;
 
 template <class Block>
-constexpr bool kHasMin = requires(Block block) { block.min; };
+constexpr bool kHasMin = requires(Block block) {
+  block.min;
+};
 template <class Block>
-constexpr bool kHasHighBits = requires(Block block) { block.high_bits; };
+constexpr bool kHasHighBits = requires(Block block) {
+  block.high_bits;
+};
 template <class Block>
 constexpr int kLevels = kHasHighBits<Block> ? 32 : 16;
 
@@ -37,8 +42,8 @@ void decode_nibbles(const std::byte* blocks, std::int64_t num_blocks, float* val
     const std::uint32_t high_bits = load_high_bits(block);
     for (int i = 0; i < kBlock; ++i) {
       const unsigned byte = block.nibbles[static_cast<std::size_t>(i % 16)];
-      const auto quant = static_cast<int>((i < 16 ? byte & 15U : byte >> 4) |
-                                          ((high_bits >> i & 1U) << 4));
+      const auto quant =
+          static_cast<int>((i < 16 ? byte & 15U : byte >> 4) | ((high_bits >> i & 1U) << 4));
       if constexpr (kHasMin<Block>) {
         values[i] = scale * static_cast<float>(quant) + f16_to_f32(block.min);
       } else {
@@ -48,8 +53,8 @@ void decode_nibbles(const std::byte* blocks, std::int64_t num_blocks, float* val
   }
 }
 
-// The quants of one block: scale and min are chosen, then each value is rounded by adding a half and
-// cutting, in f64 for the symmetric formats as the reference does.
+// The quants of one block: scale and min are chosen, then each value is rounded by adding a half
+// and cutting, in f64 for the symmetric formats as the reference does.
 template <class Block>
 std::array<std::uint8_t, kBlock> choose_quants(const float* x, Block& block) {
   constexpr int kTop = kLevels<Block> - 1;
@@ -66,8 +71,8 @@ std::array<std::uint8_t, kBlock> choose_quants(const float* x, Block& block) {
       quants[i] = static_cast<std::uint8_t>(std::clamp(level, 0.0F, static_cast<float>(kTop)));
     }
   } else {
-    const float largest =
-        *std::max_element(x, x + kBlock, [](float a, float b) { return std::abs(a) < std::abs(b); });
+    const float largest = *std::max_element(
+        x, x + kBlock, [](float a, float b) { return std::abs(a) < std::abs(b); });
     const float scale = largest / static_cast<float>(-kLevels<Block> / 2);
     const float inverse = scale == 0.0F ? 0.0F : 1.0F / scale;
     block.scale = f32_to_f16(scale);
@@ -88,8 +93,8 @@ void encode_nibbles(const float* values, std::int64_t num_blocks, std::byte* blo
     std::uint32_t high_bits = 0;
     for (std::size_t i = 0; i < kBlock; ++i) {
       const unsigned nibble = quants[i] & 15U;
-      block.nibbles[i % 16] = static_cast<std::uint8_t>(block.nibbles[i % 16] |
-                                                        (i < 16 ? nibble : nibble << 4));
+      block.nibbles[i % 16] =
+          static_cast<std::uint8_t>(block.nibbles[i % 16] | (i < 16 ? nibble : nibble << 4));
       high_bits |= static_cast<std::uint32_t>(quants[i] >> 4) << i;
     }
     if constexpr (kHasHighBits<Block>) std::memcpy(block.high_bits.data(), &high_bits, 4);

@@ -5,8 +5,8 @@
 
 namespace perpend {
 
-// Decoders and encoders of whole blocks, one family a source file; block_format.cpp checks sizes and
-// chooses. `blocks` need no alignment.
+// Decoders and encoders of whole blocks, one family a source file; block_format.cpp checks sizes
+// and chooses. `blocks` need no alignment.
 using DecodeBlocks = void (*)(const std::byte* blocks, std::int64_t num_blocks, float* values);
 using EncodeBlocks = void (*)(const float* values, std::int64_t num_blocks, std::byte* blocks);
 

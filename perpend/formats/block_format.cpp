@@ -61,7 +61,8 @@ std::size_t row_bytes(BlockFormat format, std::int64_t num_values) {
 void dequantize_row(BlockFormat format, std::span<const std::byte> blocks,
                     std::span<float> values) {
   const auto count = static_cast<std::int64_t>(values.size());
-  check_eq(blocks.size(), row_bytes(format, count), "dequantize: bytes of blocks and values differ");
+  check_eq(blocks.size(), row_bytes(format, count),
+           "dequantize: bytes of blocks and values differ");
   entry_of(format).decode(blocks.data(), count / info_of(format).block_size, values.data());
 }
 

@@ -5,9 +5,9 @@
 
 namespace perpend {
 
-// The blocks of GGUF's quantised formats as they lie in a file, little endian. `scale` and the like are
-// f16 bits. In the 4- and 5-bit formats a byte holds value i in its low and value i + 16 in its high
-// nibble.
+// The blocks of GGUF's quantised formats as they lie in a file, little endian. `scale` and the like
+// are f16 bits. In the 4- and 5-bit formats a byte holds value i in its low and value i + 16 in its
+// high nibble.
 
 struct BlockQ4_0 {
   std::uint16_t scale;

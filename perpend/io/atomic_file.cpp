@@ -1,10 +1,10 @@
 #include "perpend/io/atomic_file.h"
 
-#include <unistd.h>
-
 #include <cerrno>
 #include <filesystem>
 #include <system_error>
+
+#include <unistd.h>
 
 #include "perpend/core/error.h"
 

@@ -8,8 +8,8 @@
 
 namespace perpend {
 
-// A file that appears whole or not at all: written beside its place under a temporary name and renamed
-// by commit(). Without commit() nothing is left behind.
+// A file that appears whole or not at all: written beside its place under a temporary name and
+// renamed by commit(). Without commit() nothing is left behind.
 class AtomicFile {
  public:
   // Throws IoError with path and reason.

@@ -1,8 +1,9 @@
 #include "perpend/io/checkpoint.h"
 
 #include <filesystem>
-#include <nlohmann/json.hpp>
 #include <set>
+
+#include <nlohmann/json.hpp>
 
 #include "perpend/core/error.h"
 #include "perpend/io/json_text.h"
@@ -60,7 +61,8 @@ void Checkpoint::open_folder() {
   const auto file = [&](const char* name) { return (fs::path(path_) / name).string(); };
   const auto config = read_text_file_if_any(file("config.json"));
   if (!config) {
-    throw IoError(concat("model '", path_, "': the folder has no config.json; expected a Hugging "
+    throw IoError(concat("model '", path_,
+                         "': the folder has no config.json; expected a Hugging "
                          "Face folder or a .gguf file"));
   }
   config_json_ = *config;

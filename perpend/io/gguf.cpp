@@ -224,8 +224,9 @@ void place_tensors(std::span<const std::byte> bytes, const ByteReader& reader,
   std::sort(order.begin(), order.end());
   for (std::size_t i = 1; i < order.size(); ++i) {
     if (order[i - 1].first + order[i - 1].second->num_bytes > order[i].first) {
-      reader.fail(concat("tensor '", order[i].second->tensor.name.substr(0, 100), "'"),
-                  concat("overlaps tensor '", order[i - 1].second->tensor.name.substr(0, 100), "'"));
+      reader.fail(
+          concat("tensor '", order[i].second->tensor.name.substr(0, 100), "'"),
+          concat("overlaps tensor '", order[i - 1].second->tensor.name.substr(0, 100), "'"));
     }
   }
 }

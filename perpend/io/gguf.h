@@ -16,9 +16,10 @@ namespace perpend {
 
 struct GgufArray;
 
-// A value of GGUF metadata. Integers of all widths are kept as 64 bit; strings and arrays are borrowed
-// from the file's bytes.
-using GgufValue = std::variant<std::uint64_t, std::int64_t, double, bool, std::string_view, GgufArray>;
+// A value of GGUF metadata. Integers of all widths are kept as 64 bit; strings and arrays are
+// borrowed from the file's bytes.
+using GgufValue =
+    std::variant<std::uint64_t, std::int64_t, double, bool, std::string_view, GgufArray>;
 
 // Elements of one type, still in file form; GgufFile::get_* read them.
 struct GgufArray {

@@ -1,12 +1,13 @@
 #pragma once
 
-#include <nlohmann/json.hpp>
 #include <string_view>
+
+#include <nlohmann/json.hpp>
 
 namespace perpend {
 
-// Parses untrusted JSON into an object. Throws IoError "<name>: ..." for text that is no JSON, holds
-// anything but an object, nests deeper than 64 or names a key of one object twice.
+// Parses untrusted JSON into an object. Throws IoError "<name>: ..." for text that is no JSON,
+// holds anything but an object, nests deeper than 64 or names a key of one object twice.
 nlohmann::json parse_json_object(std::string_view text, std::string_view name);
 
 }  // namespace perpend

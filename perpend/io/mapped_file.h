@@ -13,7 +13,8 @@ struct UnmapBytes {
   void operator()(const std::byte* data) const;
 };
 
-// A file mapped into memory, read only. Pages are read when they are touched and can be dropped again.
+// A file mapped into memory, read only. Pages are read when they are touched and can be dropped
+// again.
 class MappedFile {
  public:
   // Throws IoError with the path and the reason (missing, a folder, no permission, empty).

@@ -1,8 +1,8 @@
 #include "perpend/io/png.h"
 
-#include <png.h>
-
 #include <vector>
+
+#include <png.h>
 
 #include "perpend/core/error.h"
 #include "perpend/io/atomic_file.h"

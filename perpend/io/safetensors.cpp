@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+
 #include <nlohmann/json.hpp>
 
 #include "perpend/core/error.h"
@@ -22,21 +23,11 @@ struct TypeInfo {
 };
 
 constexpr TypeInfo kTypes[] = {
-    {"F32", 4, BlockFormat::kF32},
-    {"F16", 2, BlockFormat::kF16},
-    {"BF16", 2, BlockFormat::kBF16},
-    {"F64", 8, std::nullopt},
-    {"I64", 8, std::nullopt},
-    {"U64", 8, std::nullopt},
-    {"I32", 4, std::nullopt},
-    {"U32", 4, std::nullopt},
-    {"I16", 2, std::nullopt},
-    {"U16", 2, std::nullopt},
-    {"I8", 1, std::nullopt},
-    {"U8", 1, std::nullopt},
-    {"BOOL", 1, std::nullopt},
-    {"F8_E4M3", 1, std::nullopt},
-    {"F8_E5M2", 1, std::nullopt},
+    {"F32", 4, BlockFormat::kF32}, {"F16", 2, BlockFormat::kF16}, {"BF16", 2, BlockFormat::kBF16},
+    {"F64", 8, std::nullopt},      {"I64", 8, std::nullopt},      {"U64", 8, std::nullopt},
+    {"I32", 4, std::nullopt},      {"U32", 4, std::nullopt},      {"I16", 2, std::nullopt},
+    {"U16", 2, std::nullopt},      {"I8", 1, std::nullopt},       {"U8", 1, std::nullopt},
+    {"BOOL", 1, std::nullopt},     {"F8_E4M3", 1, std::nullopt},  {"F8_E5M2", 1, std::nullopt},
 };
 
 struct Entry {
@@ -48,7 +39,8 @@ struct Entry {
 };
 
 std::uint64_t read_unsigned(const json& value, const ByteReader& reader, std::string_view field) {
-  if (!value.is_number_unsigned()) reader.fail(field, concat("expected a whole number, found ", value.dump().substr(0, 50)));
+  if (!value.is_number_unsigned())
+    reader.fail(field, concat("expected a whole number, found ", value.dump().substr(0, 50)));
   return value.get<std::uint64_t>();
 }
 
@@ -64,7 +56,8 @@ Entry read_entry(const std::string& name, const json& value, const ByteReader& r
   for (const TypeInfo& type : kTypes) {
     if (type.name == dtype) entry.type = &type;
   }
-  if (entry.type == nullptr) reader.fail(field, concat("unknown dtype '", dtype.substr(0, 50), "'"));
+  if (entry.type == nullptr)
+    reader.fail(field, concat("unknown dtype '", dtype.substr(0, 50), "'"));
   if (!value["shape"].is_array()) reader.fail(field, "shape: expected an array");
   std::uint64_t count = 1;
   for (const json& size : value["shape"]) {
@@ -82,8 +75,8 @@ Entry read_entry(const std::string& name, const json& value, const ByteReader& r
   entry.begin = read_unsigned(offsets[0], reader, field);
   entry.end = read_unsigned(offsets[1], reader, field);
   if (entry.end < entry.begin || entry.end - entry.begin != count * entry.type->bytes) {
-    reader.fail(field, concat("data_offsets span ", entry.begin, " to ", entry.end, ", the shape needs ",
-                              count * entry.type->bytes, " bytes"));
+    reader.fail(field, concat("data_offsets span ", entry.begin, " to ", entry.end,
+                              ", the shape needs ", count * entry.type->bytes, " bytes"));
   }
   return entry;
 }
@@ -99,8 +92,8 @@ void check_layout(const std::vector<Entry>& entries, const ByteReader& reader) {
     position = entry.end;
   }
   if (position != reader.rest().size()) {
-    reader.fail("data", concat("tensors take ", position, " bytes, the file holds ",
-                               reader.rest().size()));
+    reader.fail("data",
+                concat("tensors take ", position, " bytes, the file holds ", reader.rest().size()));
   }
 }
 

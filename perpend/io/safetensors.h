@@ -12,8 +12,9 @@
 
 namespace perpend {
 
-// A .safetensors file: eight bytes of header length, a JSON header, the bytes of all tensors without
-// holes. F32, F16 and BF16 tensors are weights; tensors of other types are listed by name alone.
+// A .safetensors file: eight bytes of header length, a JSON header, the bytes of all tensors
+// without holes. F32, F16 and BF16 tensors are weights; tensors of other types are listed by name
+// alone.
 class SafetensorsFile {
  public:
   // Throws IoError naming the file, the tensor and what was expected.

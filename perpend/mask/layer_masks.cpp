@@ -47,7 +47,8 @@ int parse_layer(Piece piece, int num_layers) {
                               piece.text.substr(0, 40), "'"));
   }
   if (layer < 0 || layer >= num_layers) {
-    fail(piece.column, concat("layer ", layer, " does not exist: the model has 0 to ", num_layers - 1));
+    fail(piece.column,
+         concat("layer ", layer, " does not exist: the model has 0 to ", num_layers - 1));
   }
   return layer;
 }
@@ -68,9 +69,10 @@ class LayerMasks {
       const int layer = parse_layer(selector, size());
       return set(selector.column, layer, layer, mask);
     }
-    const int first = parse_layer(trimmed({selector.text.substr(0, dash), selector.column}), size());
-    const int last = parse_layer(
-        trimmed({selector.text.substr(dash + 1), selector.column + dash + 1}), size());
+    const int first =
+        parse_layer(trimmed({selector.text.substr(0, dash), selector.column}), size());
+    const int last =
+        parse_layer(trimmed({selector.text.substr(dash + 1), selector.column + dash + 1}), size());
     if (first > last) fail(selector.column, concat("range ", first, "-", last, " runs backwards"));
     set(selector.column, first, last, mask);
   }
@@ -112,8 +114,7 @@ std::vector<Mask> parse_layer_masks(std::string_view text, int num_layers) {
       masks.add({"all", part.column}, parse_mask_at(part.text, part.column));
       continue;
     }
-    const Mask mask =
-        parse_mask_at(part.text.substr(colon + 1), part.column + colon + 1);
+    const Mask mask = parse_mask_at(part.text.substr(colon + 1), part.column + colon + 1);
     for (const Piece& selector : split({part.text.substr(0, colon), part.column}, ',')) {
       masks.add(selector, mask);
     }

@@ -41,7 +41,8 @@ std::uint64_t low_bits(std::int64_t count) {
   return count >= 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << count) - 1;
 }
 
-// Children of a & or | with nested ones of the same kind flattened, equals dropped, `neutral` dropped.
+// Children of a & or | with nested ones of the same kind flattened, equals dropped, `neutral`
+// dropped.
 std::vector<Mask> gather(Kind kind, const Mask& x, const Mask& y, const Mask& neutral) {
   std::vector<Mask> children;
   const auto add = [&](const Mask& child) {

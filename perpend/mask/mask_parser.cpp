@@ -58,7 +58,8 @@ class Parser {
     }
     const Mask mask = expression(0);
     skip_blanks();
-    if (position_ < text_.size()) fail(concat("unexpected '", text_[position_], "', expected & or | or the end"));
+    if (position_ < text_.size())
+      fail(concat("unexpected '", text_[position_], "', expected & or | or the end"));
     return mask;
   }
 
@@ -114,9 +115,9 @@ class Parser {
     }
     const std::string_view word = text_.substr(begin, position_ - begin);
     if (word.empty()) {
-      fail(position_ == text_.size() ? "unexpected end, expected a mask"
-                                     : concat("unexpected '", text_[position_],
-                                              "', expected a mask"));
+      fail(position_ == text_.size()
+               ? "unexpected end, expected a mask"
+               : concat("unexpected '", text_[position_], "', expected a mask"));
     }
     if (word == "all") return Mask::all();
     if (word == "none") return Mask::none();

@@ -1,9 +1,9 @@
 #pragma once
 
-#include <torch/types.h>
-
 #include <cstdint>
 #include <span>
+
+#include <torch/types.h>
 
 #include "perpend/cache/kv_batch.h"
 #include "perpend/mask/mask.h"
@@ -20,8 +20,8 @@ struct ForwardInput {
   std::span<const std::int32_t> logit_rows;  // rows whose logits are wanted
 };
 
-// A network from tokens to logits over a paged cache. Weights only: all run-time state is handed in,
-// so that one model serves any number of callers.
+// A network from tokens to logits over a paged cache. Weights only: all run-time state is handed
+// in, so that one model serves any number of callers.
 class LanguageModel {
  public:
   virtual ~LanguageModel() = default;

@@ -1,8 +1,8 @@
 #include "perpend/models/llama.h"
 
-#include <torch/torch.h>
-
 #include <utility>
+
+#include <torch/torch.h>
 
 #include "perpend/ops/tensor_view_of.h"
 
@@ -46,9 +46,9 @@ Llama::Layer Llama::read_layer(int index, const WeightReader& weights, LinearMod
   using enum WeightRole;
   return {
       .attention_norm = RmsNorm(weights.vector(kAttentionNorm, index), config_.rms_epsilon),
-      .attention = SelfAttention(
-          heads, weights.linear({kQuery, kKey, kValue}, mode, context, index),
-          weights.linear({kAttentionOutput}, mode, context, index), rotary_),
+      .attention =
+          SelfAttention(heads, weights.linear({kQuery, kKey, kValue}, mode, context, index),
+                        weights.linear({kAttentionOutput}, mode, context, index), rotary_),
       .mlp_norm = RmsNorm(weights.vector(kMlpNorm, index), config_.rms_epsilon),
       .mlp = GatedMlp(weights.linear({kGate, kUp}, mode, context, index),
                       weights.linear({kDown}, mode, context, index), Activation::kSilu),

@@ -15,7 +15,8 @@ namespace perpend {
 // SmolLM2, Mistral without its window, Qwen2 and Qwen2.5 (biases on q, k, v).
 class Llama final : public LanguageModel {
  public:
-  // Reads and packs all weights. Throws IoError naming a tensor that is missing or of another shape.
+  // Reads and packs all weights. Throws IoError naming a tensor that is missing or of another
+  // shape.
   Llama(ModelConfig config, const WeightReader& weights, LinearMode mode, Context& context);
 
   const ModelConfig& config() const override { return config_; }

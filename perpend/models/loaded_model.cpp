@@ -52,13 +52,14 @@ std::string resolve_model_path(const std::string& name) {
   std::error_code error;
   if (fs::exists(name, error)) return name;
   if (name == "smollm2-135m-instruct") {
-    const fs::path path = model_home() / "smollm2-135m-instruct-q4_1" /
-                          "SmolLM2-135M-Instruct.Q4_1.gguf";
+    const fs::path path =
+        model_home() / "smollm2-135m-instruct-q4_1" / "SmolLM2-135M-Instruct.Q4_1.gguf";
     if (fs::exists(path, error)) return path.string();
     throw IoError(concat("model '", name, "': not fetched yet (", path.string(),
                          " is missing); ./run generate fetches it"));
   }
-  throw IoError(concat("model '", name, "': no such file or folder, and no model of that name; "
+  throw IoError(concat("model '", name,
+                       "': no such file or folder, and no model of that name; "
                        "known by name: smollm2-135m-instruct"));
 }
 

@@ -11,7 +11,8 @@
 
 namespace perpend {
 
-// A network with the text side of its checkpoint: tokenizer, chat template, tokens that end an answer.
+// A network with the text side of its checkpoint: tokenizer, chat template, tokens that end an
+// answer.
 class LoadedModel {
  public:
   // Opens `path` (a .gguf file or a Hugging Face folder) and packs its weights. Throws IoError and
@@ -25,11 +26,11 @@ class LoadedModel {
   bool has_chat_template() const { return chat_template_ != nullptr; }
   bool is_stop_token(std::int32_t token) const;
 
-  // Tokens of plain text, with the tokens that the model expects before it. Special tokens written out
-  // in `text` are text.
+  // Tokens of plain text, with the tokens that the model expects before it. Special tokens written
+  // out in `text` are text.
   std::vector<std::int32_t> encode_text(const std::string& text) const;
-  // Tokens of a conversation with the turn of the assistant opened. Throws Unsupported when the model
-  // has no chat template.
+  // Tokens of a conversation with the turn of the assistant opened. Throws Unsupported when the
+  // model has no chat template.
   std::vector<std::int32_t> encode_chat(const std::vector<ChatMessage>& messages) const;
 
  private:

@@ -1,6 +1,7 @@
 #include "perpend/models/model_config.h"
 
 #include <array>
+
 #include <nlohmann/json.hpp>
 
 #include "perpend/core/error.h"
@@ -32,7 +33,8 @@ void check_sizes(const ModelConfig& config, const std::string& path) {
   }
 }
 
-// --- GGUF -------------------------------------------------------------------------------------------
+// --- GGUF
+// -------------------------------------------------------------------------------------------
 
 // q and k of "llama" files are stored for interleaved rotation; all others keep the halves apart.
 RotaryLayout gguf_rotary_layout(const std::string& architecture) {
@@ -44,9 +46,8 @@ RotaryConfig read_gguf_rotary(const Checkpoint& checkpoint, const ModelConfig& c
   const std::string prefix = config.architecture + ".rope.";
   RotaryConfig rotary;
   rotary.layout = gguf_rotary_layout(config.architecture);
-  rotary.rotary_dim =
-      static_cast<int>(file.get_u64(prefix + "dimension_count").value_or(
-          static_cast<std::uint64_t>(config.head_dim)));
+  rotary.rotary_dim = static_cast<int>(file.get_u64(prefix + "dimension_count")
+                                           .value_or(static_cast<std::uint64_t>(config.head_dim)));
   rotary.theta = static_cast<float>(file.get_f64(prefix + "freq_base").value_or(10000.0));
   const std::string_view scaling = file.get_string(prefix + "scaling.type").value_or("none");
   if (scaling == "linear") {
@@ -93,8 +94,8 @@ ModelConfig read_gguf_config(const Checkpoint& checkpoint) {
   config.head_dim = file.find(key("attention.key_length")) != nullptr
                         ? size("attention.key_length")
                         : config.model_dim / std::max(1, config.num_q_heads);
-  config.rms_epsilon = static_cast<float>(
-      file.get_f64(key("attention.layer_norm_rms_epsilon")).value_or(1e-5));
+  config.rms_epsilon =
+      static_cast<float>(file.get_f64(key("attention.layer_norm_rms_epsilon")).value_or(1e-5));
   const StoredTensor* embedding = checkpoint.tensor("token_embd.weight");
   if (embedding == nullptr || embedding->shape.size() != 2) {
     throw IoError(concat(checkpoint.path(), ": tensor 'token_embd.weight': expected a matrix"));
@@ -105,7 +106,8 @@ ModelConfig read_gguf_config(const Checkpoint& checkpoint) {
   return config;
 }
 
-// --- Hugging Face -----------------------------------------------------------------------------------
+// --- Hugging Face
+// -----------------------------------------------------------------------------------
 
 class ConfigReader {
  public:
@@ -145,8 +147,8 @@ class ConfigReader {
 
  private:
   IoError wrong_type(const char* key, std::string_view expected) const {
-    return IoError(concat(path_, ": key '", key, "': expected ", expected, ", found ",
-                          object_[key].dump()));
+    return IoError(
+        concat(path_, ": key '", key, "': expected ", expected, ", found ", object_[key].dump()));
   }
 
   std::string path_;
@@ -194,8 +196,8 @@ ModelConfig read_hugging_face_config(const Checkpoint& checkpoint) {
   }
   const std::string activation = reader.text_or("hidden_act", "silu");
   if (activation != "silu") {
-    throw Unsupported(concat(reader.path(), ": hidden_act '", activation,
-                             "' is not built; silu is"));
+    throw Unsupported(
+        concat(reader.path(), ": hidden_act '", activation, "' is not built; silu is"));
   }
   // Qwen2 files carry a window that is switched off by use_sliding_window.
   const bool windowed = reader.flag_or("use_sliding_window", config.architecture == "mistral");
@@ -209,8 +211,8 @@ ModelConfig read_hugging_face_config(const Checkpoint& checkpoint) {
   config.ffn_dim = reader.size("intermediate_size");
   config.num_layers = reader.size("num_hidden_layers");
   config.num_q_heads = reader.size("num_attention_heads");
-  config.num_kv_heads = reader.has("num_key_value_heads") ? reader.size("num_key_value_heads")
-                                                          : config.num_q_heads;
+  config.num_kv_heads =
+      reader.has("num_key_value_heads") ? reader.size("num_key_value_heads") : config.num_q_heads;
   config.head_dim = reader.has("head_dim") ? reader.size("head_dim")
                                            : config.model_dim / std::max(1, config.num_q_heads);
   config.context_length = reader.integer_or("max_position_embeddings", 2048);

@@ -24,9 +24,9 @@ struct ModelConfig {
   RotaryConfig rotary;
 };
 
-// Reads GGUF metadata or config.json. Throws IoError for a missing or ill-typed field, Unsupported for
-// an architecture, activation, sliding window or position scaling that is not built; each names the
-// file and the key.
+// Reads GGUF metadata or config.json. Throws IoError for a missing or ill-typed field, Unsupported
+// for an architecture, activation, sliding window or position scaling that is not built; each names
+// the file and the key.
 ModelConfig read_model_config(const Checkpoint& checkpoint);
 
 }  // namespace perpend

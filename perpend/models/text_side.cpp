@@ -2,8 +2,9 @@
 
 #include <algorithm>
 #include <array>
-#include <nlohmann/json.hpp>
 #include <optional>
+
+#include <nlohmann/json.hpp>
 
 #include "perpend/core/error.h"
 #include "perpend/io/json_text.h"
@@ -17,7 +18,7 @@ using nlohmann::json;
 json tokenizer_config(const Checkpoint& checkpoint) {
   if (checkpoint.tokenizer_config_json().empty()) return json::object();
   return parse_json_object(checkpoint.tokenizer_config_json(),
-                      checkpoint.path() + "/tokenizer_config.json");
+                           checkpoint.path() + "/tokenizer_config.json");
 }
 
 // A token in these files is a string, or an object with its text under "content".
@@ -130,7 +131,7 @@ std::vector<std::int32_t> read_stop_tokens(const Checkpoint& checkpoint,
     add_ids(parse_json_object(checkpoint.config_json(), checkpoint.path() + "/config.json"), ids);
     if (!checkpoint.generation_config_json().empty()) {
       add_ids(parse_json_object(checkpoint.generation_config_json(),
-                           checkpoint.path() + "/generation_config.json"),
+                                checkpoint.path() + "/generation_config.json"),
               ids);
     }
   }
@@ -162,8 +163,8 @@ std::string_view trimmed(std::string_view text) {
   return text.substr(0, text.find_last_not_of(kBlanks) + 1);
 }
 
-// Tokens of a rendered conversation. Special tokens of the template count; where a message spells one,
-// it is cut out and encoded as ordinary text.
+// Tokens of a rendered conversation. Special tokens of the template count; where a message spells
+// one, it is cut out and encoded as ordinary text.
 std::vector<std::int32_t> encode_rendered(const Tokenizer& tokenizer, std::string_view rendered,
                                           const std::vector<ChatMessage>& messages) {
   std::vector<std::int32_t> ids;

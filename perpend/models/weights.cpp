@@ -1,8 +1,8 @@
 #include "perpend/models/weights.h"
 
-#include <torch/torch.h>
-
 #include <numeric>
+
+#include <torch/torch.h>
 
 #include "perpend/formats/block_format.h"
 
@@ -139,7 +139,8 @@ Linear WeightReader::linear(std::initializer_list<WeightRole> roles, LinearMode 
     const StoredTensor& tensor = find(role, layer);
     sources.push_back({tensor.format, tensor.shape[0], tensor.shape[1], tensor.bytes.data()});
     append_bias(role, layer, bias);
-    has_bias |= checkpoint_.tensor(weight_name(checkpoint_.kind(), role, layer, ".bias")) != nullptr;
+    has_bias |=
+        checkpoint_.tensor(weight_name(checkpoint_.kind(), role, layer, ".bias")) != nullptr;
   }
   if (!has_bias) bias.clear();
   return {sources, std::move(bias), mode, context};

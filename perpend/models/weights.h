@@ -1,9 +1,9 @@
 #pragma once
 
-#include <torch/types.h>
-
 #include <initializer_list>
 #include <string>
+
+#include <torch/types.h>
 
 #include "perpend/io/checkpoint.h"
 #include "perpend/models/model_config.h"
@@ -27,8 +27,8 @@ enum class WeightRole {
   kHead,
 };
 
-// The tensor's name in a checkpoint of that kind, with ".weight" or ".bias"; `layer` counts from 0 and
-// is ignored for roles outside layers.
+// The tensor's name in a checkpoint of that kind, with ".weight" or ".bias"; `layer` counts from 0
+// and is ignored for roles outside layers.
 std::string weight_name(Checkpoint::Kind kind, WeightRole role, int layer,
                         std::string_view suffix = ".weight");
 

@@ -1,16 +1,16 @@
 #pragma once
 
-#include <torch/types.h>
-
 #include <span>
 #include <vector>
+
+#include <torch/types.h>
 
 #include "perpend/nn/context.h"
 
 namespace perpend {
 
-// y = W x + b with W in any number format, kept in its blocks. Several weights of one input (q, k and v;
-// gate and up) make one Linear whose outputs lie one after another.
+// y = W x + b with W in any number format, kept in its blocks. Several weights of one input (q, k
+// and v; gate and up) make one Linear whose outputs lie one after another.
 class Linear {
  public:
   Linear() = default;

@@ -1,10 +1,10 @@
 #include "perpend/nn/rotary.h"
 
-#include <torch/torch.h>
-
 #include <algorithm>
 #include <cmath>
 #include <numbers>
+
+#include <torch/torch.h>
 
 #include "perpend/core/error.h"
 

@@ -1,11 +1,11 @@
 #pragma once
 
-#include <torch/types.h>
-
 #include <atomic>
 #include <mutex>
 #include <optional>
 #include <vector>
+
+#include <torch/types.h>
 
 #include "perpend/kernels/rotary.h"
 
@@ -21,8 +21,9 @@ struct RotaryConfig {
   // Positions divided by `factor` ("linear" scaling, arXiv:2306.15595).
   float linear_factor = 1.0F;
 
-  // Llama 3.1's rule: wavelengths above original_context / low_freq_factor are stretched by `factor`,
-  // those below original_context / high_freq_factor are kept, the ones between are blended.
+  // Llama 3.1's rule: wavelengths above original_context / low_freq_factor are stretched by
+  // `factor`, those below original_context / high_freq_factor are kept, the ones between are
+  // blended.
   struct Llama3 {
     float factor = 8.0F;
     float low_freq_factor = 1.0F;

@@ -21,10 +21,10 @@ TensorView heads_of(const TensorView& rows, int first, int count, int head_dim) 
 SelfAttention::SelfAttention(const Config& config, Linear qkv, Linear out,
                              std::shared_ptr<RotaryTables> rotary)
     : config_(config), qkv_(std::move(qkv)), out_(std::move(out)), rotary_(std::move(rotary)) {
-  check_eq(qkv_.out_features(),
-           static_cast<std::int64_t>(config.num_q_heads + 2 * config.num_kv_heads) *
-               config.head_dim,
-           "attention: outputs of the qkv projection and heads differ");
+  check_eq(
+      qkv_.out_features(),
+      static_cast<std::int64_t>(config.num_q_heads + 2 * config.num_kv_heads) * config.head_dim,
+      "attention: outputs of the qkv projection and heads differ");
   check_eq(out_.in_features(), static_cast<std::int64_t>(config.num_q_heads) * config.head_dim,
            "attention: inputs of the output projection and q heads differ");
 }

@@ -1,8 +1,8 @@
 #pragma once
 
-#include <torch/types.h>
-
 #include <memory>
+
+#include <torch/types.h>
 
 #include "perpend/cache/kv_batch.h"
 #include "perpend/nn/context.h"
@@ -13,9 +13,9 @@ namespace perpend {
 
 // What the attention layers of one forward pass share.
 struct AttentionBatch {
-  AttentionShape shape;      // sequences, heads
-  torch::Tensor q_indptr;    // [batch + 1] i32
-  torch::Tensor positions;   // [rows] i32
+  AttentionShape shape;     // sequences, heads
+  torch::Tensor q_indptr;   // [batch + 1] i32
+  torch::Tensor positions;  // [rows] i32
 };
 
 // Multi-head attention with grouped keys over a paged cache and any mask.

@@ -4,13 +4,11 @@
 
 namespace perpend {
 
-torch::Tensor Workspace::take(std::initializer_list<std::int64_t> shape,
-                              torch::ScalarType dtype) {
+torch::Tensor Workspace::take(std::initializer_list<std::int64_t> shape, torch::ScalarType dtype) {
   if (next_ == slots_.size()) slots_.emplace_back();
   Slot& slot = slots_[next_++];
   const torch::IntArrayRef sizes(shape.begin(), shape.size());
-  if (slot.tensor.defined() && slot.tensor.sizes() == sizes &&
-      slot.tensor.scalar_type() == dtype) {
+  if (slot.tensor.defined() && slot.tensor.sizes() == sizes && slot.tensor.scalar_type() == dtype) {
     return slot.tensor;
   }
   std::int64_t num_bytes = static_cast<std::int64_t>(c10::elementSize(dtype));

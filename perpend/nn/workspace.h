@@ -1,15 +1,15 @@
 #pragma once
 
-#include <torch/types.h>
-
 #include <cstddef>
 #include <initializer_list>
 #include <vector>
 
+#include <torch/types.h>
+
 namespace perpend {
 
-// Activations of a forward pass, handed out in call order and taken back by scope. A pass that asks for
-// the same shapes as the one before gets the same tensors and allocates nothing.
+// Activations of a forward pass, handed out in call order and taken back by scope. A pass that asks
+// for the same shapes as the one before gets the same tensors and allocates nothing.
 class Workspace {
  public:
   explicit Workspace(torch::Device device = torch::kCPU) : device_(device) {}

@@ -10,8 +10,8 @@
 
 namespace perpend {
 
-// Compiled schedules, least recently used first to go: the layers of a model and the calls of a loop
-// ask for the same few again and again. Safe to use from several threads.
+// Compiled schedules, least recently used first to go: the layers of a model and the calls of a
+// loop ask for the same few again and again. Safe to use from several threads.
 class ScheduleCache {
  public:
   explicit ScheduleCache(std::size_t capacity = 64) : capacity_(capacity) {}

@@ -71,8 +71,7 @@ class Compiler {
     if (found == by_class_.end()) found = by_class_.emplace(class_key_, evaluate(keys)).first;
     if (found->second == kDead) return;
     if (found->second == TileEntry::kFull) return add_full(tile);
-    schedule_.entries.push_back(
-        {static_cast<std::int32_t>(tile * tiling_.kv_tile), found->second});
+    schedule_.entries.push_back({static_cast<std::int32_t>(tile * tiling_.kv_tile), found->second});
   }
 
   // Index of the tile's bitmap, kFull when every pair is live, kDead when none is.
@@ -132,11 +131,10 @@ void sort_items(Schedule& schedule) {
   for (std::int32_t row = 0; row < schedule.num_rows(); ++row) {
     cost[static_cast<std::size_t>(row)] = item_cost(schedule.row(row));
   }
-  std::stable_sort(schedule.items.begin(), schedule.items.end(),
-                   [&](const WorkItem& a, const WorkItem& b) {
-                     return cost[static_cast<std::size_t>(a.row)] >
-                            cost[static_cast<std::size_t>(b.row)];
-                   });
+  std::stable_sort(
+      schedule.items.begin(), schedule.items.end(), [&](const WorkItem& a, const WorkItem& b) {
+        return cost[static_cast<std::size_t>(a.row)] > cost[static_cast<std::size_t>(b.row)];
+      });
 }
 
 }  // namespace
@@ -162,8 +160,8 @@ Schedule compile(const Mask& mask, const AttentionShape& shape, const Tiling& ti
       const auto row = known->second + static_cast<std::int32_t>(begin / tiling.q_tile);
       for (int kv_head = 0; kv_head < shape.num_kv_heads; ++kv_head) {
         schedule.items.push_back({static_cast<std::int32_t>(s), kv_head * group, group,
-                                  static_cast<std::int32_t>(begin),
-                                  static_cast<std::int32_t>(rows), row});
+                                  static_cast<std::int32_t>(begin), static_cast<std::int32_t>(rows),
+                                  row});
       }
     }
   }

@@ -32,7 +32,8 @@ ScheduleCost cost_of(const Schedule& schedule) {
     const std::int64_t kv_len =
         schedule.shape.sequences[static_cast<std::size_t>(item.sequence)].kv_len;
     for (const TileEntry& tile : schedule.row(item.row)) {
-      const std::int64_t keys = std::min<std::int64_t>(schedule.tiling.kv_tile, kv_len - tile.kv_begin);
+      const std::int64_t keys =
+          std::min<std::int64_t>(schedule.tiling.kv_tile, kv_len - tile.kv_begin);
       cost.computed_pairs += keys * item.q_rows;
       cost.live_pairs +=
           tile.is_full() ? keys * item.q_rows : bits[static_cast<std::size_t>(tile.bitmap)];

@@ -83,7 +83,8 @@ Image draw_schedule(const Schedule& schedule, const Mask& mask, int max_pixels) 
   const SequenceShape& sequence = schedule.shape.sequences.front();
   const std::int64_t longer = std::max(sequence.q_len, sequence.kv_len);
   // Small masks are magnified so that single pairs can be seen.
-  const std::int64_t zoom = std::max<std::int64_t>(1, max_pixels / std::max<std::int64_t>(1, longer));
+  const std::int64_t zoom =
+      std::max<std::int64_t>(1, max_pixels / std::max<std::int64_t>(1, longer));
   const auto pixels = [&](std::int64_t length) {
     return static_cast<int>(std::max<std::int64_t>(
         1, longer * zoom <= max_pixels ? length * zoom : length * max_pixels / longer));
@@ -99,9 +100,9 @@ Image draw_schedule(const Schedule& schedule, const Mask& mask, int max_pixels) 
       const Range rows = part(y, image.height, sequence.q_len);
       const Range queries{rows.begin + sequence.q_offset, rows.end + sequence.q_offset};
       for (int x = scaled(tile.x, sequence.kv_len, image.width); x < x_end; ++x) {
-        const double density = tile.density == 1.0
-                                   ? 1.0
-                                   : density_of(mask, queries, part(x, image.width, sequence.kv_len));
+        const double density =
+            tile.density == 1.0 ? 1.0
+                                : density_of(mask, queries, part(x, image.width, sequence.kv_len));
         image.set(x, y, tile.density == 1.0 ? kFull : blend(kDeadInTile, kLive, density));
       }
     }

@@ -8,7 +8,8 @@
 
 namespace perpend {
 
-// A filled rectangle of a drawing, in units of one (query, key) pair: x along keys, y along queries.
+// A filled rectangle of a drawing, in units of one (query, key) pair: x along keys, y along
+// queries.
 struct PictureTile {
   std::int64_t x = 0;
   std::int64_t y = 0;
@@ -21,8 +22,8 @@ struct PictureTile {
 std::vector<PictureTile> picture_tiles(const Schedule& schedule);
 
 // Head 0 of the first sequence as a picture of at most `max_pixels` on its longer side: keys to the
-// right, queries downwards; full tiles dark blue, partial tiles light blue with their live pairs dark,
-// dead pairs white. Where a pixel stands for several pairs, its shade is their density.
+// right, queries downwards; full tiles dark blue, partial tiles light blue with their live pairs
+// dark, dead pairs white. Where a pixel stands for several pairs, its shade is their density.
 Image draw_schedule(const Schedule& schedule, const Mask& mask, int max_pixels);
 
 // The same for a terminal: at most `max_columns` characters wide, two rows of cells a line.

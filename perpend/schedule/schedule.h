@@ -26,9 +26,9 @@ struct TileEntry {
   friend bool operator==(const TileEntry&, const TileEntry&) = default;
 };
 
-// What one worker takes: one query tile of some heads of one group, and the key tiles it must visit. The
-// heads share keys, values and list, so that each key tile is read once for all of them. Empty lists
-// stay as items: they write o = 0 and lse = -inf.
+// What one worker takes: one query tile of some heads of one group, and the key tiles it must
+// visit. The heads share keys, values and list, so that each key tile is read once for all of them.
+// Empty lists stay as items: they write o = 0 and lse = -inf.
 struct WorkItem {
   std::int32_t sequence = 0;   // index into shape.sequences
   std::int32_t q_head = 0;     // first query head

@@ -12,9 +12,9 @@ std::int32_t TileBitmaps::add(std::span<const std::uint64_t> words) {
   }
   const auto [first, last] = by_hash_.equal_range(hash);
   for (auto found = first; found != last; ++found) {
-    const auto begin = words_.begin() + static_cast<std::ptrdiff_t>(
-                                            static_cast<std::size_t>(found->second) *
-                                            words_per_tile());
+    const auto begin =
+        words_.begin() +
+        static_cast<std::ptrdiff_t>(static_cast<std::size_t>(found->second) * words_per_tile());
     if (std::equal(words.begin(), words.end(), begin)) return found->second;
   }
   words_.insert(words_.end(), words.begin(), words.end());

@@ -8,9 +8,9 @@
 namespace perpend {
 
 // The dictionary of partial tiles: plain row-major bitmaps of q_tile rows, each of words_per_row
-// 64-bit words; bit c of a row (word c / 64, bit c % 64) is 1 when key kv_begin + c is visible. Equal
-// bitmaps are stored once (causal needs one, windows a handful). Rows and columns beyond the sequence
-// are 0.
+// 64-bit words; bit c of a row (word c / 64, bit c % 64) is 1 when key kv_begin + c is visible.
+// Equal bitmaps are stored once (causal needs one, windows a handful). Rows and columns beyond the
+// sequence are 0.
 class TileBitmaps {
  public:
   TileBitmaps() = default;

@@ -14,7 +14,8 @@ std::vector<int> times_held(const Schedule& schedule, const WorkItem& item, int 
                             std::int64_t kv_len) {
   std::vector<int> times(static_cast<std::size_t>(kv_len));
   for (const TileEntry& tile : schedule.row(item.row)) {
-    const std::int64_t end = std::min<std::int64_t>(tile.kv_begin + schedule.tiling.kv_tile, kv_len);
+    const std::int64_t end =
+        std::min<std::int64_t>(tile.kv_begin + schedule.tiling.kv_tile, kv_len);
     for (std::int64_t k = tile.kv_begin; k < end; ++k) {
       const auto column = static_cast<std::size_t>(k - tile.kv_begin);
       const bool live =

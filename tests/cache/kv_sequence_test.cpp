@@ -1,8 +1,8 @@
 #include "perpend/cache/kv_sequence.h"
 
-#include <gtest/gtest.h>
-
 #include <set>
+
+#include <gtest/gtest.h>
 
 #include "perpend/cache/kv_batch.h"
 #include "perpend/core/error.h"

@@ -36,7 +36,8 @@ TEST(RetainedPolicy, KeepsExactlyThePagesThatCanStillBeSeen) {
     }
     EXPECT_EQ(sequence.page_table(1).back() == KvSequence::kNoPage, false);
   }
-  // Two pages of sinks and at most four of the window, in the first layer; everything in the second.
+  // Two pages of sinks and at most four of the window, in the first layer; everything in the
+  // second.
   EXPECT_LE(sequence.held_bytes(), (6 + 38) * store.page_bytes());
 }
 

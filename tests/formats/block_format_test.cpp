@@ -1,9 +1,9 @@
 #include "perpend/formats/block_format.h"
 
-#include <gtest/gtest.h>
-
 #include <cmath>
 #include <vector>
+
+#include <gtest/gtest.h>
 
 #include "perpend/core/error.h"
 #include "perpend/core/random.h"
@@ -23,8 +23,8 @@ std::vector<float> round_trip(BlockFormat format, const std::vector<float>& valu
   return back;
 }
 
-// Largest relative error of a block of values in [-1, 1]: half a step, and for 4 and 5 bits the far end
-// of the symmetric range, which lies one step out of reach.
+// Largest relative error of a block of values in [-1, 1]: half a step, and for 4 and 5 bits the far
+// end of the symmetric range, which lies one step out of reach.
 float error_bound(BlockFormat format) {
   switch (format) {
     case BlockFormat::kF32:

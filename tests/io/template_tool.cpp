@@ -2,8 +2,9 @@
 // prints JSON lines {"text": ...} or {"error": ...}.
 
 #include <iostream>
-#include <nlohmann/json.hpp>
 #include <string>
+
+#include <nlohmann/json.hpp>
 
 #include "perpend/core/error.h"
 #include "perpend/io/template/chat_template.h"

@@ -1,10 +1,10 @@
 #include "perpend/kernels/cpu/linear.h"
 
-#include <gtest/gtest.h>
-
 #include <cmath>
 #include <limits>
 #include <vector>
+
+#include <gtest/gtest.h>
 
 #include "perpend/core/error.h"
 #include "perpend/core/random.h"
@@ -103,10 +103,10 @@ std::vector<float> run(CpuIsa isa, const PackedWeight& weight, std::vector<float
   return out;
 }
 
-constexpr BlockFormat kAllFormats[] = {
-    BlockFormat::kF32,  BlockFormat::kF16,  BlockFormat::kBF16, BlockFormat::kQ4_0,
-    BlockFormat::kQ4_1, BlockFormat::kQ5_0, BlockFormat::kQ5_1, BlockFormat::kQ8_0,
-    BlockFormat::kQ4_K, BlockFormat::kQ5_K, BlockFormat::kQ6_K};
+constexpr BlockFormat kAllFormats[] = {BlockFormat::kF32,  BlockFormat::kF16,  BlockFormat::kBF16,
+                                       BlockFormat::kQ4_0, BlockFormat::kQ4_1, BlockFormat::kQ5_0,
+                                       BlockFormat::kQ5_1, BlockFormat::kQ8_0, BlockFormat::kQ4_K,
+                                       BlockFormat::kQ5_K, BlockFormat::kQ6_K};
 
 class LinearFormats : public testing::TestWithParam<BlockFormat> {};
 
@@ -176,15 +176,13 @@ TEST_P(LinearFormats, GatheredRowsAreTheDecodedOnes) {
       }
     }
     const std::vector<std::int32_t> beyond = {50};
-    EXPECT_THROW(
-        cpu_gather_rows(packed, beyond, TensorView::dense(out.data(), {1, 256}), {&pool}),
-        InvalidArgument);
+    EXPECT_THROW(cpu_gather_rows(packed, beyond, TensorView::dense(out.data(), {1, 256}), {&pool}),
+                 InvalidArgument);
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Formats, LinearFormats, testing::ValuesIn(kAllFormats), [](auto& param) {
-  return std::string(name_of(param.param));
-});
+INSTANTIATE_TEST_SUITE_P(Formats, LinearFormats, testing::ValuesIn(kAllFormats),
+                         [](auto& param) { return std::string(name_of(param.param)); });
 
 TEST(Linear, SeveralSourcesAreOneMatrix) {
   Random random(10);

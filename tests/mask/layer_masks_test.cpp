@@ -34,7 +34,8 @@ std::string error_of(std::string_view text) {
 TEST(LayerMasks, ErrorsNameTheColumn) {
   EXPECT_THAT(error_of("0: causal"), HasSubstr("layer 1 has no mask"));
   EXPECT_THAT(error_of("0-9: causal"), HasSubstr("column 3: layer 9 does not exist"));
-  EXPECT_THAT(error_of("0-2: causal; 1: all; rest: all"), HasSubstr("column 14: layer 1 is given twice"));
+  EXPECT_THAT(error_of("0-2: causal; 1: all; rest: all"),
+              HasSubstr("column 14: layer 1 is given twice"));
   EXPECT_THAT(error_of("rest: cusal"), HasSubstr("column 7: unknown word 'cusal'"));
   EXPECT_THAT(error_of("x: causal"), HasSubstr("column 1: expected a layer number"));
   EXPECT_THAT(error_of("2-1: causal; rest: all"), HasSubstr("backwards"));

@@ -1,10 +1,10 @@
 #include "perpend/mask/mask.h"
 
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-
 #include <functional>
 #include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
 
 #include "perpend/core/error.h"
 #include "perpend/mask/mask_node.h"

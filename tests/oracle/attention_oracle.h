@@ -29,7 +29,8 @@ inline AttentionResult attention(const std::vector<double>& q, const std::vector
       if (!visible(row, key)) continue;
       double dot = 0;
       for (std::int64_t d = 0; d < dim; ++d) {
-        dot += q[static_cast<std::size_t>(row * dim + d)] * k[static_cast<std::size_t>(key * dim + d)];
+        dot +=
+            q[static_cast<std::size_t>(row * dim + d)] * k[static_cast<std::size_t>(key * dim + d)];
       }
       scores[static_cast<std::size_t>(key)] = scale * dot;
       top = std::max(top, scale * dot);

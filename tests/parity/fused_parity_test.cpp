@@ -1,10 +1,10 @@
 // The fused row-wise kernels on every instruction set of this machine against f64 formulas.
 
-#include <gtest/gtest.h>
-
 #include <cmath>
 #include <limits>
 #include <vector>
+
+#include <gtest/gtest.h>
 
 #include "perpend/core/error.h"
 #include "perpend/core/half.h"
@@ -131,7 +131,8 @@ TEST_P(FusedParity, RotaryTurnsAndFillsTheCache) {
       std::vector<float> cos(static_cast<std::size_t>(10 * half));
       std::vector<float> sin(cos.size());
       for (std::size_t i = 0; i < cos.size(); ++i) {
-        const double angle = static_cast<double>(i / 17) * std::pow(100.0, -static_cast<double>(i % 17) / 17);
+        const double angle =
+            static_cast<double>(i / 17) * std::pow(100.0, -static_cast<double>(i % 17) / 17);
         cos[i] = static_cast<float>(std::cos(angle));
         sin[i] = static_cast<float>(std::sin(angle));
       }
@@ -177,10 +178,11 @@ TEST_P(FusedParity, RotaryTurnsAndFillsTheCache) {
           }
           for (std::int64_t head = 0; head < 2; ++head) {
             const std::int64_t at = (row * 2 + head) * dim;
-            const auto stored = static_cast<std::size_t>(
-                slot / 4 * 4 * 2 * dim + head * 4 * dim + slot % 4 * dim + d);
+            const auto stored = static_cast<std::size_t>(slot / 4 * 4 * 2 * dim + head * 4 * dim +
+                                                         slot % 4 * dim + d);
             const auto load = [&](const std::vector<std::byte>& memory) {
-              if (dtype == DType::kF32) return reinterpret_cast<const float*>(memory.data())[stored];
+              if (dtype == DType::kF32)
+                return reinterpret_cast<const float*>(memory.data())[stored];
               const auto bits = reinterpret_cast<const std::uint16_t*>(memory.data())[stored];
               return dtype == DType::kF16 ? f16_to_f32(bits) : bf16_to_f32(bits);
             };

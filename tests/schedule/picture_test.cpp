@@ -12,8 +12,8 @@ TEST(Picture, SmallMasksShowEveryPair) {
   EXPECT_EQ(image.width, 64);
   EXPECT_EQ(image.height, 64);
   const Image::Color white = {255, 255, 255};
-  EXPECT_EQ(image.at(60, 4), white);   // a dead tile
-  EXPECT_NE(image.at(4, 60), white);   // a full tile
+  EXPECT_EQ(image.at(60, 4), white);             // a dead tile
+  EXPECT_NE(image.at(4, 60), white);             // a full tile
   EXPECT_NE(image.at(12, 12), image.at(28, 4));  // live and dead pair of one partial tile
 }
 

@@ -1,9 +1,9 @@
 #include "perpend/schedule/schedule.h"
 
-#include <gtest/gtest.h>
-
 #include <chrono>
 #include <cstdlib>
+
+#include <gtest/gtest.h>
 
 #include "perpend/core/error.h"
 #include "perpend/schedule/cost.h"
@@ -86,8 +86,8 @@ TEST(Schedule, CostCountsPairs) {
   EXPECT_EQ(cost.computed_pairs, 64 * 64 + 36 * 64 + 36 * 36);
 }
 
-// Work follows live tiles, not the square of the length: a million tokens take no more than a thousand
-// times a thousand tokens, with room for a slow machine.
+// Work follows live tiles, not the square of the length: a million tokens take no more than a
+// thousand times a thousand tokens, with room for a slow machine.
 TEST(Schedule, AMillionTokensCompileQuickly) {
   const Mask mask = parse_mask("causal & (sink(64) | window(1024))");
   const std::int64_t length = 1 << 20;

@@ -50,12 +50,12 @@ struct Parameter {
 
 struct Statement {
   enum class Kind {
-    kText,      // text
-    kOutput,    // expr
-    kIf,        // expr, body, otherwise
-    kFor,       // names in expr [if filter], body, otherwise
-    kSet,       // names = expr, or names[0] = the text of body; names[0].attribute = expr
-    kMacro,     // names[0], parameters, body
+    kText,    // text
+    kOutput,  // expr
+    kIf,      // expr, body, otherwise
+    kFor,     // names in expr [if filter], body, otherwise
+    kSet,     // names = expr, or names[0] = the text of body; names[0].attribute = expr
+    kMacro,   // names[0], parameters, body
     kBreak,
     kContinue,
   };

@@ -1,7 +1,8 @@
 #include "perpend/io/template/chat_template.h"
 
-#include <nlohmann/json.hpp>
 #include <utility>
+
+#include <nlohmann/json.hpp>
 
 #include "perpend/core/error.h"
 #include "perpend/io/template/evaluator.h"
@@ -35,7 +36,8 @@ ChatTemplate& ChatTemplate::operator=(ChatTemplate&&) noexcept = default;
 
 std::string ChatTemplate::render(const nlohmann::ordered_json& variables) const {
   const jinja::Value context = jinja::Value::from_json(variables);
-  if (context.dict() == nullptr) throw InvalidArgument("chat template: variables must be an object");
+  if (context.dict() == nullptr)
+    throw InvalidArgument("chat template: variables must be an object");
   return jinja::evaluate(parsed_->block, *context.dict(), parsed_->name);
 }
 

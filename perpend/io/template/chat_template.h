@@ -1,13 +1,14 @@
 #pragma once
 
 #include <memory>
-#include <nlohmann/json_fwd.hpp>
 #include <string>
+
+#include <nlohmann/json_fwd.hpp>
 
 namespace perpend {
 
-// A checkpoint's chat template: the Jinja subset that such templates use, without access to anything
-// but the variables handed in, and with limits on time, depth and output.
+// A checkpoint's chat template: the Jinja subset that such templates use, without access to
+// anything but the variables handed in, and with limits on time, depth and output.
 class ChatTemplate {
  public:
   // Throws IoError "<name>: line <n>: ..." for text that is no template.

@@ -43,7 +43,8 @@ class Evaluator final : public Functions {
   }
 
  private:
-  // --- statements --------------------------------------------------------------------------------------
+  // --- statements
+  // --------------------------------------------------------------------------------------
 
   void step() {
     if (++steps_ > kMaxSteps) throw InvalidArgument("the template runs too long");
@@ -186,7 +187,8 @@ class Evaluator final : public Functions {
     return std::exchange(output_, std::move(outer));
   }
 
-  // --- names -------------------------------------------------------------------------------------------
+  // --- names
+  // -------------------------------------------------------------------------------------------
 
   // A namespace is a dict with a member that no template can name.
   static constexpr std::string_view kNamespaceMark = "\x01namespace";
@@ -200,7 +202,8 @@ class Evaluator final : public Functions {
     return {};
   }
 
-  // --- expressions -------------------------------------------------------------------------------------
+  // --- expressions
+  // -------------------------------------------------------------------------------------
 
   Value evaluate(const Expr& expr) {
     step();
@@ -365,7 +368,8 @@ class Evaluator final : public Functions {
       std::tm local{};
       localtime_r(&now, &local);
       char text[256];
-      return std::string(text, std::strftime(text, sizeof(text), given.get(0, "format", "").str().c_str(), &local));
+      return std::string(text, std::strftime(text, sizeof(text),
+                                             given.get(0, "format", "").str().c_str(), &local));
     }
     throw InvalidArgument(concat("unknown function '", name, "'"));
   }

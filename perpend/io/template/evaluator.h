@@ -27,8 +27,8 @@ class Functions {
                           const Arguments& arguments) = 0;
 };
 
-// Filters and tests by name. Each throws InvalidArgument for wrong types and Unsupported for unknown
-// names.
+// Filters and tests by name. Each throws InvalidArgument for wrong types and Unsupported for
+// unknown names.
 Value call_filter(const std::string& name, const Value& value, const Arguments& arguments,
                   Functions& functions);
 bool call_test(const std::string& name, const Value& value, const Arguments& arguments);
@@ -42,9 +42,9 @@ std::vector<Value> iterate(const Value& value);
 bool contains(const Value& container, const Value& item);
 Value arithmetic(const std::string& name, const Value& left, const Value& right);
 
-// Renders a parsed template. `context` holds its variables. Limits on steps, depth and output keep a
-// hostile template from hanging. Throws InvalidArgument "<name>: line <n>: ..." for what goes wrong,
-// raise_exception included.
+// Renders a parsed template. `context` holds its variables. Limits on steps, depth and output keep
+// a hostile template from hanging. Throws InvalidArgument "<name>: line <n>: ..." for what goes
+// wrong, raise_exception included.
 std::string evaluate(const Block& block, const Dict& context, const std::string& name);
 
 }  // namespace perpend::jinja

@@ -48,7 +48,8 @@ std::string indent(const std::string& text, const Arguments& arguments) {
   const std::string prefix =
       width.text() != nullptr
           ? *width.text()
-          : std::string(static_cast<std::size_t>(std::clamp<std::int64_t>(width.integer(), 0, 1000)), ' ');
+          : std::string(
+                static_cast<std::size_t>(std::clamp<std::int64_t>(width.integer(), 0, 1000)), ' ');
   const bool first = arguments.get(1, "first", false).truth();
   const bool blank = arguments.get(2, "blank", false).truth();
   std::string out = first ? prefix : "";
@@ -139,7 +140,8 @@ Value to_float(const Value& value, const Value& otherwise) {
 
 Value round(const Value& value, const Arguments& arguments) {
   if (!value.is_number()) throw InvalidArgument("round: expected a number");
-  const double factor = std::pow(10.0, static_cast<double>(arguments.get(0, "precision", 0).integer()));
+  const double factor =
+      std::pow(10.0, static_cast<double>(arguments.get(0, "precision", 0).integer()));
   const Value method = arguments.get(1, "method", "common");
   const double scaled = value.number() * factor;
   // Python rounds halves to even.
@@ -210,7 +212,9 @@ Value call_filter(const std::string& name, const Value& value, const Arguments& 
   if (name == "length" || name == "count") return length(value);
   if (name == "tojson") {
     const Value indentation = arguments.get(0, "indent", None{});
-    return to_json(value, indentation.is_none() ? -1 : static_cast<int>(std::clamp<std::int64_t>(indentation.integer(), 0, 100)));
+    return to_json(value, indentation.is_none() ? -1
+                                                : static_cast<int>(std::clamp<std::int64_t>(
+                                                      indentation.integer(), 0, 100)));
   }
   if (name == "default" || name == "d") {
     const bool falsy = arguments.get(1, "boolean", false).truth() && !value.truth();

@@ -34,7 +34,8 @@ Value split(std::string_view text, const Value& separator, std::int64_t limit) {
     while (true) {
       text.remove_prefix(std::min(text.find_first_not_of(kBlanks), text.size()));
       if (text.empty()) break;
-      const std::size_t end = limit == 0 ? text.size() : std::min(text.find_first_of(kBlanks), text.size());
+      const std::size_t end =
+          limit == 0 ? text.size() : std::min(text.find_first_of(kBlanks), text.size());
       parts.emplace_back(std::string(text.substr(0, end)));
       text.remove_prefix(end);
       --limit;
@@ -44,8 +45,8 @@ Value split(std::string_view text, const Value& separator, std::int64_t limit) {
   if (separator.text() == nullptr || separator.text()->empty()) {
     throw InvalidArgument("split: expected a separator");
   }
-  for (std::size_t found; limit != 0 && (found = text.find(*separator.text())) != std::string_view::npos;
-       --limit) {
+  for (std::size_t found;
+       limit != 0 && (found = text.find(*separator.text())) != std::string_view::npos; --limit) {
     parts.emplace_back(std::string(text.substr(0, found)));
     text.remove_prefix(found + separator.text()->size());
   }
@@ -58,8 +59,8 @@ Value rsplit(std::string_view text, const Value& separator, std::int64_t limit) 
     throw InvalidArgument("rsplit: expected a separator");
   }
   std::vector<Value> parts;
-  for (std::size_t found; limit != 0 && (found = text.rfind(*separator.text())) != std::string_view::npos;
-       --limit) {
+  for (std::size_t found;
+       limit != 0 && (found = text.rfind(*separator.text())) != std::string_view::npos; --limit) {
     parts.emplace_back(std::string(text.substr(found + separator.text()->size())));
     text = text.substr(0, found);
   }
@@ -108,7 +109,8 @@ Value string_method(const std::string& text, const std::string& name, const Argu
     return split(text, arguments.get(0, "sep", None{}), arguments.get(1, "maxsplit", -1).integer());
   }
   if (name == "rsplit") {
-    return rsplit(text, arguments.get(0, "sep", None{}), arguments.get(1, "maxsplit", -1).integer());
+    return rsplit(text, arguments.get(0, "sep", None{}),
+                  arguments.get(1, "maxsplit", -1).integer());
   }
   if (name == "replace") {
     return replace(text, string(0), string(1), arguments.get(2, "count", -1).integer());
@@ -128,7 +130,8 @@ Value string_method(const std::string& text, const std::string& name, const Argu
     std::int64_t count = 0;
     const std::string part = string(0);
     if (part.empty()) throw InvalidArgument("count: expected a text");
-    for (std::size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + part.size())) {
+    for (std::size_t at = text.find(part); at != std::string::npos;
+         at = text.find(part, at + part.size())) {
       ++count;
     }
     return count;

@@ -47,7 +47,8 @@ Value integer_arithmetic(const std::string& name, std::int64_t a, std::int64_t b
     check(b != 0, "division by zero");
     overflow = b == -1 && a == std::numeric_limits<std::int64_t>::min();
     // Python rounds towards minus infinity.
-    const std::int64_t quotient = overflow ? 0 : a / b - ((a % b != 0) && ((a < 0) != (b < 0)) ? 1 : 0);
+    const std::int64_t quotient =
+        overflow ? 0 : a / b - ((a % b != 0) && ((a < 0) != (b < 0)) ? 1 : 0);
     result = name == "//" ? quotient : overflow ? 0 : a - quotient * b;
   }
   check(!overflow, "the number is too large");
@@ -119,7 +120,8 @@ Value get_item(const Value& object, const Value& index) {
     const auto characters = split_characters(*object.text());
     const auto size = static_cast<std::int64_t>(characters.size());
     if (i < 0) i += size;
-    return i >= 0 && i < size ? Value(std::string(characters[static_cast<std::size_t>(i)])) : Value();
+    return i >= 0 && i < size ? Value(std::string(characters[static_cast<std::size_t>(i)]))
+                              : Value();
   }
   return {};
 }

@@ -26,7 +26,8 @@ class Parser {
   }
 
  private:
-  // --- tokens --------------------------------------------------------------------------------------
+  // --- tokens
+  // --------------------------------------------------------------------------------------
 
   const Token& peek(std::size_t ahead = 0) const {
     return tokens_[std::min(position_ + ahead, tokens_.size() - 1)];
@@ -61,7 +62,8 @@ class Parser {
     next();
   }
 
-  // --- statements ------------------------------------------------------------------------------------
+  // --- statements
+  // ------------------------------------------------------------------------------------
 
   // Statements up to a block tag that begins with one of `ends`, whose name is left to be read.
   Block statements(std::initializer_list<std::string_view> ends) {
@@ -75,7 +77,8 @@ class Parser {
         next();
         block.push_back(make(Statement::Kind::kOutput));
         block.back().expr = expression();
-        if (peek().kind != TokenKind::kOutputEnd) fail(concat("expected }}, found '", peek().text, "'"));
+        if (peek().kind != TokenKind::kOutputEnd)
+          fail(concat("expected }}, found '", peek().text, "'"));
         next();
       } else {
         const std::string& keyword = peek(1).text;
@@ -110,8 +113,8 @@ class Parser {
       block.push_back(macro_statement());
     } else if (keyword == "break" || keyword == "continue") {
       if (loops_ == 0) fail(concat(keyword, " outside of a loop"));
-      block.push_back(make(keyword == "break" ? Statement::Kind::kBreak
-                                              : Statement::Kind::kContinue));
+      block.push_back(
+          make(keyword == "break" ? Statement::Kind::kBreak : Statement::Kind::kContinue));
       expect_block_end();
     } else if (keyword == "generation") {
       // Marks what the assistant wrote, for training; prints its body.
@@ -207,7 +210,8 @@ class Parser {
     return statement;
   }
 
-  // --- expressions, weakest binding first -------------------------------------------------------------
+  // --- expressions, weakest binding first
+  // -------------------------------------------------------------
 
   ExprPtr node(Expr::Kind kind, std::string name = "") const {
     auto expr = std::make_shared<Expr>();

@@ -23,8 +23,6 @@ inline std::vector<std::string_view> split_characters(std::string_view text) {
   return characters;
 }
 
-inline std::size_t count_characters(std::string_view text) {
-  return split_characters(text).size();
-}
+inline std::size_t count_characters(std::string_view text) { return split_characters(text).size(); }
 
 }  // namespace perpend::jinja

@@ -4,6 +4,7 @@
 #include <array>
 #include <charconv>
 #include <cmath>
+
 #include <nlohmann/json.hpp>
 
 #include "perpend/core/error.h"
@@ -11,8 +12,8 @@
 namespace perpend::jinja {
 namespace {
 
-// repr() of a Python float: the shortest digits that read back equal, with an exponent below 1e-4 and
-// from 1e16 on.
+// repr() of a Python float: the shortest digits that read back equal, with an exponent below 1e-4
+// and from 1e16 on.
 std::string float_text(double value) {
   if (std::isnan(value)) return "nan";
   if (std::isinf(value)) return value < 0 ? "-inf" : "inf";
@@ -80,9 +81,7 @@ void Dict::set(std::string_view key, Value value) {
   items.emplace_back(key, std::move(value));
 }
 
-Value Value::list(std::vector<Value> items) {
-  return std::make_shared<List>(std::move(items));
-}
+Value Value::list(std::vector<Value> items) { return std::make_shared<List>(std::move(items)); }
 
 Value Value::tuple(std::vector<Value> items) {
   auto list = std::make_shared<List>(std::move(items));
@@ -156,17 +155,20 @@ std::string Value::repr() const {
     return "(" + items + (list()->size() == 1 ? ",)" : ")");
   }
   if (dict() != nullptr) {
-    return "{" + joined(dict()->items, [](const auto& item) {
-             return python_quoted(item.first) + ": " + item.second.repr();
-           }) + "}";
+    return "{" +
+           joined(dict()->items,
+                  [](const auto& item) {
+                    return python_quoted(item.first) + ": " + item.second.repr();
+                  }) +
+           "}";
   }
   return "<macro>";
 }
 
 std::string_view Value::type_name() const {
-  constexpr std::array<std::string_view, 9> kNames = {
-      "nothing defined", "none", "a bool", "an integer", "a float", "a string", "a list", "a dict",
-      "a macro"};
+  constexpr std::array<std::string_view, 9> kNames = {"nothing defined", "none",    "a bool",
+                                                      "an integer",      "a float", "a string",
+                                                      "a list",          "a dict",  "a macro"};
   return kNames[value_.index()];
 }
 

@@ -2,12 +2,13 @@
 
 #include <cstdint>
 #include <memory>
-#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <variant>
 #include <vector>
+
+#include <nlohmann/json_fwd.hpp>
 
 namespace perpend::jinja {
 
@@ -16,7 +17,6 @@ struct Macro;
 
 // A list, or a tuple, which only prints and compares differently.
 struct List;
-
 
 // Keys in order of insertion, as Python keeps them.
 struct Dict {
@@ -36,16 +36,16 @@ struct None {
 // A value of the template language. Lists and dicts are shared, as in Python.
 class Value {
  public:
-  using Variant = std::variant<Undefined, None, bool, std::int64_t, double, std::string,
-                               std::shared_ptr<List>, std::shared_ptr<Dict>,
-                               std::shared_ptr<const Macro>>;
+  using Variant =
+      std::variant<Undefined, None, bool, std::int64_t, double, std::string, std::shared_ptr<List>,
+                   std::shared_ptr<Dict>, std::shared_ptr<const Macro>>;
 
   Value() = default;
   template <class T>
-    requires std::is_constructible_v<Variant, T>
-  Value(T&& value) : value_(std::forward<T>(value)) {}  // NOLINT(google-explicit-constructor)
+  requires std::is_constructible_v<Variant, T> Value(T&& value)
+      : value_(std::forward<T>(value)) {}                 // NOLINT(google-explicit-constructor)
   Value(const char* text) : value_(std::string(text)) {}  // NOLINT(google-explicit-constructor)
-  Value(int value) : value_(std::int64_t{value}) {}  // NOLINT(google-explicit-constructor)
+  Value(int value) : value_(std::int64_t{value}) {}       // NOLINT(google-explicit-constructor)
 
   static Value list(std::vector<Value> items);
   static Value tuple(std::vector<Value> items);

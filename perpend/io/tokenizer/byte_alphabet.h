@@ -6,8 +6,8 @@
 
 namespace perpend {
 
-// Byte-level vocabularies spell each byte as a printable character: visible Latin-1 as it is, the 68
-// others as U+0100 and up, in order (GPT-2).
+// Byte-level vocabularies spell each byte as a printable character: visible Latin-1 as it is, the
+// 68 others as U+0100 and up, in order (GPT-2).
 char32_t character_of_byte(unsigned char byte);
 
 // The bytes that a vocabulary entry spells; absent when a character stands for no byte.

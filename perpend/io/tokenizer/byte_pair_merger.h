@@ -8,12 +8,12 @@
 
 namespace perpend {
 
-// Byte-pair encoding (Sennrich et al. 2016, arXiv:1508.07909): of all neighbouring pairs the one with
-// the lowest rank is merged first, the leftmost among equals, until none has a rank.
+// Byte-pair encoding (Sennrich et al. 2016, arXiv:1508.07909): of all neighbouring pairs the one
+// with the lowest rank is merged first, the leftmost among equals, until none has a rank.
 class BytePairMerger {
  public:
-  // Tokens `left` and `right` become `merged`; pairs added earlier rank lower. The first of two equal
-  // pairs counts.
+  // Tokens `left` and `right` become `merged`; pairs added earlier rank lower. The first of two
+  // equal pairs counts.
   void add(std::int32_t left, std::int32_t right, std::int32_t merged);
   void reserve(std::size_t num_merges) { merges_.reserve(num_merges); }
 

@@ -62,8 +62,8 @@ Tokenizer::Tokenizer(const GgufTokenizerData& data)
   pipeline.entries.resize(data.tokens.size());
   for (std::size_t id = 0; id < data.tokens.size(); ++id) {
     const std::int32_t type = data.token_types.empty() ? 1 : data.token_types[id];
-    pipeline.add_entry(static_cast<std::int32_t>(id), std::string(data.tokens[id]), type == kControl,
-                       type == kControl || type == kUserDefined);
+    pipeline.add_entry(static_cast<std::int32_t>(id), std::string(data.tokens[id]),
+                       type == kControl, type == kControl || type == kUserDefined);
   }
   pipeline.finish();
   add_merges(data, pipeline);

@@ -1,9 +1,9 @@
 #include "perpend/io/tokenizer/pre_tokenizer.h"
 
-#include <utf8proc.h>
-
 #include <algorithm>
 #include <vector>
+
+#include <utf8proc.h>
 
 #include "perpend/io/tokenizer/utf8.h"
 
@@ -53,7 +53,8 @@ class Scanner {
     if (const std::size_t end = contraction(i, true)) return end;
     if (kind(i) == Class::kLetter) return run(i, Class::kLetter);
     // One character that is no letter, number or line break may lead a word.
-    if (!is_break(i) && kind(i) != Class::kNumber && i + 1 < size_ && kind(i + 1) == Class::kLetter) {
+    if (!is_break(i) && kind(i) != Class::kNumber && i + 1 < size_ &&
+        kind(i + 1) == Class::kLetter) {
       return run(i + 1, Class::kLetter);
     }
     if (kind(i) == Class::kNumber) return std::min(run(i, Class::kNumber), i + max_digits);

@@ -14,7 +14,8 @@ enum class PreTokenizer {
   kQwen2,   // as kLlama3, every digit alone
 };
 
-// Calls `word` for consecutive parts of `text`, which must be valid UTF-8; together they are the text.
+// Calls `word` for consecutive parts of `text`, which must be valid UTF-8; together they are the
+// text.
 void for_each_word(PreTokenizer kind, std::string_view text,
                    const std::function<void(std::string_view)>& word);
 

@@ -1,10 +1,10 @@
 #include "perpend/io/tokenizer/tokenizer.h"
 
-#include <utf8proc.h>
-
 #include <algorithm>
 #include <cstdlib>
 #include <utility>
+
+#include <utf8proc.h>
 
 #include "perpend/core/error.h"
 #include "perpend/io/tokenizer/tokenizer_pipeline.h"
@@ -15,9 +15,10 @@ namespace {
 
 std::string nfc(const std::string& text) {
   utf8proc_uint8_t* normalized = nullptr;
-  const auto size = utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()),
-                                 static_cast<utf8proc_ssize_t>(text.size()), &normalized,
-                                 static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
+  const auto size =
+      utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()),
+                   static_cast<utf8proc_ssize_t>(text.size()), &normalized,
+                   static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
   if (size < 0) throw InvalidArgument(concat("tokenizer: NFC: ", utf8proc_errmsg(size)));
   const std::unique_ptr<utf8proc_uint8_t, decltype(&std::free)> owner(normalized, &std::free);
   return {reinterpret_cast<const char*>(normalized), static_cast<std::size_t>(size)};
@@ -80,10 +81,10 @@ std::vector<std::int32_t> Tokenizer::encode(std::string_view text, EncodeOptions
   };
   std::size_t begin = 0;
   for (std::size_t at = 0; at < valid.size();) {
-    const auto id = starts[static_cast<unsigned char>(valid[at])]
-                        ? added_token_at(pipeline, std::string_view(valid).substr(at),
-                                         options.parse_special)
-                        : std::nullopt;
+    const auto id =
+        starts[static_cast<unsigned char>(valid[at])]
+            ? added_token_at(pipeline, std::string_view(valid).substr(at), options.parse_special)
+            : std::nullopt;
     if (!id) {
       ++at;
       continue;

@@ -2,12 +2,12 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 #include <memory>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
-#include <initializer_list>
 #include <vector>
 
 #include "perpend/io/tokenizer/gguf_tokenizer_data.h"
@@ -25,9 +25,10 @@ struct EncodeOptions {
 struct TokenizerPipeline;  // internal: the parsed components
 
 // Text to token ids and back: byte-level BPE with the pre-tokenizers of GPT-2, SmolLM, Llama 3 and
-// Qwen2, added and special tokens. Immutable but for set_special_ids; every const member may be called
-// from several threads. Input that is not UTF-8 is read with U+FFFD for each maximal ill-formed run
-// (Unicode 15, 3.9, "substitution of maximal subparts"), as Python's errors="replace" does.
+// Qwen2, added and special tokens. Immutable but for set_special_ids; every const member may be
+// called from several threads. Input that is not UTF-8 is read with U+FFFD for each maximal
+// ill-formed run (Unicode 15, 3.9, "substitution of maximal subparts"), as Python's
+// errors="replace" does.
 class Tokenizer {
  public:
   // From a GGUF file's metadata. `data` and what it points to are needed during the call only.

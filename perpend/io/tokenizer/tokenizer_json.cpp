@@ -66,7 +66,8 @@ class JsonReader {
     return value.get<std::int32_t>();
   }
   [[noreturn]] void unsupported(const char* part, const json& value) const {
-    throw Unsupported(concat(name_, ": this ", part, " is not built: ", value.dump().substr(0, 200)));
+    throw Unsupported(
+        concat(name_, ": this ", part, " is not built: ", value.dump().substr(0, 200)));
   }
 
   // A component, or the parts of a Sequence.
@@ -83,7 +84,8 @@ class JsonReader {
     const auto is = [&](std::size_t i, const char* type) {
       return i < parts.size() && text(parts[i], "type", "") == type;
     };
-    const bool plain = parts.size() == 1 && is(0, "ByteLevel") && flag(parts[0], "use_regex", true) &&
+    const bool plain = parts.size() == 1 && is(0, "ByteLevel") &&
+                       flag(parts[0], "use_regex", true) &&
                        !flag(parts[0], "add_prefix_space", false);
     if (plain) {
       pipeline_->pre_tokenizer = PreTokenizer::kGpt2;

@@ -36,7 +36,8 @@ void TokenizerPipeline::finish() {
     byte_ids[byte] = found == ids.end() ? kNoToken : found->second;
   }
   for (std::size_t id = 0; id < entries.size(); ++id) {
-    if (entries[id].added && !entries[id].text.empty()) added.push_back(static_cast<std::int32_t>(id));
+    if (entries[id].added && !entries[id].text.empty())
+      added.push_back(static_cast<std::int32_t>(id));
   }
   std::stable_sort(added.begin(), added.end(), [&](std::int32_t a, std::int32_t b) {
     return entries[static_cast<std::size_t>(a)].text.size() >
@@ -47,7 +48,8 @@ void TokenizerPipeline::finish() {
 std::int32_t TokenizerPipeline::require_id(std::string_view text) const {
   const auto found = ids.find(text);
   if (found == ids.end()) {
-    throw IoError(concat(name, ": the vocabulary has no token '", valid_utf8(text.substr(0, 100)), "'"));
+    throw IoError(
+        concat(name, ": the vocabulary has no token '", valid_utf8(text.substr(0, 100)), "'"));
   }
   return found->second;
 }

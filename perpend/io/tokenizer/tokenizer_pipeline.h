@@ -14,10 +14,10 @@
 namespace perpend {
 
 struct TokenizerEntry {
-  std::string text;     // as the vocabulary spells it
-  std::string bytes;    // what it decodes to
-  bool special = false; // a control token: never made from plain text
-  bool added = false;   // matched in the text before any word is cut
+  std::string text;      // as the vocabulary spells it
+  std::string bytes;     // what it decodes to
+  bool special = false;  // a control token: never made from plain text
+  bool added = false;    // matched in the text before any word is cut
 };
 
 struct StringHash : std::hash<std::string_view> {

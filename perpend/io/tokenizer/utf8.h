@@ -9,8 +9,8 @@ namespace perpend {
 
 constexpr std::string_view kReplacement = "\xEF\xBF\xBD";  // U+FFFD
 
-// A character read from UTF-8: `size` bytes; valid is false for a maximal ill-formed run, which stands
-// for one U+FFFD (Unicode 15, section 3.9).
+// A character read from UTF-8: `size` bytes; valid is false for a maximal ill-formed run, which
+// stands for one U+FFFD (Unicode 15, section 3.9).
 struct Utf8Character {
   char32_t code = 0xFFFD;
   std::size_t size = 1;

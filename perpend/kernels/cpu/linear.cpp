@@ -108,8 +108,8 @@ void cpu_linear(const LinearMicro& micro, const LinearArgs& args, Stream stream)
       for (std::int64_t row = 0; row < num_rows; row += kTileRows) {
         const std::int64_t count = std::min(kTileRows, num_rows - row);
         if (integer) {
-          micro.integer_panel(weight.layout, panel_data, blocks,
-                              skip_rows(quantized, row, blocks), count, tile.data());
+          micro.integer_panel(weight.layout, panel_data, blocks, skip_rows(quantized, row, blocks),
+                              count, tile.data());
         } else {
           micro.float_panel(weight.layout, panel_data, weight.in_features,
                             args.x.as<float>() + row * args.x.stride(0), args.x.stride(0), count,

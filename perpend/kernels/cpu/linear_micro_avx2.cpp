@@ -57,8 +57,8 @@ void quantize_row(const float* x, std::int64_t in_features, std::int8_t* quants,
   }
 }
 
-// dot += sum of 4 products in each of 8 lanes. 4-bit quants can not overflow 16 bits in pairs; bytes
-// could, so their even and odd columns are multiplied apart.
+// dot += sum of 4 products in each of 8 lanes. 4-bit quants can not overflow 16 bits in pairs;
+// bytes could, so their even and odd columns are multiplied apart.
 template <PanelLayout kLayout>
 __m256i dot_add(__m256i dot, __m256i quants, __m256i x) {
   const __m256i ones = _mm256_set1_epi16(1);
@@ -96,8 +96,7 @@ void integer_tile(const std::byte* panel_data, std::int64_t num_blocks, const Qu
     __m256i dots[kTileRows];
     const std::int64_t at = first_row * num_blocks + b;
     for (int row = 0; row < kTileRows; ++row) {
-      dots[row] =
-          _mm256_set1_epi32(-panel::zero_point(kLayout) * rows.sums[at + row * num_blocks]);
+      dots[row] = _mm256_set1_epi32(-panel::zero_point(kLayout) * rows.sums[at + row * num_blocks]);
     }
     for (int j = 0; j < 8; ++j) {
       const __m256i quants = load_quants<kLayout>(block, half, j);

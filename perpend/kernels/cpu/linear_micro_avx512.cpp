@@ -1,6 +1,6 @@
-#include <immintrin.h>
-
 #include <utility>
+
+#include <immintrin.h>
 
 #include "perpend/kernels/cpu/linear_micro.h"
 #include "perpend/kernels/cpu/panel.h"
@@ -84,8 +84,8 @@ void integer_tile(const std::byte* block, std::int64_t num_blocks, const Quantiz
           _mm512_fmadd_ps(product, _mm512_mul_ps(scales, _mm512_set1_ps(x_scale)), sums[row]);
       if constexpr (panel::has_min(kLayout)) {
         const __m512 mins = load_f16(block + panel::quant_bytes(kLayout) + panel::kScaleBytes);
-        sums[row] = _mm512_fmadd_ps(
-            mins, _mm512_set1_ps(x_scale * static_cast<float>(x_sum)), sums[row]);
+        sums[row] =
+            _mm512_fmadd_ps(mins, _mm512_set1_ps(x_scale * static_cast<float>(x_sum)), sums[row]);
       }
     }
   }
@@ -155,8 +155,8 @@ void float_rows(const std::byte* panel_data, std::int64_t in_features, const flo
     for (std::int64_t column = 0; column < in_features; ++column) {
       const __m512 weights = load_weights<kLayout>(panel_data + column * kStep);
       for (int row = 0; row < tile_rows; ++row) {
-        sums[row] = _mm512_fmadd_ps(weights, _mm512_set1_ps(columns[row * x_stride + column]),
-                                    sums[row]);
+        sums[row] =
+            _mm512_fmadd_ps(weights, _mm512_set1_ps(columns[row * x_stride + column]), sums[row]);
       }
     }
     for (int row = 0; row < tile_rows; ++row) {

@@ -39,8 +39,8 @@ void quantize_row(const float* x, std::int64_t in_features, std::int8_t* quants,
 unsigned quant_of(PanelLayout layout, const std::byte* block, int row, int column) {
   if (panel::has_nibbles(layout)) {
     const int low_column = column % 16;
-    const auto byte = std::to_integer<unsigned>(
-        block[(low_column / 4) * kRows * 4 + row * 4 + low_column % 4]);
+    const auto byte =
+        std::to_integer<unsigned>(block[(low_column / 4) * kRows * 4 + row * 4 + low_column % 4]);
     return column < 16 ? byte & 15U : byte >> 4;
   }
   return std::to_integer<unsigned>(block[(column / 4) * kRows * 4 + row * 4 + column % 4]);

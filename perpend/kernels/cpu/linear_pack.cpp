@@ -84,8 +84,8 @@ UnpackedBlock unpack_nibbles(const std::byte* from) {
   }
   for (std::size_t i = 0; i < kBlock; ++i) {
     const unsigned byte = block.nibbles[i % 16];
-    result.quants[i] = static_cast<std::uint8_t>((i < 16 ? byte & 15U : byte >> 4) |
-                                                 (high_bits >> i & 1U) << 4);
+    result.quants[i] =
+        static_cast<std::uint8_t>((i < 16 ? byte & 15U : byte >> 4) | (high_bits >> i & 1U) << 4);
   }
   result.scale = block.scale;
   if constexpr (requires { block.min; }) result.min = block.min;
@@ -139,8 +139,8 @@ void store_block(PanelLayout layout, const UnpackedBlock& block, int row, std::b
   if (panel::has_min(layout)) std::memcpy(scales + panel::kScaleBytes, &block.min, 2);
 }
 
-// Formats whose nibbles a nibble layout takes byte for byte: a copy instead of unpacking, which is most
-// of what loading a model does.
+// Formats whose nibbles a nibble layout takes byte for byte: a copy instead of unpacking, which is
+// most of what loading a model does.
 template <class Block>
 void copy_nibbles(PanelLayout layout, const std::byte* from, int row, std::byte* to) {
   Block block;
@@ -263,8 +263,8 @@ void unpack_float_row(const PackedWeight& weight, const std::byte* panel_data, i
   const std::size_t bytes = panel::float_bytes(weight.layout);
   for (std::int64_t column = 0; column < weight.in_features; ++column) {
     const std::byte* from =
-        panel_data + (static_cast<std::size_t>(column) * kRows + static_cast<std::size_t>(row)) *
-                         bytes;
+        panel_data +
+        (static_cast<std::size_t>(column) * kRows + static_cast<std::size_t>(row)) * bytes;
     if (weight.layout == PanelLayout::kF32) {
       std::memcpy(out + column, from, 4);
     } else {
@@ -276,8 +276,8 @@ void unpack_float_row(const PackedWeight& weight, const std::byte* panel_data, i
 
 }  // namespace
 
-void cpu_gather_rows(const PackedWeight& weight, std::span<const std::int32_t> rows,
-                     TensorView out, Stream stream) {
+void cpu_gather_rows(const PackedWeight& weight, std::span<const std::int32_t> rows, TensorView out,
+                     Stream stream) {
   check_eq(out.shape, Dims({static_cast<std::int64_t>(rows.size()), weight.in_features}),
            "gather_rows: shape of out");
   for (std::int32_t row : rows) {

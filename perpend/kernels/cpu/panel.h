@@ -7,11 +7,11 @@
 
 namespace perpend {
 
-// Byte arithmetic of packed weights. A panel is PackedWeight::kPanel rows; integer panels are cut into
-// blocks of kBlock columns. Within a block, vector j holds 4 neighbouring columns of each of the 16
-// rows, row after row: what one vpdpbusd consumes. Nibble layouts put columns 4j.. in the low and
-// columns 16 + 4j.. in the high nibbles. After the quants follow 16 f16 scales and, in the Min layouts,
-// 16 f16 minima.
+// Byte arithmetic of packed weights. A panel is PackedWeight::kPanel rows; integer panels are cut
+// into blocks of kBlock columns. Within a block, vector j holds 4 neighbouring columns of each of
+// the 16 rows, row after row: what one vpdpbusd consumes. Nibble layouts put columns 4j.. in the
+// low and columns 16 + 4j.. in the high nibbles. After the quants follow 16 f16 scales and, in the
+// Min layouts, 16 f16 minima.
 namespace panel {
 
 constexpr int kRows = PackedWeight::kPanel;

@@ -47,8 +47,8 @@ void transform(const float* a, const float* b, std::int64_t count, float* to, F 
 }
 
 template <class Vec>
-void rms_norm(float* x, const float* residual, const float* weight, float epsilon,
-              std::int64_t dim, float* out) {
+void rms_norm(float* x, const float* residual, const float* weight, float epsilon, std::int64_t dim,
+              float* out) {
   if (residual != nullptr) {
     transform<Vec>(x, residual, dim, x, [](Vec a, Vec b) { return a + b; });
   }
@@ -141,8 +141,7 @@ void gated(Activation activation, const float* gate, const float* up, std::int64
            float* out) {
   switch (activation) {
     case Activation::kSilu:
-      return transform<Vec>(gate, up, count, out,
-                            [](Vec a, Vec b) { return a * sigmoid(a) * b; });
+      return transform<Vec>(gate, up, count, out, [](Vec a, Vec b) { return a * sigmoid(a) * b; });
     case Activation::kGeluTanh:
       return transform<Vec>(gate, up, count, out, [](Vec a, Vec b) { return gelu_tanh(a) * b; });
     case Activation::kGelu:
@@ -174,12 +173,9 @@ VocabularySummary summarize(const float* logits, std::int64_t count) {
     Vec sum = Vec::zero();
     for_vectors<Vec>(
         std::min(kRun, count - begin),
-        [&](std::int64_t i) {
-          sum = sum + exp2((Vec::load(logits + begin + i) - base) * log2e);
-        },
+        [&](std::int64_t i) { sum = sum + exp2((Vec::load(logits + begin + i) - base) * log2e); },
         [&](std::int64_t i, std::int64_t rest) {
-          sum = sum +
-                exp2((load_partial<Vec>(logits + begin + i, rest, kLowest) - base) * log2e);
+          sum = sum + exp2((load_partial<Vec>(logits + begin + i, rest, kLowest) - base) * log2e);
         });
     total += Vec::sum(sum);
   }

@@ -2,8 +2,8 @@
 
 namespace perpend {
 
-// 2^x for x in [-inf, 126], relative error below 2e-7; exactly 0 for x <= -127. A Taylor polynomial of
-// degree 7 on [-1/2, 1/2], whose remainder is 5e-9.
+// 2^x for x in [-inf, 126], relative error below 2e-7; exactly 0 for x <= -127. A Taylor polynomial
+// of degree 7 on [-1/2, 1/2], whose remainder is 5e-9.
 template <class Vec>
 Vec exp2(Vec x) {
   x = Vec::max(x, Vec::set1(-127.0F));
