@@ -11,56 +11,13 @@
 namespace perpend {
 namespace {
 
-// Type numbers of metadata values.
-enum : std::uint32_t {
-  kU8,
-  kI8,
-  kU16,
-  kI16,
-  kU32,
-  kI32,
-  kF32,
-  kBool,
-  kString,
-  kArray,
-  kU64,
-  kI64,
-  kF64,
-};
-
-constexpr std::array<std::string_view, 13> kTypeNames = {
-    "u8", "i8", "u16", "i16", "u32", "i32", "f32", "bool", "string", "array", "u64", "i64", "f64"};
-constexpr std::array<std::size_t, 13> kTypeBytes = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
 constexpr int kMaxArrayDepth = 8;
-constexpr std::uint64_t kMaxDims = 4;
 
-std::optional<BlockFormat> format_of(std::uint32_t type) {
-  switch (type) {
-    case 0:
-      return BlockFormat::kF32;
-    case 1:
-      return BlockFormat::kF16;
-    case 2:
-      return BlockFormat::kQ4_0;
-    case 3:
-      return BlockFormat::kQ4_1;
-    case 6:
-      return BlockFormat::kQ5_0;
-    case 7:
-      return BlockFormat::kQ5_1;
-    case 8:
-      return BlockFormat::kQ8_0;
-    case 12:
-      return BlockFormat::kQ4_K;
-    case 13:
-      return BlockFormat::kQ5_K;
-    case 14:
-      return BlockFormat::kQ6_K;
-    case 30:
-      return BlockFormat::kBF16;
-    default:
-      return std::nullopt;
+std::optional<BlockFormat> format_of(std::uint32_t number) {
+  for (const GgufTensorType& type : kGgufTensorTypes) {
+    if (type.number == number) return type.format;
   }
+  return std::nullopt;
 }
 
 std::string_view type_name(const GgufValue& value) {
@@ -82,16 +39,16 @@ std::string_view read_string(ByteReader& reader, std::string_view field) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
-std::uint32_t read_type(ByteReader& reader, std::string_view field) {
+GgufType read_type(ByteReader& reader, std::string_view field) {
   const auto type = read_number<std::uint32_t>(reader, field);
-  if (type >= kTypeNames.size()) {
-    reader.fail(field, concat("expected a value type below ", kTypeNames.size(), ", found ", type));
+  if (type >= kGgufTypes.size()) {
+    reader.fail(field, concat("expected a value type below ", kGgufTypes.size(), ", found ", type));
   }
-  return type;
+  return GgufType{type};
 }
 
-void skip_elements(ByteReader& reader, std::uint32_t type, std::uint64_t count,
-                   std::string_view field, int depth);
+void skip_elements(ByteReader& reader, GgufType type, std::uint64_t count, std::string_view field,
+                   int depth);
 
 GgufArray read_array(ByteReader& reader, std::string_view field, int depth) {
   if (depth > kMaxArrayDepth) reader.fail(field, "arrays are nested too deep");
@@ -104,17 +61,17 @@ GgufArray read_array(ByteReader& reader, std::string_view field, int depth) {
   return array;
 }
 
-void skip_elements(ByteReader& reader, std::uint32_t type, std::uint64_t count,
-                   std::string_view field, int depth) {
-  if (type != kString && type != kArray) {
+void skip_elements(ByteReader& reader, GgufType type, std::uint64_t count, std::string_view field,
+                   int depth) {
+  if (type != GgufType::kString && type != GgufType::kArray) {
     if (count > reader.rest().size()) {
       reader.fail(field, concat("array of ", count, " elements is longer than the file"));
     }
-    reader.take(count * kTypeBytes[type], field);
+    reader.take(count * info_of(type).bytes, field);
     return;
   }
   for (std::uint64_t i = 0; i < count; ++i) {
-    if (type == kString) {
+    if (type == GgufType::kString) {
       read_string(reader, field);
     } else {
       read_array(reader, field, depth + 1);
@@ -122,38 +79,39 @@ void skip_elements(ByteReader& reader, std::uint32_t type, std::uint64_t count,
   }
 }
 
-GgufValue read_value(ByteReader& reader, std::uint32_t type, std::string_view field) {
+GgufValue read_value(ByteReader& reader, GgufType type, std::string_view field) {
   switch (type) {
-    case kU8:
+    case GgufType::kU8:
       return std::uint64_t{read_number<std::uint8_t>(reader, field)};
-    case kI8:
+    case GgufType::kI8:
       return std::int64_t{read_number<std::int8_t>(reader, field)};
-    case kU16:
+    case GgufType::kU16:
       return std::uint64_t{read_number<std::uint16_t>(reader, field)};
-    case kI16:
+    case GgufType::kI16:
       return std::int64_t{read_number<std::int16_t>(reader, field)};
-    case kU32:
+    case GgufType::kU32:
       return std::uint64_t{read_number<std::uint32_t>(reader, field)};
-    case kI32:
+    case GgufType::kI32:
       return std::int64_t{read_number<std::int32_t>(reader, field)};
-    case kF32:
+    case GgufType::kF32:
       return double{read_number<float>(reader, field)};
-    case kBool: {
+    case GgufType::kBool: {
       const auto value = read_number<std::uint8_t>(reader, field);
       if (value > 1) reader.fail(field, concat("expected a bool (0 or 1), found ", int{value}));
       return value == 1;
     }
-    case kString:
+    case GgufType::kString:
       return read_string(reader, field);
-    case kArray:
+    case GgufType::kArray:
       return read_array(reader, field, 0);
-    case kU64:
+    case GgufType::kU64:
       return read_number<std::uint64_t>(reader, field);
-    case kI64:
+    case GgufType::kI64:
       return read_number<std::int64_t>(reader, field);
-    default:
-      return read_number<double>(reader, field);
+    case GgufType::kF64:
+      break;
   }
+  return read_number<double>(reader, field);
 }
 
 // A tensor's entry in the header; its bytes are known when the header's end is.
@@ -169,8 +127,8 @@ TensorHeader read_tensor_header(ByteReader& reader) {
   tensor.name = std::string(read_string(reader, "tensor name"));
   const std::string field = concat("tensor '", tensor.name.substr(0, 100), "'");
   const auto num_dims = read_number<std::uint32_t>(reader, field);
-  if (num_dims == 0 || num_dims > kMaxDims) {
-    reader.fail(field, concat("expected 1 to ", kMaxDims, " dimensions, found ", num_dims));
+  if (num_dims == 0 || num_dims > kGgufMaxDims) {
+    reader.fail(field, concat("expected 1 to ", kGgufMaxDims, " dimensions, found ", num_dims));
   }
   std::uint64_t count = 1;
   for (std::uint32_t i = 0; i < num_dims; ++i) {
@@ -206,7 +164,7 @@ TensorHeader read_tensor_header(ByteReader& reader) {
 void place_tensors(std::span<const std::byte> bytes, const ByteReader& reader,
                    std::uint64_t alignment, std::vector<TensorHeader>& headers) {
   const std::size_t header_end = bytes.size() - reader.rest().size();
-  const std::uint64_t data_begin = (header_end + alignment - 1) / alignment * alignment;
+  const std::uint64_t data_begin = gguf_padded(header_end, alignment);
   std::vector<std::pair<std::uint64_t, const TensorHeader*>> order;
   for (TensorHeader& header : headers) {
     const std::string field = concat("tensor '", header.tensor.name.substr(0, 100), "'");
@@ -261,11 +219,14 @@ void GgufFile::read(std::span<const std::byte> bytes) {
   for (std::uint64_t i = 0; i < num_values; ++i) {
     const std::string_view key = read_string(reader, "metadata key");
     const std::string field = concat("key '", key.substr(0, 100), "'");
-    GgufValue value = read_value(reader, read_type(reader, field), field);
+    const GgufType type = read_type(reader, field);
+    const auto rest = reader.rest();
+    GgufValue value = read_value(reader, type, field);
+    records_.push_back({key, type, rest.first(rest.size() - reader.rest().size())});
     if (!metadata_.emplace(key, value).second) reader.fail(field, "given twice");
   }
-  const std::uint64_t alignment = get_u64("general.alignment").value_or(32);
-  if (alignment == 0 || alignment > 1 << 20 || (alignment & (alignment - 1)) != 0) {
+  const std::uint64_t alignment = get_u64("general.alignment").value_or(kGgufAlignment);
+  if (!is_gguf_alignment(alignment)) {
     reader.fail("key 'general.alignment'",
                 concat("expected a power of two up to 2^20, found ", alignment));
   }
@@ -293,14 +254,14 @@ namespace {
 }
 
 template <class T>
-std::vector<T> numbers(const GgufFile& file, std::string_view key, std::uint32_t type) {
+std::vector<T> numbers(const GgufFile& file, std::string_view key, GgufType type) {
   const GgufValue* value = file.find(key);
   if (value == nullptr) return {};
   const auto* array = std::get_if<GgufArray>(value);
   if (array == nullptr) wrong_type(file, key, "an array", type_name(*value));
   if (array->type != type) {
-    wrong_type(file, key, concat("an array of ", kTypeNames[type]),
-               concat("an array of ", kTypeNames[array->type]));
+    wrong_type(file, key, concat("an array of ", info_of(type).name),
+               concat("an array of ", info_of(array->type).name));
   }
   std::vector<T> result(array->count);
   if (!result.empty()) std::memcpy(result.data(), array->bytes.data(), array->bytes.size());
@@ -349,7 +310,7 @@ std::vector<std::string_view> GgufFile::get_strings(std::string_view key) const 
   const GgufValue* value = find(key);
   if (value == nullptr) return {};
   const auto* array = std::get_if<GgufArray>(value);
-  if (array == nullptr || array->type != kString) {
+  if (array == nullptr || array->type != GgufType::kString) {
     wrong_type(*this, key, "an array of strings", type_name(*value));
   }
   // The array was walked once when the file was read: its strings lie inside its bytes.
@@ -361,11 +322,11 @@ std::vector<std::string_view> GgufFile::get_strings(std::string_view key) const 
 }
 
 std::vector<float> GgufFile::get_floats(std::string_view key) const {
-  return numbers<float>(*this, key, kF32);
+  return numbers<float>(*this, key, GgufType::kF32);
 }
 
 std::vector<std::int32_t> GgufFile::get_ints(std::string_view key) const {
-  return numbers<std::int32_t>(*this, key, kI32);
+  return numbers<std::int32_t>(*this, key, GgufType::kI32);
 }
 
 std::uint64_t GgufFile::require_u64(std::string_view key) const {

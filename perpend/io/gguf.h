@@ -9,6 +9,7 @@
 #include <variant>
 #include <vector>
 
+#include "perpend/io/gguf_types.h"
 #include "perpend/io/mapped_file.h"
 #include "perpend/io/stored_tensor.h"
 
@@ -23,8 +24,15 @@ using GgufValue =
 
 // Elements of one type, still in file form; GgufFile::get_* read them.
 struct GgufArray {
-  std::uint32_t type = 0;  // the file's type number
+  GgufType type = GgufType::kU8;
   std::uint64_t count = 0;
+  std::span<const std::byte> bytes;
+};
+
+// A key and its value as they lie in the file, for copying them into another.
+struct GgufRecord {
+  std::string_view key;
+  GgufType type;
   std::span<const std::byte> bytes;
 };
 
@@ -42,6 +50,8 @@ class GgufFile {
   const std::string& name() const { return name_; }
   std::uint32_t version() const { return version_; }
   const std::map<std::string_view, GgufValue, std::less<>>& metadata() const { return metadata_; }
+  // The same, undecoded and in the file's order.
+  std::span<const GgufRecord> records() const { return records_; }
   const GgufValue* find(std::string_view key) const;
 
   // Absent when the key is; IoError when it is of another type.
@@ -68,6 +78,7 @@ class GgufFile {
   std::optional<MappedFile> file_;
   std::uint32_t version_ = 0;
   std::map<std::string_view, GgufValue, std::less<>> metadata_;
+  std::vector<GgufRecord> records_;
   std::vector<StoredTensor> tensors_;
   std::map<std::string, std::size_t, std::less<>> tensor_index_;
 };

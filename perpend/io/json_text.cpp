@@ -48,4 +48,12 @@ nlohmann::json parse_json_object(std::string_view text, std::string_view name) {
   return object;
 }
 
+std::string json_line(const nlohmann::ordered_json& value, std::string_view name) {
+  try {
+    return value.dump();
+  } catch (const nlohmann::json::exception& error) {
+    throw InvalidArgument(concat(name, ": can not be written as JSON: ", error.what()));
+  }
+}
+
 }  // namespace perpend
