@@ -23,11 +23,16 @@ struct TypeInfo {
 };
 
 constexpr TypeInfo kTypes[] = {
-    {"F32", 4, BlockFormat::kF32}, {"F16", 2, BlockFormat::kF16}, {"BF16", 2, BlockFormat::kBF16},
-    {"F64", 8, std::nullopt},      {"I64", 8, std::nullopt},      {"U64", 8, std::nullopt},
-    {"I32", 4, std::nullopt},      {"U32", 4, std::nullopt},      {"I16", 2, std::nullopt},
-    {"U16", 2, std::nullopt},      {"I8", 1, std::nullopt},       {"U8", 1, std::nullopt},
-    {"BOOL", 1, std::nullopt},     {"F8_E4M3", 1, std::nullopt},  {"F8_E5M2", 1, std::nullopt},
+    {"F32", 4, BlockFormat::kF32},    {"F16", 2, BlockFormat::kF16},
+    {"BF16", 2, BlockFormat::kBF16},  {"F64", 8, std::nullopt},
+    {"I64", 8, std::nullopt},         {"U64", 8, std::nullopt},
+    {"I32", 4, std::nullopt},         {"U32", 4, std::nullopt},
+    {"I16", 2, std::nullopt},         {"U16", 2, std::nullopt},
+    {"I8", 1, std::nullopt},          {"U8", 1, std::nullopt},
+    {"BOOL", 1, std::nullopt},        {"F8_E4M3", 1, std::nullopt},
+    {"F8_E5M2", 1, std::nullopt},     {"F8_E8M0", 1, std::nullopt},
+    {"F8_E4M3FNUZ", 1, std::nullopt}, {"F8_E5M2FNUZ", 1, std::nullopt},
+    {"C64", 8, std::nullopt},
 };
 
 struct Entry {
