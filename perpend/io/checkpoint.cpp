@@ -1,6 +1,7 @@
 #include "perpend/io/checkpoint.h"
 
 #include <filesystem>
+#include <map>
 #include <set>
 
 #include <nlohmann/json.hpp>
@@ -14,13 +15,18 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Shards that the index names, each once, in order of name.
-std::set<std::string> shard_names(const std::string& index_path, const std::string& text) {
+// The tensors that the index expects in each shard.
+using TensorsOfShards = std::map<std::string, std::vector<std::string>>;
+
+TensorsOfShards read_index(const std::string& index_path, const std::string& text) {
   const nlohmann::json index = parse_json_object(text, index_path);
   if (!index.contains("weight_map") || !index["weight_map"].is_object()) {
     throw IoError(concat(index_path, ": key 'weight_map': expected an object"));
   }
-  std::set<std::string> names;
+  if (index["weight_map"].empty()) {
+    throw IoError(concat(index_path, ": key 'weight_map': names no weights"));
+  }
+  TensorsOfShards shards;
   for (const auto& [tensor, shard] : index["weight_map"].items()) {
     // A name must stay inside the folder.
     const std::string name = shard.is_string() ? shard.get<std::string>() : "";
@@ -28,9 +34,22 @@ std::set<std::string> shard_names(const std::string& index_path, const std::stri
       throw IoError(concat(index_path, ": tensor '", tensor.substr(0, 100),
                            "': expected the name of a file in the folder"));
     }
-    names.insert(name);
+    shards[name].push_back(tensor);
   }
-  return names;
+  return shards;
+}
+
+// Half a download otherwise looks like a model of another family.
+void check_shard_holds(const SafetensorsFile& shard, const std::vector<std::string>& tensors,
+                       const std::string& index_path) {
+  std::set<std::string_view> held(shard.other_tensors().begin(), shard.other_tensors().end());
+  for (const StoredTensor& tensor : shard.tensors()) held.insert(tensor.name);
+  for (const std::string& tensor : tensors) {
+    if (!held.contains(tensor)) {
+      throw IoError(concat(index_path, ": tensor '", tensor.substr(0, 100),
+                           "': ", fs::path(shard.name()).filename().string(), " does not hold it"));
+    }
+  }
 }
 
 }  // namespace
@@ -72,8 +91,9 @@ void Checkpoint::open_folder() {
   chat_template_text_ = read_text_file_if_any(file("chat_template.jinja")).value_or("");
   const std::string index_path = file("model.safetensors.index.json");
   if (const auto index = read_text_file_if_any(index_path)) {
-    for (const std::string& name : shard_names(index_path, *index)) {
+    for (const auto& [name, tensors] : read_index(index_path, *index)) {
       shards_.push_back(SafetensorsFile::open(file(name.c_str())));
+      check_shard_holds(shards_.back(), tensors, index_path);
     }
   } else {
     shards_.push_back(SafetensorsFile::open(file("model.safetensors")));

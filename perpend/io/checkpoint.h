@@ -19,7 +19,8 @@ class Checkpoint {
   enum class Kind { kGguf, kHuggingFace };
 
   // Throws IoError for a path that is neither, a folder without config.json or weights, an index
-  // that names missing files, and everything that the readers of the single files refuse.
+  // that names missing files or tensors, and everything that the readers of the single files
+  // refuse.
   static Checkpoint open(const std::string& path);
 
   Kind kind() const { return gguf_ ? Kind::kGguf : Kind::kHuggingFace; }

@@ -253,18 +253,25 @@ namespace {
   throw IoError(concat(file.name(), ": key '", key, "': expected ", expected, ", found ", found));
 }
 
-template <class T>
-std::vector<T> numbers(const GgufFile& file, std::string_view key, GgufType type) {
+// Null when the key is absent.
+const GgufArray* find_array(const GgufFile& file, std::string_view key, GgufType type) {
   const GgufValue* value = file.find(key);
-  if (value == nullptr) return {};
+  if (value == nullptr) return nullptr;
   const auto* array = std::get_if<GgufArray>(value);
   if (array == nullptr) wrong_type(file, key, "an array", type_name(*value));
   if (array->type != type) {
     wrong_type(file, key, concat("an array of ", info_of(type).name),
                concat("an array of ", info_of(array->type).name));
   }
+  return array;
+}
+
+template <class T>
+std::vector<T> numbers(const GgufFile& file, std::string_view key, GgufType type) {
+  const GgufArray* array = find_array(file, key, type);
+  if (array == nullptr || array->count == 0) return {};
   std::vector<T> result(array->count);
-  if (!result.empty()) std::memcpy(result.data(), array->bytes.data(), array->bytes.size());
+  std::memcpy(result.data(), array->bytes.data(), array->bytes.size());
   return result;
 }
 
@@ -307,12 +314,8 @@ std::optional<std::string_view> GgufFile::get_string(std::string_view key) const
 }
 
 std::vector<std::string_view> GgufFile::get_strings(std::string_view key) const {
-  const GgufValue* value = find(key);
-  if (value == nullptr) return {};
-  const auto* array = std::get_if<GgufArray>(value);
-  if (array == nullptr || array->type != GgufType::kString) {
-    wrong_type(*this, key, "an array of strings", type_name(*value));
-  }
+  const GgufArray* array = find_array(*this, key, GgufType::kString);
+  if (array == nullptr) return {};
   // The array was walked once when the file was read: its strings lie inside its bytes.
   std::vector<std::string_view> strings;
   strings.reserve(array->count);

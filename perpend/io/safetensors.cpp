@@ -15,6 +15,7 @@ namespace {
 using nlohmann::json;
 
 constexpr std::uint64_t kMaxHeader = 100'000'000;
+constexpr std::uint64_t kMaxElements = std::uint64_t{1} << 48;
 
 struct TypeInfo {
   std::string_view name;
@@ -67,7 +68,7 @@ Entry read_entry(const std::string& name, const json& value, const ByteReader& r
   std::uint64_t count = 1;
   for (const json& size : value["shape"]) {
     const std::uint64_t length = read_unsigned(size, reader, field);
-    if (length != 0 && count > (std::uint64_t{1} << 48) / length) {
+    if (length > kMaxElements || (length != 0 && count > kMaxElements / length)) {
       reader.fail(field, "the shape has too many elements");
     }
     count *= length;
