@@ -3,9 +3,23 @@
 #include <array>
 #include <cstdlib>
 
+#include <cpuid.h>
+
 #include "perpend/core/error.h"
 
 namespace perpend {
+namespace {
+
+// clang 16's __builtin_cpu_supports does not know the name.
+bool has_f16c() {
+  unsigned eax = 0;
+  unsigned ebx = 0;
+  unsigned ecx = 0;
+  unsigned edx = 0;
+  return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
+}
+
+}  // namespace
 
 std::string_view name_of(CpuIsa isa) {
   static constexpr std::array<std::string_view, 3> kNames = {"scalar", "avx2", "avx512"};
@@ -13,8 +27,7 @@ std::string_view name_of(CpuIsa isa) {
 }
 
 CpuIsa hardware_cpu_isa() {
-  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-                    __builtin_cpu_supports("f16c");
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
   const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
                       __builtin_cpu_supports("avx512vnni");

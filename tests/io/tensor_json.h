@@ -1,8 +1,8 @@
 #pragma once
 
 #include <algorithm>
-#include <cstdio>
 #include <functional>
+#include <iostream>
 #include <numeric>
 #include <span>
 #include <string>
@@ -51,7 +51,8 @@ inline void print_values(std::span<const StoredTensor> tensors) {
                                        std::multiplies<>());
     std::vector<float> values(static_cast<std::size_t>(count));
     dequantize_row(tensor.format, tensor.bytes, values);
-    std::fwrite(values.data(), sizeof(float), values.size(), stdout);
+    std::cout.write(reinterpret_cast<const char*>(values.data()),
+                    static_cast<std::streamsize>(values.size() * sizeof(float)));
   }
 }
 
