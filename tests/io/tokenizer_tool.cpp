@@ -1,29 +1,55 @@
-// Encodes and decodes for the oracle test: tokenizer_tool TOKENIZER.json reads JSON lines
-// {"text": ...} and prints JSON lines {"ids": [...], "text": decoded, "streamed": decoded bit by
-// bit}.
+// Encodes and decodes for the oracle test: tokenizer_tool FILE, a tokenizer.json or a .gguf, reads
+// JSON lines {"text": ..., "special": whether to add BOS and the like} and prints JSON lines
+// {"ids": [...], "offsets": [[begin, end], ...], "text": decoded, "streamed": decoded bit by bit}.
 
 #include <iostream>
 #include <string>
 
 #include <nlohmann/json.hpp>
 
+#include "perpend/core/error.h"
+#include "perpend/io/gguf.h"
 #include "perpend/io/text_file.h"
 #include "perpend/io/tokenizer/streaming_detokenizer.h"
 #include "perpend/io/tokenizer/tokenizer.h"
 
+namespace {
+
+using namespace perpend;
+using nlohmann::json;
+
+Tokenizer load(const std::string& path) {
+  if (path.ends_with(".gguf")) return load_gguf_tokenizer(GgufFile::open(path));
+  return load_tokenizer_json(read_text_file(path), path);
+}
+
+std::string streamed(const Tokenizer& tokenizer, const std::vector<std::int32_t>& ids) {
+  StreamingDetokenizer stream(tokenizer, false);
+  std::string text;
+  for (const std::int32_t id : ids) text += stream.push(id);
+  return text + stream.finish();
+}
+
+json answer(const Tokenizer& tokenizer, const json& question) {
+  const auto text = question["text"].get<std::string>();
+  const EncodeOptions options{.add_special_tokens = question["special"].get<bool>(),
+                              .parse_special = true};
+  const Encoding encoding = tokenizer.encode_with_offsets(text, options);
+  if (tokenizer.encode(text, options) != encoding.ids) bug("offsets change the ids");
+  json offsets = json::array();
+  for (const CharacterRange& range : encoding.offsets) offsets.push_back({range.begin, range.end});
+  return {{"ids", encoding.ids},
+          {"offsets", offsets},
+          {"text", tokenizer.decode(encoding.ids, false)},
+          {"streamed", streamed(tokenizer, encoding.ids)}};
+}
+
+}  // namespace
+
 int main(int argc, char** argv) {
   if (argc != 2) return 2;
-  const perpend::Tokenizer tokenizer =
-      perpend::load_tokenizer_json(perpend::read_text_file(argv[1]), argv[1]);
+  const Tokenizer tokenizer = load(argv[1]);
   for (std::string line; std::getline(std::cin, line);) {
-    const auto text = nlohmann::json::parse(line)["text"].get<std::string>();
-    const auto ids = tokenizer.encode(text, {.add_special_tokens = false, .parse_special = true});
-    perpend::StreamingDetokenizer stream(tokenizer, false);
-    std::string streamed;
-    for (const std::int32_t id : ids) streamed += stream.push(id);
-    streamed += stream.finish();
-    const nlohmann::json answer{
-        {"ids", ids}, {"text", tokenizer.decode(ids, false)}, {"streamed", streamed}};
-    std::cout << answer.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace) << "\n";
+    std::cout << answer(tokenizer, json::parse(line)).dump(-1, ' ', true) << "\n";
   }
 }

@@ -25,6 +25,15 @@ constexpr std::array<int, 0x144> kBytes = [] {
   return table;
 }();
 
+constexpr std::string_view kHexDigits = "0123456789ABCDEF";
+
+std::optional<unsigned> hex_value(char digit) {
+  const char upper = digit >= 'a' && digit <= 'f' ? static_cast<char>(digit - 0x20) : digit;
+  const std::size_t value = kHexDigits.find(upper);
+  return value == std::string_view::npos ? std::nullopt
+                                         : std::optional(static_cast<unsigned>(value));
+}
+
 }  // namespace
 
 char32_t character_of_byte(unsigned char byte) { return kCharacters[byte]; }
@@ -40,6 +49,18 @@ std::optional<std::string> bytes_of_entry(std::string_view entry) {
     entry.remove_prefix(character.size);
   }
   return bytes;
+}
+
+std::string byte_token(unsigned char byte) {
+  return {'<', '0', 'x', kHexDigits[byte / 16], kHexDigits[byte % 16], '>'};
+}
+
+std::optional<unsigned char> byte_of_token(std::string_view entry) {
+  if (entry.size() != 6 || !entry.starts_with("<0x") || entry[5] != '>') return std::nullopt;
+  const auto high = hex_value(entry[3]);
+  const auto low = hex_value(entry[4]);
+  if (!high || !low) return std::nullopt;
+  return static_cast<unsigned char>(*high * 16 + *low);
 }
 
 }  // namespace perpend

@@ -1,22 +1,24 @@
 #pragma once
 
 #include <functional>
-#include <string_view>
+#include <string>
+
+#include "perpend/io/tokenizer/split_text.h"
 
 namespace perpend {
 
-// How text is cut into words before byte pairs are merged: scanners written out for the published
-// patterns.
-enum class PreTokenizer {
-  kGpt2,    // 's 't ..., letters, numbers, others, each with one space before
-  kSmolLm,  // every digit alone, then as kGpt2
-  kLlama3,  // contractions in any case, numbers in threes, line breaks apart
-  kQwen2,   // as kLlama3, every digit alone
-};
+// A step that cuts words into smaller ones, perhaps rewriting them.
+using PreTokenizer = std::function<void(SplitText& text)>;
 
-// Calls `word` for consecutive parts of `text`, which must be valid UTF-8; together they are the
-// text.
-void for_each_word(PreTokenizer kind, std::string_view text,
-                   const std::function<void(std::string_view)>& word);
+enum class PrependScheme { kNever, kFirst, kAlways };
+
+PreTokenizer split_pre_tokenizer(SplitRule rule);
+// A space before each word that does not begin with one.
+PreTokenizer prefix_space_pre_tokenizer();
+// Spaces become `replacement`, which also leads each word (or the first of the text); then a word
+// begins at each replacement, if `split`.
+PreTokenizer metaspace_pre_tokenizer(std::string replacement, PrependScheme scheme, bool split);
+// Every byte as its character of the byte alphabet.
+PreTokenizer byte_alphabet_pre_tokenizer();
 
 }  // namespace perpend

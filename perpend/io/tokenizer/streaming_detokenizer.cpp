@@ -1,26 +1,27 @@
 #include "perpend/io/tokenizer/streaming_detokenizer.h"
 
-#include <utility>
-
-#include "perpend/io/tokenizer/utf8.h"
+#include "perpend/io/tokenizer/tokenizer_pipeline.h"
 
 namespace perpend {
 
+StreamingDetokenizer::StreamingDetokenizer(const Tokenizer& tokenizer, bool skip_special)
+    : tokenizer_(tokenizer), skip_special_(skip_special) {}
+
+StreamingDetokenizer::~StreamingDetokenizer() = default;
+
 std::string StreamingDetokenizer::push(std::int32_t id) {
-  if (skip_special_ && tokenizer_.is_special(id)) return "";
-  held_ += tokenizer_.token_bytes(id);
-  std::string out;
-  std::string_view rest = held_;
-  while (!rest.empty()) {
-    const Utf8Character character = read_utf8(rest);
-    if (character.truncated) break;
-    out += character.valid ? rest.substr(0, character.size) : kReplacement;
-    rest.remove_prefix(character.size);
-  }
-  held_ = std::string(rest);
-  return out;
+  if (!tokenizer_.is_decoded(id, skip_special_)) return "";
+  if (!run_) run_ = std::make_unique<DecoderRun>(tokenizer_.pipeline_->decoder);
+  run_->push(tokenizer_.decoder_input(id));
+  return run_->take();
 }
 
-std::string StreamingDetokenizer::finish() { return valid_utf8(std::exchange(held_, {})); }
+std::string StreamingDetokenizer::finish() {
+  if (!run_) return "";
+  run_->finish();
+  std::string rest = run_->take();
+  run_.reset();
+  return rest;
+}
 
 }  // namespace perpend

@@ -22,12 +22,27 @@ struct EncodeOptions {
   bool parse_special = false;
 };
 
+// Characters [begin, end) of a text: code points, an ill-formed run of bytes counting as one.
+struct CharacterRange {
+  std::size_t begin = 0;
+  std::size_t end = 0;
+};
+
+// Token i came from the characters offsets[i] of the text; {0, 0} if none, as [CLS] does.
+struct Encoding {
+  std::vector<std::int32_t> ids;
+  std::vector<CharacterRange> offsets;
+};
+
+class GgufFile;
 struct TokenizerPipeline;  // internal: the parsed components
 
-// Text to token ids and back: byte-level BPE with the pre-tokenizers of GPT-2, SmolLM, Llama 3 and
-// Qwen2, added and special tokens. Immutable but for set_special_ids; every const member may be
-// called from several threads. Input that is not UTF-8 is read with U+FFFD for each maximal
-// ill-formed run (Unicode 15, 3.9, "substitution of maximal subparts"), as Python's
+// Text to token ids and back: byte-level BPE, BPE with byte fallback and WordPiece behind any
+// normalizers, pre-tokenizers, post-processors and decoders that tokenizer.json knows, but for
+// Unigram and what goes with it. Unicode classes are those of utf8proc: characters assigned since
+// may be cut differently than by a newer library. Immutable but for set_special_ids; every const
+// member may be called from several threads. Input that is not UTF-8 is read with U+FFFD for each
+// maximal ill-formed run (Unicode 15, 3.9, "substitution of maximal subparts"), as Python's
 // errors="replace" does.
 class Tokenizer {
  public:
@@ -39,7 +54,9 @@ class Tokenizer {
   Tokenizer& operator=(Tokenizer&&) noexcept;
   ~Tokenizer();
 
+  // Throws InvalidArgument for a text on which a regular expression of the file takes too long.
   std::vector<std::int32_t> encode(std::string_view text, EncodeOptions options = {}) const;
+  Encoding encode_with_offsets(std::string_view text, EncodeOptions options = {}) const;
   // Valid UTF-8: bytes that form no character become U+FFFD. Ids that the vocabulary lacks are
   // passed over. skip_special leaves out special tokens.
   std::string decode(std::span<const std::int32_t> ids, bool skip_special = true) const;
@@ -47,7 +64,8 @@ class Tokenizer {
     return decode(std::span<const std::int32_t>(ids.begin(), ids.size()), skip_special);
   }
 
-  // What the token decodes to, perhaps only a part of a character; empty for an unknown id.
+  // What the token decodes to behind another token, perhaps only a part of a character; empty for
+  // an unknown id.
   std::string token_bytes(std::int32_t id) const;
   // Text as the vocabulary spells it ("Ġthe"), added tokens included; empty for an unknown id.
   std::string_view id_to_token(std::int32_t id) const;
@@ -62,6 +80,12 @@ class Tokenizer {
   void set_special_ids(std::optional<std::int32_t> bos, std::optional<std::int32_t> eos);
 
  private:
+  friend class StreamingDetokenizer;
+
+  bool is_decoded(std::int32_t id, bool skip_special) const;
+  // What the decoder sees of a token that exists.
+  std::string_view decoder_input(std::int32_t id) const;
+
   std::unique_ptr<TokenizerPipeline> pipeline_;
 };
 
@@ -69,5 +93,9 @@ class Tokenizer {
 // IoError (not JSON, a missing or ill-typed field, merges of unknown tokens, ids that do not fit)
 // and Unsupported (a component type that is not built; the text names it).
 Tokenizer load_tokenizer_json(std::string_view json_text, std::string name);
+
+// From the metadata of an open GGUF file. Throws as the constructor does, and IoError for fields of
+// another type.
+Tokenizer load_gguf_tokenizer(const GgufFile& file);
 
 }  // namespace perpend

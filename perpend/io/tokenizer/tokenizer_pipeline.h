@@ -1,55 +1,63 @@
 #pragma once
 
-#include <array>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
 #include <vector>
 
-#include "perpend/io/tokenizer/byte_pair_merger.h"
+#include "perpend/io/tokenizer/added_tokens.h"
+#include "perpend/io/tokenizer/decoder.h"
+#include "perpend/io/tokenizer/model.h"
+#include "perpend/io/tokenizer/normalizer.h"
+#include "perpend/io/tokenizer/post_processor.h"
 #include "perpend/io/tokenizer/pre_tokenizer.h"
+#include "perpend/io/tokenizer/vocabulary.h"
 
 namespace perpend {
 
 struct TokenizerEntry {
-  std::string text;      // as the vocabulary spells it
-  std::string bytes;     // what it decodes to
+  std::string text;      // as the vocabulary spells it; empty for an id that does not exist
   bool special = false;  // a control token: never made from plain text
-  bool added = false;    // matched in the text before any word is cut
 };
 
-struct StringHash : std::hash<std::string_view> {
-  using is_transparent = void;
+// How decoded tokens stand for bytes that are no characters.
+enum class ByteSpelling {
+  kNone,
+  kAlphabet,  // every byte by a character of the byte alphabet
+  kTokens,    // a byte outside other tokens by a token <0x0A>
 };
 
-// The parts of a byte-level BPE tokenizer, as both file kinds describe them.
+// The parts of a tokenizer, whatever file described them, in the order in which text passes them.
 struct TokenizerPipeline {
-  static constexpr std::int32_t kNoToken = -1;
-
   std::string name;
-  PreTokenizer pre_tokenizer = PreTokenizer::kGpt2;
-  bool normalize_nfc = false;
-  std::vector<TokenizerEntry> entries;  // by id; empty text for ids that do not exist
-  std::unordered_map<std::string, std::int32_t, StringHash, std::equal_to<>> ids;
-  // Some vocabularies lack bytes that valid UTF-8 hardly uses; such bytes are passed over, as the
-  // reference does for models without an unknown token.
-  std::array<std::int32_t, 256> byte_ids{};
-  BytePairMerger merger;
-  std::vector<std::int32_t> added;  // ids of added tokens, longest text first
+  AddedTokenMatcher raw_tokens;  // found in the text as it is
+  std::vector<Normalizer> normalizers;
+  AddedTokenMatcher normalized_tokens;  // found in normalized text
+  std::vector<PreTokenizer> pre_tokenizers;
+  bool needs_origins = false;      // a pre-tokenizer asks where a word came from
+  bool spells_bytes_last = false;  // the last pre-tokenizer is byte_alphabet_pre_tokenizer()
+  std::unique_ptr<const Model> model;
+  PostProcessor post_processor;
+  Decoder decoder;
+  ByteSpelling byte_spelling = ByteSpelling::kNone;
+
+  std::vector<TokenizerEntry> entries;                 // by id
+  Vocabulary ids;                                      // every token, added ones included
+  std::shared_ptr<const Vocabulary> model_vocabulary;  // those the model makes
+  // What decoders see of added tokens that normalization changes.
+  std::unordered_map<std::int32_t, std::string> normalized_texts;
   std::optional<std::int32_t> bos_id;
   std::optional<std::int32_t> eos_id;
-  bool add_bos = false;
-  bool add_eos = false;
 
-  // Throws IoError for a text used twice.
-  void add_entry(std::int32_t id, std::string text, bool special, bool added_token);
-  // Fills what follows from the entries: byte ids and the order of added tokens.
-  void finish();
-  // "left right". Throws IoError for unknown tokens.
-  void add_merge(std::string_view left, std::string_view right);
+  // Throws IoError for an id or a text used twice.
+  void add_entry(std::int32_t id, std::string_view text, bool special);
+  // Registers a token that is in entries for matching; after the normalizers are known.
+  void add_added_token(const AddedToken& token);
   std::int32_t require_id(std::string_view text) const;
+  std::string normalized(std::string_view text) const;
 };
 
 }  // namespace perpend

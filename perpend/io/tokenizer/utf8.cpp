@@ -38,7 +38,17 @@ Utf8Character read_utf8(std::string_view text) {
   return {code, lead.size, true, false};
 }
 
+bool is_valid_utf8(std::string_view text) {
+  while (!text.empty()) {
+    const Utf8Character character = read_utf8(text);
+    if (!character.valid) return false;
+    text.remove_prefix(character.size);
+  }
+  return true;
+}
+
 std::string valid_utf8(std::string_view text) {
+  if (is_valid_utf8(text)) return std::string(text);
   std::string out;
   out.reserve(text.size());
   while (!text.empty()) {

@@ -22,6 +22,13 @@ struct Utf8Character {
 // The first character of `text`, which must not be empty.
 Utf8Character read_utf8(std::string_view text);
 
+// Whether `byte` is inside a character of valid UTF-8, not its first byte.
+constexpr bool is_utf8_continuation(char byte) {
+  return (static_cast<unsigned char>(byte) & 0xC0) == 0x80;
+}
+
+bool is_valid_utf8(std::string_view text);
+
 // `text` with every ill-formed run replaced by U+FFFD.
 std::string valid_utf8(std::string_view text);
 
