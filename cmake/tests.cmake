@@ -12,6 +12,10 @@ function(perpend_add_test name)
   if(arg_LABELS)
     set_tests_properties(${name} PROPERTIES LABELS "${arg_LABELS}")
   endif()
+  if(PERPEND_SANITIZE STREQUAL thread)
+    set_tests_properties(${name} PROPERTIES ENVIRONMENT
+      TSAN_OPTIONS=suppressions=${PROJECT_SOURCE_DIR}/tests/sanitizers/tsan.supp)
+  endif()
 endfunction()
 
 # perpend_add_oracle_test(NAME script program...): a Python script that holds our programs against a

@@ -5,6 +5,7 @@
 #include <sched.h>
 
 #include "perpend/core/error.h"
+#include "perpend/core/thread_order.h"
 
 namespace perpend {
 namespace {
@@ -15,6 +16,10 @@ int resolve_num_threads(int num_threads) {
   }
   return num_threads == 0 ? available_cores() : num_threads;
 }
+
+// Not on the stack: a chunk can only look there once it has acquired them.
+ThreadOrder start_of_chunks;
+ThreadOrder end_of_chunks;
 
 }  // namespace
 
@@ -38,14 +43,16 @@ void ThreadPool::parallel_for(std::int64_t count, std::int64_t grain,
     body({0, count});
     return;
   }
+  const auto run_chunk = [&](std::int64_t index) {
+    start_of_chunks.acquire();
+    body({index * chunk, std::min(count, (index + 1) * chunk)});
+    end_of_chunks.release();
+  };
+  start_of_chunks.release();
   state_->arena.execute([&] {
-    tbb::parallel_for(
-        std::int64_t{0}, num_chunks,
-        [&](std::int64_t index) {
-          body({index * chunk, std::min(count, (index + 1) * chunk)});
-        },
-        tbb::simple_partitioner{});
+    tbb::parallel_for(std::int64_t{0}, num_chunks, run_chunk, tbb::simple_partitioner{});
   });
+  end_of_chunks.acquire();
 }
 
 int available_cores() {
