@@ -6,9 +6,9 @@
 
 namespace perpend {
 
-// Tells ThreadSanitizer an order that a library without its instrumentation (oneTBB) keeps: what comes
-// before release() on one thread comes before what follows acquire() on another. Costs nothing in other
-// builds.
+// Tells ThreadSanitizer an order that a library without its instrumentation (oneTBB) keeps: what
+// comes before release() on one thread comes before what follows acquire() on another. Costs
+// nothing in other builds.
 class ThreadOrder {
  public:
 #if defined(__SANITIZE_THREAD__)

@@ -53,7 +53,7 @@ def settled(low, high):
 
 
 class RandomText:
-    def __init__(self, rng):
+    def __init__(self, rng, recent=False):
         self.rng = rng
         self.pools = [settled(0x20, 0x7F)] * 4
         for low, high in [(0x9, 0xE), (0x80, 0x250), (0x300, 0x370), (0x400, 0x600), (0x900, 0xA00), (0x1100, 0x1200)]:
@@ -62,6 +62,10 @@ class RandomText:
             self.pools.append(settled(low, high))
         self.pools += [settled(0, 0x4000), settled(0xF000, 0x12000)]
         self.pools.append(settled(0x1D000, 0x20000) + settled(0xE0000, 0xE0200) + ["\U0010FFFD", "\U00020000"])
+        if recent:
+            # Letters, marks, digits and signs of Unicode 15.1 and 16.
+            self.pools.append([chr(c) for c in [0x1C89, 0xA7CB, 0x10D4A, 0x13460, 0x143FA, 0x2EBF0, 0x2EE5D]])
+            self.pools.append([chr(c) for c in [0x897, 0x1611E, 0x10D40, 0x1CCF9, 0x1B4E, 0x16D6F]])
 
     def __call__(self):
         rng = self.rng

@@ -5,6 +5,8 @@
 
 #include <utf8proc.h>
 
+#include "perpend/io/tokenizer/unicode_additions.h"
+
 namespace perpend {
 namespace {
 
@@ -21,7 +23,8 @@ bool is_in(const CharacterRange (&ranges)[n], char32_t c) {
 }
 
 utf8proc_category_t category_of(char32_t c) {
-  return utf8proc_category(static_cast<utf8proc_int32_t>(c));
+  const utf8proc_category_t category = utf8proc_category(static_cast<utf8proc_int32_t>(c));
+  return category == UTF8PROC_CATEGORY_CN ? category_since_unicode_15(c) : category;
 }
 
 bool is_category(char32_t c, utf8proc_category_t first, utf8proc_category_t last) {

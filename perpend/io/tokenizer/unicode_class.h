@@ -2,7 +2,8 @@
 
 namespace perpend {
 
-// Classes of characters by the Unicode data of utf8proc.
+// Classes of characters by the Unicode data of utf8proc, brought up to Unicode 16 where it is
+// older.
 
 bool is_blank(char32_t c);  // White_Space
 bool is_letter(char32_t c);
