@@ -23,6 +23,13 @@ VocabularySummary summarize(std::span<const float> logits, const Context& contex
   return summary;
 }
 
+// The summary passes over a NaN among numbers; a draw would not.
+void check_logits(std::span<const float> logits, const VocabularySummary& summary) {
+  const bool has_nan =
+      std::any_of(logits.begin(), logits.end(), [](float logit) { return std::isnan(logit); });
+  check(!has_nan && std::isfinite(summary.logsumexp), "sampler: the model's logits are not finite");
+}
+
 void check_range(float value, float low, float high, std::string_view name) {
   // Written so that a NaN fails.
   if (!(value >= low && value <= high)) {
@@ -62,9 +69,7 @@ Sampler::Sampler(const SamplerOptions& options) : options_(options), random_(opt
 Sample Sampler::sample(std::span<float> logits, std::span<const std::int32_t> history, int num_top,
                        const Context& context) {
   VocabularySummary summary = summarize(logits, context);
-  if (!std::isfinite(summary.logsumexp)) {
-    throw InvalidArgument("sampler: the model's logits are not finite");
-  }
+  check_logits(logits, summary);
   const float logsumexp = summary.logsumexp;
   Sample result;
   if (num_top > 0) {
