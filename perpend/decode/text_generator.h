@@ -15,10 +15,10 @@ namespace perpend {
 
 struct GenerateOptions {
   std::int64_t max_tokens = 256;
-  SamplerOptions sampler;
-  std::vector<std::string> stop;  // text that ends the answer; not part of it
-  int num_top_logprobs = 0;       // alternatives reported beside each token
-  std::vector<Mask> layer_masks;  // one a layer; empty: causal everywhere
+  SamplerOptions sampler = {};
+  std::vector<std::string> stop = {};  // text that ends the answer; not part of it
+  int num_top_logprobs = 0;            // alternatives reported beside each token
+  std::vector<Mask> layer_masks = {};  // one a layer; empty: causal everywhere
   std::int64_t prefill_chunk = 512;
 };
 
