@@ -15,7 +15,7 @@ namespace {
 
 std::vector<CpuIsa> machine_isas() {
   std::vector<CpuIsa> isas;
-  for (CpuIsa isa : {CpuIsa::kScalar, CpuIsa::kAvx2, CpuIsa::kAvx512}) {
+  for (CpuIsa isa : {CpuIsa::kScalar, CpuIsa::kAvx2, CpuIsa::kAvx512, CpuIsa::kAmx}) {
     if (isa <= hardware_cpu_isa()) isas.push_back(isa);
   }
   return isas;
