@@ -1,0 +1,18 @@
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "perpend/io/tokenizer/tokenizer.h"
+
+namespace perpend {
+
+// Holds two tokenizers of one vocabulary against each other: the text of every token, every byte
+// that UTF-8 uses, and a paragraph of hard cases (words, digits, blanks, signs, scripts). Returns a
+// plain text that they read, or a token that they write, differently; absent when there is none.
+std::optional<std::string> text_read_differently(const Tokenizer& a, const Tokenizer& b);
+
+// The same for texts of a chat template: special tokens with and without blanks around them.
+std::optional<std::string> template_text_read_differently(const Tokenizer& a, const Tokenizer& b);
+
+}  // namespace perpend
