@@ -14,7 +14,9 @@ namespace perpend {
 namespace fs = std::filesystem;
 
 AtomicFolder::AtomicFolder(const std::string& path)
-    : path_(path), staging_path_(concat(path, ".tmp", ::getpid())) {
+    // Without the slash that a folder's name may end in.
+    : path_((fs::path(path) / "").parent_path().string()),
+      staging_path_(concat(path_, ".tmp", ::getpid())) {
   std::error_code error;
   // Left by a process of the same number that was killed.
   fs::remove_all(staging_path_, error);
