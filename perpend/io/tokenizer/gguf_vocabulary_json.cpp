@@ -78,8 +78,8 @@ class VocabularyReader {
         continue;
       }
       GgufTokenType type = GgufTokenType::kNormal;
-      if (spells_bytes && byte_of_token(text)) type = GgufTokenType::kByte;
       if (tokenizer_.is_special(id)) type = GgufTokenType::kControl;
+      if (spells_bytes && byte_of_token(text)) type = GgufTokenType::kByte;
       result_.tokens.push_back(text);
       result_.token_types.push_back(static_cast<std::int32_t>(type));
     }

@@ -68,7 +68,7 @@ std::optional<std::string> text_read_differently(const Tokenizer& a, const Token
 std::optional<std::string> template_text_read_differently(const Tokenizer& a, const Tokenizer& b) {
   constexpr EncodeOptions kTemplate = {.add_special_tokens = false, .parse_special = true};
   for (const std::int32_t id : common_ids(a, b)) {
-    if (!a.is_special(id) && !b.is_special(id)) continue;
+    if (!a.is_special(id) || !b.is_special(id)) continue;
     const std::string token(a.id_to_token(id));
     for (const std::string& text :
          {token, concat("user", token, "hi"), concat("user ", token, " hi\n")}) {

@@ -12,7 +12,8 @@ namespace perpend {
 // plain text that they read, or a token that they write, differently; absent when there is none.
 std::optional<std::string> text_read_differently(const Tokenizer& a, const Tokenizer& b);
 
-// The same for texts of a chat template: special tokens with and without blanks around them.
+// The same for texts of a chat template: tokens that are special to both, with and without blanks
+// around them.
 std::optional<std::string> template_text_read_differently(const Tokenizer& a, const Tokenizer& b);
 
 }  // namespace perpend
