@@ -1,5 +1,6 @@
 """Small random models as Hugging Face folders, their tokenizers trained here, for tests."""
 
+import functools
 import json
 import pathlib
 import sys
@@ -7,6 +8,7 @@ import sys
 import gguf
 import numpy as np
 import safetensors
+from tokenizers import Tokenizer
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "io"))
 from random_text import TORTURE  # noqa: E402
@@ -25,19 +27,22 @@ LLAMA3_ROPE = {
 }
 
 
-def train_tokenizer(family: str):
+@functools.cache
+def trained(family: str) -> str:
     texts = TORTURE + [path.read_text() for path in sorted(pathlib.Path(__file__).parent.glob("*.py"))]
-    tokenizer = FAMILIES[family](texts)
+    description = json.loads(FAMILIES[family](texts).to_str())
     if family == "llama2":
         # As converted from SentencePiece: all merges that the vocabulary allows, the best token first, and bytes that
         # are no special tokens.
-        description = json.loads(tokenizer.to_str())
         special = {token["content"] for token in description["added_tokens"]}
         made = {t: i for t, i in description["model"]["vocab"].items() if t not in special}
         description["model"]["merges"] = all_merges(made)
         description["added_tokens"] = description["added_tokens"][:3]
-        tokenizer = type(tokenizer).from_str(json.dumps(description))
-    return tokenizer
+    return json.dumps(description)
+
+
+def train_tokenizer(family: str) -> Tokenizer:
+    return Tokenizer.from_str(trained(family))
 
 
 def encoded(values: np.ndarray, dtype: str) -> bytes:

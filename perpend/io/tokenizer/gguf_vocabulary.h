@@ -27,6 +27,8 @@ struct GgufVocabulary {
   bool add_bos = false;
   bool add_eos = false;
   std::optional<bool> add_space_prefix;  // llama
+  // No metadata: the source puts no blank before a text that begins with one, GGUF always.
+  bool doubles_first_blank = false;
 
   // Adds unused tokens until there are `count`: a model may have more rows than its tokenizer ids.
   void pad_to(std::size_t count);

@@ -1,6 +1,6 @@
 #include <algorithm>
 #include <map>
-#include <set>
+#include <unordered_map>
 #include <utility>
 
 #include "perpend/core/error.h"
@@ -136,34 +136,45 @@ class VocabularyReader {
   }
 
   void read_sentence_piece() {
-    const bool with_space = is_sentence_piece(true);
-    if (!with_space && !is_sentence_piece(false)) {
-      unsupported("its normalizer and pre_tokenizer are not those of a SentencePiece vocabulary");
-    }
+    read_space_prefix();
     result_.model = "llama";
-    result_.add_space_prefix = with_space;
     if (result_.unk_id) set_type(*result_.unk_id, GgufTokenType::kUnknown);
     read_scores();
     check_scores();
   }
 
-  bool is_sentence_piece(bool with_space) const {
-    const auto spellings = metaspace_components(with_space);
-    return has_components(file_, sentence_piece_components(with_space)) ||
-           std::any_of(spellings.begin(), spellings.end(), [&](const TokenizerComponents& parts) {
-             return has_components(file_, parts);
-           });
+  void read_space_prefix() {
+    const auto is_any_of = [&](const std::vector<TokenizerComponents>& spellings) {
+      return std::any_of(spellings.begin(), spellings.end(), [&](const TokenizerComponents& parts) {
+        return has_components(file_, parts);
+      });
+    };
+    for (const bool adds_space : {true, false}) {
+      const bool is_metaspace = is_any_of(metaspace_components(adds_space));
+      if (!is_metaspace && !is_any_of({sentence_piece_components(adds_space)})) continue;
+      result_.add_space_prefix = adds_space;
+      result_.doubles_first_blank = is_metaspace && adds_space;
+      return;
+    }
+    unsupported("its normalizer and pre_tokenizer are not those of a SentencePiece vocabulary");
   }
 
-  // A token's score falls with the place of its first merge; those that no merge makes come last.
+  // A token's score falls with the place of its first merge. Tokens whose merges are interleaved
+  // have one score (runs of blanks in Llama 2); those that no merge makes come last.
   void read_scores() {
-    result_.scores.assign(result_.tokens.size(), -static_cast<float>(merges_.size()));
-    std::set<std::int32_t> seen;
-    for (std::size_t i = 0; i < merges_.size(); ++i) {
-      const auto merged = tokenizer_.token_to_id(concat(merges_[i].first, merges_[i].second));
-      if (merged && seen.insert(*merged).second) {
-        result_.scores[static_cast<std::size_t>(*merged)] = -static_cast<float>(i);
-      }
+    std::vector<std::int32_t> merged;
+    for (const auto& [left, right] : merges_) {
+      merged.push_back(tokenizer_.token_to_id(concat(left, right)).value());
+    }
+    std::unordered_map<std::int32_t, std::size_t> last_merge;
+    for (std::size_t i = 0; i < merged.size(); ++i) last_merge[merged[i]] = i;
+    result_.scores.assign(result_.tokens.size(), -static_cast<float>(merged.size()));
+    std::size_t group_begin = 0;
+    std::size_t group_last = 0;
+    for (std::size_t i = 0; i < merged.size(); ++i) {
+      if (i > group_last) group_begin = i;
+      group_last = std::max(group_last, last_merge[merged[i]]);
+      result_.scores[static_cast<std::size_t>(merged[i])] = -static_cast<float>(group_begin);
     }
   }
 
@@ -171,17 +182,18 @@ class VocabularyReader {
   void check_scores() const {
     const std::map<MergeIds, std::int32_t> ranks = ranks_by_score(result_, file_.path());
     std::int32_t last = 0;
-    const auto follows = [&](const MergeSides& merge) {
-      const auto left = tokenizer_.token_to_id(merge.first);
-      const auto right = tokenizer_.token_to_id(merge.second);
-      const auto found = left && right ? ranks.find({*left, *right}) : ranks.end();
-      if (found == ranks.end() || found->second < last) return false;
+    for (const auto& [left, right] : merges_) {
+      const auto found =
+          ranks.find({*tokenizer_.token_to_id(left), *tokenizer_.token_to_id(right)});
+      if (found == ranks.end() || found->second < last) {
+        unsupported(concat("its merges are not those of a SentencePiece vocabulary, which GGUF ",
+                           "gives as scores; the first other one is '", left, " ", right, "'"));
+      }
       last = found->second;
-      return true;
-    };
-    if (merges_.size() != ranks.size() || !std::all_of(merges_.begin(), merges_.end(), follows)) {
-      unsupported(
-          "its merges are not those of a SentencePiece vocabulary, which GGUF gives as scores");
+    }
+    if (merges_.size() != ranks.size()) {
+      unsupported(concat("its merges are not those of a SentencePiece vocabulary, which GGUF ",
+                         "gives as scores; those would allow ", ranks.size()));
     }
   }
 

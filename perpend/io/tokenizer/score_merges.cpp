@@ -5,6 +5,7 @@
 #include <limits>
 #include <numeric>
 #include <string>
+#include <tuple>
 
 #include "perpend/core/error.h"
 #include "perpend/io/tokenizer/gguf_tokenizer.h"
@@ -65,6 +66,9 @@ std::vector<ScoreMerge> merges_by_score(const GgufTokenizerData& data,
       if (left && right) merges.push_back({*left, *right, id, rank});
     }
   }
+  std::sort(merges.begin(), merges.end(), [](const ScoreMerge& a, const ScoreMerge& b) {
+    return std::tie(a.rank, a.left, a.right) < std::tie(b.rank, b.left, b.right);
+  });
   return merges;
 }
 

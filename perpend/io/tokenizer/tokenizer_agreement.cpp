@@ -22,6 +22,8 @@ constexpr std::array<std::string_view, 8> kHardCases = {
     "\xF0\x9F\x91\xA9\xE2\x80\x8D\xF0\x9F\x9A\x80",
     "<|endoftext|> <s>a</s> [INST] <0x41>"};
 
+constexpr std::size_t kMaxBlanks = 64;  // in a run
+
 // Every byte that occurs in UTF-8: all of one and two bytes, and one more for each first byte.
 std::string all_bytes() {
   std::string text;
@@ -49,18 +51,21 @@ std::vector<std::int32_t> common_ids(const Tokenizer& a, const Tokenizer& b) {
 
 }  // namespace
 
-std::optional<std::string> text_read_differently(const Tokenizer& a, const Tokenizer& b) {
-  constexpr EncodeOptions kPlain = {.add_special_tokens = true, .parse_special = false};
-  for (const std::string_view text : kHardCases) {
-    if (!agree(a, b, text, kPlain)) return std::string(text);
+std::optional<std::string> text_read_differently(const Tokenizer& a, const Tokenizer& b,
+                                                 std::string_view lead) {
+  std::vector<std::string> texts(kHardCases.begin(), kHardCases.end());
+  for (std::size_t length = 1; length <= kMaxBlanks; ++length) {
+    texts.push_back(concat("a", std::string(length, ' '), "b"));
   }
-  const std::string bytes = all_bytes();
-  if (!agree(a, b, bytes, kPlain)) return "every byte of UTF-8";
-  for (const std::int32_t id : common_ids(a, b)) {
-    const std::string text = a.token_bytes(id);
-    if (text != b.token_bytes(id) || !agree(a, b, text, kPlain)) {
-      return std::string(a.id_to_token(id));
-    }
+  texts.push_back(all_bytes());
+  const std::vector<std::int32_t> ids = common_ids(a, b);
+  for (const std::int32_t id : ids) texts.push_back(a.token_bytes(id));
+  constexpr EncodeOptions kPlain = {.add_special_tokens = true, .parse_special = false};
+  for (const std::string& text : texts) {
+    if (!agree(a, b, concat(lead, text), kPlain)) return text;
+  }
+  for (const std::int32_t id : ids) {
+    if (a.token_bytes(id) != b.token_bytes(id)) return std::string(a.id_to_token(id));
   }
   return std::nullopt;
 }

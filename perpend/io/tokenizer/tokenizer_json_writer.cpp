@@ -56,7 +56,8 @@ class TokenizerJsonWriter {
     for (std::size_t id = 0; id < data_.tokens.size(); ++id) {
       const GgufTokenType type = type_of(data_, id);
       const std::string text = text_of(static_cast<std::int32_t>(id));
-      const bool is_special = type == GgufTokenType::kControl;
+      // The unknown token is special there, too.
+      const bool is_special = !is_made_by_model(type);
       if ((!is_special && type != GgufTokenType::kUserDefined) || text.empty()) continue;
       list.push_back({{"id", id},
                       {"content", text},

@@ -14,9 +14,9 @@
 namespace perpend {
 namespace {
 
-void check_agreement(const Tokenizer& from, const Tokenizer& to, const std::string& path,
-                     std::vector<std::string>& notes) {
-  if (const auto text = text_read_differently(from, to)) {
+void check_agreement(const Tokenizer& from, const Tokenizer& to, std::string_view lead,
+                     const std::string& path, std::vector<std::string>& notes) {
+  if (const auto text = text_read_differently(from, to, lead)) {
     throw Unsupported(concat(
         path, ": the other form has no word for what its tokenizer does with '", *text, "'"));
   }
@@ -58,7 +58,11 @@ void add_text_metadata(const Checkpoint& source, const ModelConfig& config, Gguf
   if (!vocabulary.eos_id) vocabulary.eos_id = ids.eos;
   if (!vocabulary.unk_id) vocabulary.unk_id = ids.unk;
   vocabulary.pad_id = ids.pad;
-  check_agreement(*tokenizer, vocabulary.tokenizer(path), path, notes);
+  if (vocabulary.doubles_first_blank) {
+    notes.emplace_back("GGUF puts a blank before every text, also one that begins with a blank");
+  }
+  check_agreement(*tokenizer, vocabulary.tokenizer(path), vocabulary.doubles_first_blank ? "a" : "",
+                  path, notes);
   vocabulary.add_to(metadata);
   add_other_ends(source, *tokenizer, ids, metadata);
   const std::string chat_template = read_chat_template_text(source);
@@ -70,7 +74,7 @@ TokenizerFiles write_tokenizer_files(const Checkpoint& source, const Tokenizer& 
   TokenizerFiles files;
   const GgufTokenizerFields fields(source.gguf());
   files.tokenizer_json = write_tokenizer_json(fields.data(), tokenizer);
-  check_agreement(tokenizer, load_tokenizer_json(files.tokenizer_json, source.path()),
+  check_agreement(tokenizer, load_tokenizer_json(files.tokenizer_json, source.path()), "",
                   source.path(), notes);
   nlohmann::json object{{"tokenizer_class", "PreTrainedTokenizerFast"},
                         {"clean_up_tokenization_spaces", false}};
