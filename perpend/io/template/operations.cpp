@@ -9,6 +9,7 @@ namespace perpend::jinja {
 namespace {
 
 constexpr std::size_t kMaxText = 1 << 24;
+constexpr std::size_t kMaxSteps = 1'000'000;
 
 Value repeat(const Value& value, std::int64_t times) {
   times = std::max<std::int64_t>(times, 0);
@@ -101,6 +102,18 @@ Value arithmetic(const std::string& name, const Value& left, const Value& right)
   }
   throw InvalidArgument(
       concat("can not compute ", left.type_name(), " ", name, " ", right.type_name()));
+}
+
+std::vector<std::int64_t> progression(std::int64_t begin, std::int64_t end, std::int64_t stride) {
+  check(stride != 0, "the step must not be 0");
+  std::vector<std::int64_t> steps;
+  bool overflow = false;
+  for (std::int64_t i = begin; !overflow && (stride > 0 ? i < end : i > end);) {
+    check(steps.size() < kMaxSteps, "too many steps");
+    steps.push_back(i);
+    overflow = __builtin_add_overflow(i, stride, &i);
+  }
+  return steps;
 }
 
 Value get_item(const Value& object, const Value& index) {
