@@ -207,6 +207,7 @@ class Evaluator final : public Functions {
         return lookup(expr.name);
       case Expr::Kind::kList: {
         std::vector<Value> items;
+        items.reserve(expr.children.size());
         for (const ExprPtr& child : expr.children) items.push_back(evaluate(*child));
         return expr.name == "tuple" ? Value::tuple(std::move(items))
                                     : Value::list(std::move(items));

@@ -16,7 +16,7 @@ struct Arguments {
   std::vector<std::pair<std::string, Value>> named;
 
   // Argument `index` or the one called `name`; `otherwise` when neither was given.
-  Value get(std::size_t index, std::string_view name, Value otherwise = {}) const;
+  Value get(std::size_t index, std::string_view name, const Value& otherwise = {}) const;
 };
 
 // What a filter or test of other filters (map, select ...) needs of the evaluator.

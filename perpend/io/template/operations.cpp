@@ -69,7 +69,7 @@ Value float_arithmetic(const std::string& name, double a, double b) {
 
 }  // namespace
 
-Value Arguments::get(std::size_t index, std::string_view name, Value otherwise) const {
+Value Arguments::get(std::size_t index, std::string_view name, const Value& otherwise) const {
   for (const auto& [key, value] : named) {
     if (key == name) return value;
   }
@@ -87,7 +87,7 @@ Value arithmetic(const std::string& name, const Value& left, const Value& right)
     if (left.text() != nullptr && right.text() != nullptr) return *left.text() + *right.text();
     if (left.list() != nullptr && right.list() != nullptr &&
         left.list()->is_tuple == right.list()->is_tuple) {
-      std::vector<Value> items = *left.list();
+      std::vector<Value> items = left.list()->items();
       items.insert(items.end(), right.list()->begin(), right.list()->end());
       return left.list()->is_tuple ? Value::tuple(std::move(items)) : Value::list(std::move(items));
     }
@@ -140,7 +140,7 @@ Value get_item(const Value& object, const Value& index) {
 }
 
 std::vector<Value> iterate(const Value& value) {
-  if (value.list() != nullptr) return *value.list();
+  if (value.list() != nullptr) return value.list()->items();
   std::vector<Value> items;
   if (value.dict() != nullptr) {
     for (const auto& [key, item] : value.dict()->items) items.emplace_back(key);
