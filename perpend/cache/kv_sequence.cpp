@@ -55,6 +55,11 @@ std::int64_t KvSequence::slot(int layer, std::int64_t position) const {
   return page * page_size + position % page_size;
 }
 
+std::int64_t KvSequence::exact_bytes() const {
+  const KvStoreConfig& config = store_.config();
+  return config.num_layers * ceil_div(length_, config.page_size) * store_.page_bytes();
+}
+
 void KvSequence::free_page(std::int32_t& page) {
   if (page == kNoPage) return;
   store_.pool().free(page);

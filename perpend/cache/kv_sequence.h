@@ -42,6 +42,8 @@ class KvSequence {
   KvStore& store() const { return store_; }
   // K and V bytes of the pages that this sequence holds.
   std::int64_t held_bytes() const { return num_held_ * store_.page_bytes(); }
+  // The same as if no page had been released.
+  std::int64_t exact_bytes() const;
 
  private:
   std::vector<std::int32_t>& table(int layer) { return tables_[static_cast<std::size_t>(layer)]; }

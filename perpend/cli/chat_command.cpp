@@ -54,6 +54,7 @@ void ChatCommand::answer(const LoadedModel& loaded, TextGenerator& generator,
     std::cout << text << std::flush;
     return std::cout.good() && !interrupted;
   };
+  callbacks.on_prefill = [](std::int64_t, std::int64_t) { return !interrupted; };
   const GenerateResult result =
       generator.generate(loaded.encode_chat(messages), generation.options, callbacks);
   std::cout << std::endl;
@@ -72,10 +73,10 @@ void ChatCommand::run() {
   TextGenerator generator(session.model, session.runtime.context(), session.kv_dtype);
   std::vector<ChatMessage> messages = opening();
   std::cerr << "Chat with " << model.model
-            << ". Ctrl-C stops an answer; /new starts over; /bye or Ctrl-D ends.\n";
+            << ". Ctrl-C stops an answer; /new starts over; /exit or Ctrl-D ends.\n";
   for (std::string line; std::cerr << "> ", std::getline(std::cin, line);) {
     if (line.empty()) continue;
-    if (line == "/bye") return;
+    if (line == "/exit") return;
     if (line == "/new") {
       messages = opening();
       continue;

@@ -63,7 +63,10 @@ void GenerateCommand::run() {
 
   GenerateCallbacks callbacks;
   ProgressBar progress("prompt", static_cast<std::int64_t>(tokens.size()));
-  callbacks.on_prefill = [&](std::int64_t done, std::int64_t /*total*/) { progress.update(done); };
+  callbacks.on_prefill = [&](std::int64_t done, std::int64_t /*total*/) {
+    progress.update(done);
+    return true;
+  };
   if (!json) {
     callbacks.on_text = [&](std::string_view text) {
       progress.finish();

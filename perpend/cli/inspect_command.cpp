@@ -118,6 +118,7 @@ void add_inspect_command(CLI::App& app) {
   CLI::App& sub = *app.add_subcommand("inspect", "What is in a model file");
   sub.add_option("model", command->model,
                  "Name of a fetched model, a .gguf file or a Hugging Face folder")
+      ->envname(environment_name("--model"))
       ->capture_default_str();
   add_flag(sub, "--tensors", command->tensors, "List every tensor");
   add_flag(sub, "--json", command->json_output, "Print one JSON object");

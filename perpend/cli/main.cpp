@@ -1,9 +1,31 @@
+#include <algorithm>
 #include <csignal>
 #include <exception>
 #include <iostream>
+#include <string>
+#include <vector>
 
 #include "perpend/cli/commands.h"
 #include "perpend/core/error.h"
+
+namespace {
+
+// Errors are one line, so that a script can show them: line breaks of a quoted text become blanks.
+int fail(std::string text, int exit_code) {
+  std::replace_if(
+      text.begin(), text.end(), [](char letter) { return letter == '\n' || letter == '\r'; }, ' ');
+  std::cerr << "perpend: " << text << "\n";
+  return exit_code;
+}
+
+std::string text_of(const CLI::ParseError& error, const CLI::App& app) {
+  // CLI11 asks for what is missing even where something that it does not know was given.
+  const std::vector<std::string> unknown = app.remaining(/*recurse=*/true);
+  if (unknown.empty()) return error.what();
+  return "unknown argument '" + unknown.front() + "'";
+}
+
+}  // namespace
 
 int main(int argc, char** argv) {
   using namespace perpend;  // NOLINT(google-build-using-namespace): the program's own names
@@ -23,9 +45,9 @@ int main(int argc, char** argv) {
     return 0;
   } catch (const CLI::ParseError& error) {
     // Help and version are "errors" with exit code 0; everything else is the caller's mistake.
-    return app.exit(error) == 0 ? 0 : 2;
+    if (error.get_exit_code() == 0) return app.exit(error);
+    return fail(text_of(error, app) + " (--help lists what there is)", 2);
   } catch (const std::exception& error) {
-    std::cerr << "perpend: " << error.what() << "\n";
-    return exit_code(error);
+    return fail(error.what(), exit_code(error));
   }
 }

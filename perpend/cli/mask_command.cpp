@@ -17,6 +17,8 @@ namespace {
 // What one key of the default model takes in a layer: K and V, 3 heads of 64, f16.
 constexpr std::int64_t kDefaultKeyBytes = 2 * 3 * 64 * 2;
 constexpr std::int64_t kPageSize = 64;
+constexpr std::int64_t kMaxLen = std::int64_t{1} << 30;
+constexpr std::int64_t kMaxTiles = std::int64_t{1} << 30;
 constexpr int kTextColumns = 64;
 constexpr int kPicturePixels = 1024;
 
@@ -30,6 +32,9 @@ struct MaskShow {
   std::string svg;
 
   void run() const;
+  // What the flags say; throws InvalidArgument naming the one that is out of range.
+  SequenceShape sequence() const;
+  void print(const Mask& mask, const Schedule& schedule) const;
 };
 
 SvgScene scene_of(const Schedule& schedule) {
@@ -43,30 +48,45 @@ SvgScene scene_of(const Schedule& schedule) {
   return scene;
 }
 
-void MaskShow::run() const {
-  const Mask mask = parse_mask(text);
-  check(q > 0, concat("mask show: --q must be positive (", q, ")"));
-  const SequenceShape sequence{q, k > 0 ? k : q + q_offset, q_offset};
-  constexpr std::int64_t kMaxTiles = std::int64_t{1} << 24;
-  check(q / kPageSize * (sequence.kv_len / kPageSize) < kMaxTiles * 64,
-        concat("mask show: ", q, " x ", sequence.kv_len, " is too large to draw"));
-  const Schedule schedule = compile(mask, {{sequence}, 1, 1}, {64, 64});
+SequenceShape MaskShow::sequence() const {
+  const auto check_length = [](std::int64_t value, std::int64_t least, std::string_view flag) {
+    check(value >= least && value < kMaxLen,
+          concat("mask show: ", flag, " must be in [", least, ", ", kMaxLen, ") (", value, ")"));
+  };
+  check_length(q, 1, "--q");
+  check_length(k, 0, "--k");
+  check_length(q_offset, 0, "--q-offset");
+  check_length(key_bytes, 1, "--key-bytes");
+  const SequenceShape shape{q, k > 0 ? k : q + q_offset, q_offset};
+  check(shape.q_len / kPageSize * (shape.kv_len / kPageSize) < kMaxTiles,
+        concat("mask show: ", shape.q_len, " x ", shape.kv_len, " is too large to draw"));
+  return shape;
+}
+
+void MaskShow::print(const Mask& mask, const Schedule& schedule) const {
+  const SequenceShape& shape = schedule.shape.sequences.front();
   const ScheduleCost cost = cost_of(schedule);
-  std::cout << draw_text(mask, sequence, kTextColumns);
-  const std::int64_t total = sequence.q_offset + q;
+  std::cout << draw_text(mask, shape, kTextColumns);
+  const std::int64_t total = shape.q_offset + shape.q_len;
   const std::int64_t kept = retained_bytes(mask, total, total + kPageSize, kPageSize, key_bytes);
   const std::int64_t all =
       retained_bytes(Mask::causal(), total, total + kPageSize, kPageSize, key_bytes);
   fmt::print("{:<14} {}\n", "mask", mask.str());
-  fmt::print("{:<14} {} queries x {} keys\n", "shape", q, sequence.kv_len);
+  fmt::print("{:<14} {} queries x {} keys\n", "shape", shape.q_len, shape.kv_len);
   fmt::print("{:<14} {} of {} pairs ({:.2f} %)\n", "live", cost.live_pairs, cost.total_pairs,
              100 * cost.density());
   fmt::print("{:<14} {} full, {} partial, {} distinct bitmaps (64 x 64)\n", "tiles",
              cost.full_tiles, cost.partial_tiles, schedule.bitmaps.count());
   fmt::print("{:<14} {} a layer after {} tokens ({} if nothing were freed; {} bytes a key)\n",
              "KV at decode", bytes_text(kept), total, bytes_text(all), key_bytes);
+}
+
+void MaskShow::run() const {
+  const Mask mask = parse_mask(text);
+  const Schedule schedule = compile(mask, {{sequence()}, 1, 1}, {64, 64});
   if (!png.empty()) write_png(draw_schedule(schedule, mask, kPicturePixels), png);
   if (!svg.empty()) scene_of(schedule).write(svg);
+  print(mask, schedule);
 }
 
 }  // namespace

@@ -1,10 +1,14 @@
 #pragma once
 
 #include <cctype>
+#include <charconv>
+#include <limits>
 #include <string>
-#include <utility>
+#include <type_traits>
 
 #include <CLI/CLI.hpp>
+
+#include "perpend/core/concat.h"
 
 namespace perpend {
 
@@ -18,10 +22,27 @@ inline std::string environment_name(const std::string& flag) {
   return name;
 }
 
+// Accepts what fits T to the last digit: CLI11 wraps -1 and clips what is too large.
+template <class T>
+CLI::Validator integer_of() {
+  const auto fault = [](const std::string& text) -> std::string {
+    T value = 0;
+    const char* end = text.data() + text.size();
+    const auto [stop, error] = std::from_chars(text.data(), end, value);
+    if (error == std::errc() && stop == end) return "";
+    return concat("expected an integer from ", std::numeric_limits<T>::min(), " to ",
+                  std::numeric_limits<T>::max(), ", found ", text);
+  };
+  return {fault, ""};
+}
+
 // An option "--name VALUE" that PERPEND_NAME may give too; its present value is the default shown.
 template <class T>
 CLI::Option* add_option(CLI::App& app, const std::string& flag, T& value, const std::string& help) {
-  return app.add_option(flag, value, help)->envname(environment_name(flag))->capture_default_str();
+  CLI::Option* option =
+      app.add_option(flag, value, help)->envname(environment_name(flag))->capture_default_str();
+  if constexpr (std::is_integral_v<T>) option->check(integer_of<T>());
+  return option;
 }
 
 // A switch "--name"; PERPEND_NAME=1 turns it on.

@@ -26,15 +26,16 @@ void BlockLoop::push(std::span<const std::int32_t> tokens) {
   tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
 }
 
-void BlockLoop::prefill(const std::function<void(std::int64_t)>& progress) {
+bool BlockLoop::prefill(const std::function<bool(std::int64_t)>& progress) {
   while (num_pending() > prefill_chunk_) {
     const std::int64_t first = sequence_.length();
     run({std::span(tokens_).subspan(static_cast<std::size_t>(first),
                                     static_cast<std::size_t>(prefill_chunk_)),
          {}});
     commit(first, prefill_chunk_);
-    if (progress) progress(sequence_.length());
+    if (progress && !progress(sequence_.length())) return false;
   }
+  return true;
 }
 
 std::span<const Sample> BlockLoop::next_block(Denoiser& denoiser) {

@@ -29,8 +29,9 @@ class BlockLoop {
   void push(std::span<const std::int32_t> tokens);
 
   // Runs all pending tokens but the last chunk, for their keys alone. `progress` hears how many
-  // tokens are in the cache.
-  void prefill(const std::function<void(std::int64_t)>& progress = {});
+  // tokens are in the cache after each chunk; false ends the work there, with the rest pending.
+  // Whether it came to its end.
+  bool prefill(const std::function<bool(std::int64_t)>& progress = {});
 
   // Runs one block; what it returns is final and already part of tokens().
   std::span<const Sample> next_block(Denoiser& denoiser);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "perpend/core/error.h"
 
@@ -20,6 +21,13 @@ VocabularySummary summarize(std::span<const float> logits, const Context& contex
   args.out = std::span(&summary, 1);
   context.kernels->fused.vocabulary(args, context.stream);
   return summary;
+}
+
+// The summary passes over a NaN among numbers; a draw would not.
+void check_logits(std::span<const float> logits, const VocabularySummary& summary) {
+  const bool has_nan =
+      std::any_of(logits.begin(), logits.end(), [](float logit) { return std::isnan(logit); });
+  check(!has_nan && std::isfinite(summary.logsumexp), "sampler: the model's logits are not finite");
 }
 
 void check_range(float value, float low, float high, std::string_view name) {
@@ -61,85 +69,90 @@ Sampler::Sampler(const SamplerOptions& options) : options_(options), random_(opt
 Sample Sampler::sample(std::span<float> logits, std::span<const std::int32_t> history, int num_top,
                        const Context& context) {
   VocabularySummary summary = summarize(logits, context);
+  check_logits(logits, summary);
+  const float logsumexp = summary.logsumexp;
   Sample result;
   if (num_top > 0) {
-    result.top = likeliest(logits, static_cast<std::size_t>(num_top), summary.logsumexp);
+    result.top = likeliest(logits, static_cast<std::size_t>(num_top), logsumexp);
   }
-  if (options_.repetition_penalty == 1.0F && options_.temperature == 0.0F) {
-    result.chosen = {summary.argmax, summary.max - summary.logsumexp};
-    return result;
-  }
-  const float raw_logsumexp = summary.logsumexp;
-  std::vector<TokenLogprob> raw;  // what the penalty is about to change
   if (options_.repetition_penalty != 1.0F) {
-    for (; num_history_ < history.size(); ++num_history_) seen_.push_back(history[num_history_]);
-    std::sort(seen_.begin(), seen_.end());
-    seen_.erase(std::unique(seen_.begin(), seen_.end()), seen_.end());
-    for (std::int32_t token : seen_) {
-      float& logit = logits[static_cast<std::size_t>(token)];
-      raw.push_back({token, logit});
-      logit = logit > 0 ? logit / options_.repetition_penalty : logit * options_.repetition_penalty;
-    }
+    penalise(logits, history);
+    summary = summarize(logits, context);
   }
-  if (options_.temperature > 0.0F) {
-    for (float& logit : logits) logit /= options_.temperature;
-  }
-  summary = summarize(logits, context);
   const std::int32_t token =
-      options_.temperature == 0.0F ? summary.argmax : choose(logits, summary);
-  const auto penalised = std::find_if(
-      raw.begin(), raw.end(), [&](const TokenLogprob& entry) { return entry.token == token; });
-  const float raw_logit = penalised != raw.end()
-                              ? penalised->logprob
-                              : logits[static_cast<std::size_t>(token)] *
-                                    (options_.temperature > 0.0F ? options_.temperature : 1.0F);
-  result.chosen = {token, raw_logit - raw_logsumexp};
+      options_.temperature == 0.0F ? summary.argmax : choose(logits, summary.max);
+  result.chosen = {token, raw_logit(logits, token) - logsumexp};
   return result;
 }
 
-std::int32_t Sampler::choose(std::span<const float> logits, const VocabularySummary& summary) {
-  // Everything that top-k and min-p leave, without sorting the vocabulary.
-  const float least = options_.min_p > 0.0F ? summary.max + std::log(options_.min_p) : -INFINITY;
+void Sampler::penalise(std::span<float> logits, std::span<const std::int32_t> history) {
+  for (; num_history_ < history.size(); ++num_history_) {
+    const std::int32_t token = history[num_history_];
+    const auto place = std::lower_bound(seen_.begin(), seen_.end(), token, before);
+    if (place == seen_.end() || place->token != token) seen_.insert(place, {token, 0.0F});
+  }
+  for (SeenToken& seen : seen_) {
+    float& logit = logits[static_cast<std::size_t>(seen.token)];
+    seen.raw_logit = logit;
+    logit = logit > 0 ? logit / options_.repetition_penalty : logit * options_.repetition_penalty;
+  }
+}
+
+float Sampler::raw_logit(std::span<const float> logits, std::int32_t token) const {
+  const auto place = std::lower_bound(seen_.begin(), seen_.end(), token, before);
+  if (place != seen_.end() && place->token == token) return place->raw_logit;
+  return logits[static_cast<std::size_t>(token)];
+}
+
+std::int32_t Sampler::choose(std::span<const float> logits, float max) {
   candidates_.clear();
   for (std::size_t token = 0; token < logits.size(); ++token) {
-    if (logits[token] >= least) {
-      candidates_.push_back({static_cast<std::int32_t>(token), logits[token] - summary.max});
-    }
+    // The likeliest token weighs 1, however low the temperature.
+    candidates_.push_back(
+        {static_cast<std::int32_t>(token), std::exp((logits[token] - max) / options_.temperature)});
   }
-  const auto top_k = static_cast<std::size_t>(options_.top_k);
-  if (top_k > 0 && top_k < candidates_.size()) {
-    std::nth_element(candidates_.begin(), candidates_.begin() + options_.top_k, candidates_.end(),
-                     likelier);
-    candidates_.resize(top_k);
+  keep_top_k();
+  keep_top_p();
+  if (options_.min_p > 0.0F) {
+    std::erase_if(candidates_,
+                  [&](const Candidate& entry) { return entry.weight < options_.min_p; });
   }
-  double total = 0;
-  for (TokenLogprob& entry : candidates_) {
-    entry.logprob = std::exp(entry.logprob);  // from here on a weight
-    total += entry.logprob;
-  }
-  if (options_.top_p < 1.0F) {
-    // Sorts ever longer heads until one holds top_p of the weight; most rows need the first.
-    double kept = 0;
-    std::size_t count = 0;
-    for (std::size_t head = 64; kept < options_.top_p * total && count < candidates_.size();
-         head *= 8) {
-      const std::size_t end = std::min(head, candidates_.size());
-      const auto first = candidates_.begin() + static_cast<std::ptrdiff_t>(count);
-      std::partial_sort(first, candidates_.begin() + static_cast<std::ptrdiff_t>(end),
-                        candidates_.end(), likelier);
-      while (count < end && (count == 0 || kept < options_.top_p * total)) {
-        kept += candidates_[count++].logprob;
-      }
-    }
-    candidates_.resize(count);
-    total = kept;
-  }
-  double remaining = random_.next_double() * total;
-  for (const TokenLogprob& entry : candidates_) {
-    remaining -= entry.logprob;
+  double remaining = random_.next_double() * total_weight();
+  for (const Candidate& entry : candidates_) {
+    remaining -= entry.weight;
     if (remaining < 0) return entry.token;
   }
   return candidates_.back().token;
+}
+
+void Sampler::keep_top_k() {
+  const auto top_k = static_cast<std::size_t>(options_.top_k);
+  if (top_k == 0 || top_k >= candidates_.size()) return;
+  std::nth_element(candidates_.begin(), candidates_.begin() + options_.top_k, candidates_.end(),
+                   heavier);
+  candidates_.resize(top_k);
+}
+
+void Sampler::keep_top_p() {
+  if (options_.top_p >= 1.0F) return;
+  const double wanted = options_.top_p * total_weight();
+  double kept = 0;
+  std::size_t count = 0;
+  // Sorts ever longer heads until one holds top_p of the weight; most rows need the first.
+  for (std::size_t head = 64; count == 0 || (kept < wanted && count < candidates_.size());
+       head *= 8) {
+    const std::size_t end = std::min(head, candidates_.size());
+    std::partial_sort(candidates_.begin() + static_cast<std::ptrdiff_t>(count),
+                      candidates_.begin() + static_cast<std::ptrdiff_t>(end), candidates_.end(),
+                      heavier);
+    while (count < end && (count == 0 || kept < wanted)) kept += candidates_[count++].weight;
+  }
+  candidates_.resize(count);
+}
+
+double Sampler::total_weight() const {
+  return std::accumulate(candidates_.begin(), candidates_.end(), 0.0,
+                         [](double sum, const Candidate& entry) { return sum + entry.weight; });
 }
 
 }  // namespace perpend

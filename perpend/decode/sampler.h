@@ -37,18 +37,38 @@ class Sampler {
  public:
   explicit Sampler(const SamplerOptions& options);
 
-  // One token from `logits` [vocab_size], which may be changed. `history` are the tokens before.
+  // One token from `logits` [vocab_size], which may be changed. `history` are the tokens before,
+  // ids of the vocabulary. Throws InvalidArgument for logits that hold +inf or NaN, or -inf alone.
   Sample sample(std::span<float> logits, std::span<const std::int32_t> history, int num_top,
                 const Context& context);
 
  private:
-  std::int32_t choose(std::span<const float> logits, const VocabularySummary& summary);
+  struct SeenToken {
+    std::int32_t token = 0;
+    float raw_logit = 0.0F;  // before the penalty
+  };
+  struct Candidate {
+    std::int32_t token = 0;
+    float weight = 0.0F;  // probability over that of the likeliest token
+  };
+
+  static bool before(const SeenToken& seen, std::int32_t token) { return seen.token < token; }
+  static bool heavier(const Candidate& a, const Candidate& b) {
+    return a.weight != b.weight ? a.weight > b.weight : a.token < b.token;
+  }
+
+  void penalise(std::span<float> logits, std::span<const std::int32_t> history);
+  float raw_logit(std::span<const float> logits, std::int32_t token) const;
+  std::int32_t choose(std::span<const float> logits, float max);
+  void keep_top_k();
+  void keep_top_p();
+  double total_weight() const;
 
   SamplerOptions options_;
   Random random_;
-  std::vector<std::int32_t> seen_;        // distinct tokens of the history
-  std::size_t num_history_ = 0;           // how much of the history seen_ covers
-  std::vector<TokenLogprob> candidates_;  // scratch
+  std::vector<SeenToken> seen_;        // distinct tokens of the history, in order
+  std::size_t num_history_ = 0;        // how much of the history seen_ covers
+  std::vector<Candidate> candidates_;  // scratch
 };
 
 }  // namespace perpend

@@ -23,11 +23,19 @@ StopMatcher::StopMatcher(std::vector<std::string> stops) : stops_(std::move(stop
 std::string StopMatcher::push(std::string_view text) {
   if (matched_) return "";
   held_ += text;
+  // The stop string that ends first is the one that a stream of single letters would meet.
   std::size_t first = std::string::npos;
+  std::size_t first_end = std::string::npos;
   std::size_t keep = 0;
   for (const std::string& stop : stops_) {
-    first = std::min(first, held_.find(stop));
     keep = std::max(keep, partial_match(held_, stop));
+    const std::size_t begin = held_.find(stop);
+    if (begin == std::string::npos) continue;
+    const std::size_t end = begin + stop.size();
+    if (end < first_end || (end == first_end && begin < first)) {
+      first = begin;
+      first_end = end;
+    }
   }
   matched_ = first != std::string::npos;
   const std::size_t certain = matched_ ? first : held_.size() - keep;

@@ -6,8 +6,8 @@
 
 namespace perpend {
 
-// Cuts a stream of text at the first of several stop strings, holding back only what may still
-// become one.
+// Cuts a stream of text at the stop string that ends first (of two that end together, the longer),
+// holding back only what may still become one. Where the pushes cut the text makes no difference.
 class StopMatcher {
  public:
   explicit StopMatcher(std::vector<std::string> stops);

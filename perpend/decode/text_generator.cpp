@@ -91,76 +91,120 @@ void TextGenerator::prepare_cache(const std::vector<std::int32_t>& prompt,
   cache_->loop.push(prompt);
 }
 
+void TextGenerator::check_request(const std::vector<std::int32_t>& prompt,
+                                  const GenerateOptions& options) const {
+  const ModelConfig& config = model_.config();
+  check(!prompt.empty(), "generate: the prompt is empty");
+  check(static_cast<std::int64_t>(prompt.size()) < config.context_length,
+        concat("prompt: ", prompt.size(), " tokens do not fit the model's context of ",
+               config.context_length, " with room for an answer"));
+  check(options.max_tokens > 0,
+        concat("generate: max-tokens must be positive (", options.max_tokens, ")"));
+  check(options.num_top_logprobs >= 0 && options.num_top_logprobs <= config.vocab_size,
+        concat("generate: logprobs must be in [0, ", config.vocab_size, "] (",
+               options.num_top_logprobs, ")"));
+}
+
+namespace {
+
+// One answer in the making: takes tokens, hands out text, knows when it has ended.
+class Completion {
+ public:
+  Completion(const LoadedModel& model, const GenerateOptions& options,
+             const GenerateCallbacks& callbacks, std::int64_t room)
+      : model_(model),
+        callbacks_(callbacks),
+        max_tokens_(std::min(options.max_tokens, room)),
+        detokenizer_(model.tokenizer()),
+        stop_(options.stop) {}
+
+  // False when the answer has ended, perhaps with this token.
+  bool push(const Sample& sample) {
+    if (result.samples.empty()) {
+      first_token_ = Clock::now();
+      result.time_to_first_token_ms = seconds_since(start_) * 1e3;
+    }
+    result.samples.push_back(sample);
+    if (model_.is_stop_token(sample.chosen.token)) return end(FinishReason::kStop);
+    const bool wanted = emit(stop_.push(detokenizer_.push(sample.chosen.token)));
+    if (!wanted) return end(FinishReason::kCancelled);
+    if (stop_.matched()) return end(FinishReason::kStop);
+    const auto count = static_cast<std::int64_t>(result.samples.size());
+    return count < max_tokens_ || end(FinishReason::kLength);
+  }
+
+  void cancel() { end(FinishReason::kCancelled); }
+
+  // Hands out the text that was held back, and measures.
+  void finish() {
+    if (result.finish_reason != FinishReason::kCancelled) {
+      emit(stop_.push(detokenizer_.finish()));
+      emit(stop_.finish());
+    }
+    if (result.samples.empty()) return;
+    result.prefill_tokens_per_s = static_cast<double>(result.prompt_tokens - result.cached_tokens) /
+                                  (result.time_to_first_token_ms * 1e-3);
+    if (result.samples.size() > 1) {
+      result.decode_tokens_per_s = static_cast<double>(result.samples.size() - 1) / decode_seconds_;
+    }
+  }
+
+  GenerateResult result;
+
+ private:
+  bool emit(const std::string& text) {
+    result.text += text;
+    return text.empty() || !callbacks_.on_text || callbacks_.on_text(text);
+  }
+  bool end(FinishReason reason) {
+    result.finish_reason = reason;
+    if (!result.samples.empty()) decode_seconds_ = seconds_since(first_token_);
+    return false;
+  }
+
+  const LoadedModel& model_;
+  const GenerateCallbacks& callbacks_;
+  std::int64_t max_tokens_;
+  StreamingDetokenizer detokenizer_;
+  StopMatcher stop_;
+  Clock::time_point start_ = Clock::now();
+  Clock::time_point first_token_;
+  double decode_seconds_ = 0;
+};
+
+}  // namespace
+
 GenerateResult TextGenerator::generate(const std::vector<std::int32_t>& prompt,
                                        const GenerateOptions& options,
                                        const GenerateCallbacks& callbacks) {
-  const Clock::time_point start = Clock::now();
-  const std::int64_t context_length = model_.config().context_length;
+  check_request(prompt, options);
   const auto prompt_tokens = static_cast<std::int64_t>(prompt.size());
-  check(prompt_tokens > 0, "generate: the prompt is empty");
-  check(prompt_tokens < context_length,
-        concat("prompt: ", prompt_tokens, " tokens do not fit the model's context of ",
-               context_length, " with room for an answer"));
-  check(options.max_tokens > 0,
-        concat("generate: max-tokens must be positive (", options.max_tokens, ")"));
-  check(options.num_top_logprobs >= 0 && options.num_top_logprobs <= model_.config().vocab_size,
-        concat("generate: logprobs must be in [0, ", model_.config().vocab_size, "] (",
-               options.num_top_logprobs, ")"));
+  Completion answer(model_, options, callbacks, model_.config().context_length - prompt_tokens);
   Autoregressive denoiser(options.sampler, options.num_top_logprobs);
-  StreamingDetokenizer detokenizer(model_.tokenizer());
-  StopMatcher stop(options.stop);
-  const std::int64_t max_tokens = std::min(options.max_tokens, context_length - prompt_tokens);
-
-  GenerateResult result;
-  const auto emit = [&](const std::string& text) {
-    result.text += text;
-    return text.empty() || !callbacks.on_text || callbacks.on_text(text);
-  };
-  result.prompt_tokens = prompt_tokens;
-  result.finish_reason = FinishReason::kLength;
   try {
     prepare_cache(prompt, options);
-    result.cached_tokens = cache_->sequence.length();
-    BlockLoop& loop = cache_->loop;
-    loop.prefill([&](std::int64_t done) {
-      if (callbacks.on_prefill) callbacks.on_prefill(done, prompt_tokens);
+    answer.result.prompt_tokens = prompt_tokens;
+    answer.result.cached_tokens = cache_->sequence.length();
+    const bool prefilled = cache_->loop.prefill([&](std::int64_t done) {
+      return !callbacks.on_prefill || callbacks.on_prefill(done, prompt_tokens);
     });
-    Clock::time_point first_token;
-    bool ended = false;
-    while (!ended && static_cast<std::int64_t>(result.samples.size()) < max_tokens) {
-      for (const Sample& sample : loop.next_block(denoiser)) {
-        if (result.samples.empty()) {
-          first_token = Clock::now();
-          result.time_to_first_token_ms = seconds_since(start) * 1e3;
-        }
-        result.samples.push_back(sample);
-        ended = model_.is_stop_token(sample.chosen.token);
-        if (ended) {
-          result.finish_reason = FinishReason::kStop;
-          break;
-        }
-        const bool wanted = emit(stop.push(detokenizer.push(sample.chosen.token)));
-        ended = stop.matched() || !wanted;
-        if (stop.matched()) result.finish_reason = FinishReason::kStop;
-        if (!wanted) result.finish_reason = FinishReason::kCancelled;
-        if (ended) break;
+    if (!prefilled) answer.cancel();
+    for (bool going = prefilled; going;) {
+      for (const Sample& sample : cache_->loop.next_block(denoiser)) {
+        going = answer.push(sample);
+        if (!going) break;
       }
     }
-    const auto later = static_cast<double>(result.samples.size() - 1);
-    if (later > 0) result.decode_tokens_per_s = later / seconds_since(first_token);
+    answer.finish();
   } catch (...) {
     cache_.reset();
     throw;
   }
-  if (result.finish_reason != FinishReason::kCancelled) {
-    emit(stop.push(detokenizer.finish()));
-    emit(stop.finish());
-  }
-  result.prefill_tokens_per_s = static_cast<double>(prompt_tokens - result.cached_tokens) /
-                                (result.time_to_first_token_ms * 1e-3);
+  GenerateResult& result = answer.result;
   result.kv_bytes = cache_->sequence.held_bytes();
+  result.kv_exact_bytes = cache_->sequence.exact_bytes();
   result.kv_peak_bytes = cache_->store.peak_bytes();
-  return result;
+  return std::move(result);
 }
 
 }  // namespace perpend

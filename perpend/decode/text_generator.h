@@ -15,10 +15,10 @@ namespace perpend {
 
 struct GenerateOptions {
   std::int64_t max_tokens = 256;
-  SamplerOptions sampler;
-  std::vector<std::string> stop;  // text that ends the answer; not part of it
-  int num_top_logprobs = 0;       // alternatives reported beside each token
-  std::vector<Mask> layer_masks;  // one a layer; empty: causal everywhere
+  SamplerOptions sampler = {};
+  std::vector<std::string> stop = {};  // text that ends the answer; not part of it
+  int num_top_logprobs = 0;            // alternatives reported beside each token
+  std::vector<Mask> layer_masks = {};  // one a layer; empty: causal everywhere
   std::int64_t prefill_chunk = 512;
 };
 
@@ -34,16 +34,18 @@ struct GenerateResult {
   FinishReason finish_reason = FinishReason::kStop;
   double time_to_first_token_ms = 0;  // from the call to the first new token
   double prefill_tokens_per_s = 0;    // prompt tokens run, over the time to the first token
-  double decode_tokens_per_s = 0;  // tokens after the first, over their time; 0 if there are none
-  std::int64_t kv_bytes = 0;       // page bytes held after the last token
+  double decode_tokens_per_s = 0;   // tokens after the first, over their time; 0 if there are none
+  std::int64_t kv_bytes = 0;        // page bytes held after the last token
+  std::int64_t kv_exact_bytes = 0;  // what they would be if the masks let no page go
   std::int64_t kv_peak_bytes = 0;
 };
 
-// Hears of the work as it happens. All may be empty.
+// Hears of the work as it happens; false stops it (finish reason kCancelled). All may be empty.
 struct GenerateCallbacks {
-  // New whole characters; false stops the generation (finish reason kCancelled).
+  // New whole characters.
   std::function<bool(std::string_view)> on_text;
-  std::function<void(std::int64_t done, std::int64_t total)> on_prefill;
+  // After each chunk of the prompt but the last.
+  std::function<bool(std::int64_t done, std::int64_t total)> on_prefill;
 };
 
 // Turns a prompt into text with a model, keeping the keys of the last call: a prompt that continues
@@ -62,6 +64,7 @@ class TextGenerator {
  private:
   struct Cache;
 
+  void check_request(const std::vector<std::int32_t>& prompt, const GenerateOptions& options) const;
   void prepare_cache(const std::vector<std::int32_t>& prompt, const GenerateOptions& options);
 
   const LoadedModel& model_;

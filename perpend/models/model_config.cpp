@@ -1,6 +1,8 @@
 #include "perpend/models/model_config.h"
 
+#include <algorithm>
 #include <array>
+#include <cmath>
 
 #include <nlohmann/json.hpp>
 
@@ -33,6 +35,30 @@ void check_sizes(const ModelConfig& config, const std::string& path) {
   }
 }
 
+// Numbers that would turn every position, and so every answer, into NaN.
+void check_constants(const ModelConfig& config, const std::string& path) {
+  const auto positive = [&](float value, std::string_view name) {
+    if (!(value > 0) || !std::isfinite(value)) {
+      throw IoError(concat(path, ": ", name, ": expected a positive number, found ", value));
+    }
+  };
+  const RotaryConfig& rotary = config.rotary;
+  if (rotary.rotary_dim < 2 || rotary.rotary_dim > config.head_dim || rotary.rotary_dim % 2 != 0) {
+    throw IoError(concat(path, ": rotary dimensions: expected an even number from 2 to ",
+                         config.head_dim, " (head dimension), found ", rotary.rotary_dim));
+  }
+  positive(config.rms_epsilon, "epsilon of the norms");
+  positive(rotary.theta, "rope theta");
+  positive(rotary.linear_factor, "rope scaling factor");
+  for (float divisor : rotary.frequency_divisors) positive(divisor, "rope_freqs.weight");
+  if (!rotary.llama3) return;
+  positive(rotary.llama3->factor, "rope scaling factor");
+  positive(rotary.llama3->low_freq_factor, "rope scaling low_freq_factor");
+  positive(rotary.llama3->original_context, "rope scaling original_max_position_embeddings");
+  positive(rotary.llama3->high_freq_factor - rotary.llama3->low_freq_factor,
+           "rope scaling high_freq_factor less low_freq_factor");
+}
+
 // --- GGUF
 // -------------------------------------------------------------------------------------------
 
@@ -46,8 +72,10 @@ RotaryConfig read_gguf_rotary(const Checkpoint& checkpoint, const ModelConfig& c
   const std::string prefix = config.architecture + ".rope.";
   RotaryConfig rotary;
   rotary.layout = gguf_rotary_layout(config.architecture);
-  rotary.rotary_dim = static_cast<int>(file.get_u64(prefix + "dimension_count")
-                                           .value_or(static_cast<std::uint64_t>(config.head_dim)));
+  rotary.rotary_dim = static_cast<int>(
+      std::min<std::uint64_t>(file.get_u64(prefix + "dimension_count")
+                                  .value_or(static_cast<std::uint64_t>(config.head_dim)),
+                              kMaxSize));
   rotary.theta = static_cast<float>(file.get_f64(prefix + "freq_base").value_or(10000.0));
   const std::string_view scaling = file.get_string(prefix + "scaling.type").value_or("none");
   if (scaling == "linear") {
@@ -231,6 +259,7 @@ ModelConfig read_model_config(const Checkpoint& checkpoint) {
                            ? read_gguf_config(checkpoint)
                            : read_hugging_face_config(checkpoint);
   check_sizes(config, checkpoint.path());
+  check_constants(config, checkpoint.path());
   return config;
 }
 

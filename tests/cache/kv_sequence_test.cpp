@@ -47,6 +47,7 @@ TEST(KvSequence, TruncationAndReleaseGivePagesBack) {
   EXPECT_EQ(store.pool().num_used(), 9);
   sequence.release_page(1, 2);
   EXPECT_EQ(store.pool().num_used(), 9);
+  EXPECT_EQ(sequence.exact_bytes() - sequence.held_bytes(), store.page_bytes());
   EXPECT_THROW(sequence.slot(1, 8), std::logic_error);
   sequence.truncate(8);
   EXPECT_EQ(sequence.length(), 8);

@@ -33,25 +33,26 @@ QuantizedRows quantize_rows(const LinearMicro& micro, const LinearArgs& args, St
   const std::int64_t rows = args.x.size(0);
   const std::int64_t columns = args.weight->in_features;
   const std::int64_t blocks = columns / kBlock;
-  const auto quant_bytes = static_cast<std::size_t>(round_up(rows * columns, 64));
+  const auto term_bytes = static_cast<std::size_t>(rows * blocks * QuantizedRows::kBlockBytes);
   const auto block_bytes = static_cast<std::size_t>(round_up(rows * blocks * 4, 64));
-  if (args.scratch->size() < quant_bytes + 2 * block_bytes) {
-    *args.scratch = AlignedBuffer(quant_bytes + 2 * block_bytes);
+  if (args.scratch->size() < term_bytes + 2 * block_bytes) {
+    *args.scratch = AlignedBuffer(term_bytes + 2 * block_bytes);
   }
-  auto* quants = args.scratch->as<std::int8_t>();
-  auto* scales = reinterpret_cast<float*>(args.scratch->data() + quant_bytes);
-  auto* sums = reinterpret_cast<std::int32_t*>(args.scratch->data() + quant_bytes + block_bytes);
+  auto* terms = args.scratch->as<std::int8_t>();
+  auto* scales = reinterpret_cast<float*>(args.scratch->data() + term_bytes);
+  auto* sums = reinterpret_cast<std::int32_t*>(args.scratch->data() + term_bytes + block_bytes);
   stream.threads->parallel_for(rows, 16, [&](Range range) {
     for (std::int64_t row = range.begin; row < range.end; ++row) {
       micro.quantize_row(args.x.as<float>() + row * args.x.stride(0), columns,
-                         quants + row * columns, scales + row * blocks, sums + row * blocks);
+                         terms + row * blocks * QuantizedRows::kBlockBytes, scales + row * blocks,
+                         sums + row * blocks);
     }
   });
-  return {quants, scales, sums};
+  return {terms, scales, sums};
 }
 
 QuantizedRows skip_rows(const QuantizedRows& rows, std::int64_t count, std::int64_t blocks) {
-  return {rows.quants + count * blocks * kBlock, rows.scales + count * blocks,
+  return {rows.terms + count * blocks * QuantizedRows::kBlockBytes, rows.scales + count * blocks,
           rows.sums + count * blocks};
 }
 

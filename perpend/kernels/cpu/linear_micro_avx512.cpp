@@ -16,22 +16,31 @@ __m512 load_f16(const std::byte* from) {
   return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
 }
 
-void quantize_row(const float* x, std::int64_t in_features, std::int8_t* quants, float* scales,
+// 16 quants as their high and low terms.
+void store_terms(__m512i quants, std::int8_t* terms) {
+  const __m512i high = _mm512_srai_epi32(_mm512_add_epi32(quants, _mm512_set1_epi32(128)), 8);
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(terms), _mm512_cvtepi32_epi8(high));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(terms + QuantizedRows::kTermBytes),
+                   _mm512_cvtepi32_epi8(quants));
+}
+
+void quantize_row(const float* x, std::int64_t in_features, std::int8_t* terms, float* scales,
                   std::int32_t* sums) {
   for (std::int64_t block = 0; block < in_features / kBlock; ++block) {
-    const __m512 low = _mm512_loadu_ps(x);
-    const __m512 high = _mm512_loadu_ps(x + 16);
-    const float largest =
-        _mm512_reduce_max_ps(_mm512_max_ps(_mm512_abs_ps(low), _mm512_abs_ps(high)));
-    const __m512 inverse = _mm512_set1_ps(largest > 0.0F ? 127.0F / largest : 0.0F);
-    const __m512i low_quants = _mm512_cvtps_epi32(_mm512_mul_ps(low, inverse));
-    const __m512i high_quants = _mm512_cvtps_epi32(_mm512_mul_ps(high, inverse));
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(quants), _mm512_cvtepi32_epi8(low_quants));
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(quants + 16), _mm512_cvtepi32_epi8(high_quants));
-    scales[block] = largest / 127.0F;
-    sums[block] = _mm512_reduce_add_epi32(_mm512_add_epi32(low_quants, high_quants));
+    const __m512 first_values = _mm512_loadu_ps(x);
+    const __m512 second_values = _mm512_loadu_ps(x + 16);
+    const float largest = _mm512_reduce_max_ps(
+        _mm512_max_ps(_mm512_abs_ps(first_values), _mm512_abs_ps(second_values)));
+    const __m512 inverse = _mm512_set1_ps(
+        largest > QuantizedRows::kSmallestMaximum ? QuantizedRows::kLargestQuant / largest : 0.0F);
+    const __m512i first = _mm512_cvtps_epi32(_mm512_mul_ps(first_values, inverse));
+    const __m512i second = _mm512_cvtps_epi32(_mm512_mul_ps(second_values, inverse));
+    store_terms(first, terms);
+    store_terms(second, terms + 16);
+    scales[block] = largest / QuantizedRows::kLargestQuant;
+    sums[block] = _mm512_reduce_add_epi32(_mm512_add_epi32(first, second));
     x += kBlock;
-    quants += kBlock;
+    terms += QuantizedRows::kBlockBytes;
   }
 }
 
@@ -50,16 +59,20 @@ void load_quants(const std::byte* block, __m512i (&quants)[8]) {
   }
 }
 
-__m512i broadcast_columns(const std::int8_t* x) {
-  std::int32_t four = 0;
-  __builtin_memcpy(&four, x, 4);
-  return _mm512_set1_epi32(four);
+// The dot products of a block with one term of an activation row, from `dot` on.
+__m512i dot_term(__m512i dot, const __m512i (&quants)[8], const std::int8_t* term) {
+  for (int j = 0; j < 8; ++j) {
+    std::int32_t columns = 0;
+    __builtin_memcpy(&columns, term + 4 * j, 4);
+    dot = _mm512_dpbusd_epi32(dot, quants[j], _mm512_set1_epi32(columns));
+  }
+  return dot;
 }
 
 template <PanelLayout kLayout, int kTileRows>
 void integer_tile(const std::byte* block, std::int64_t num_blocks, const QuantizedRows& rows,
                   std::int64_t first_row, float* tile) {
-  const std::int8_t* x = rows.quants + first_row * num_blocks * kBlock;
+  const std::int8_t* x = rows.terms + first_row * num_blocks * QuantizedRows::kBlockBytes;
   const float* x_scales = rows.scales + first_row * num_blocks;
   const std::int32_t* x_sums = rows.sums + first_row * num_blocks;
   __m512 sums[kTileRows];
@@ -69,17 +82,13 @@ void integer_tile(const std::byte* block, std::int64_t num_blocks, const Quantiz
     load_quants<kLayout>(block, quants);
     const __m512 scales = load_f16(block + panel::quant_bytes(kLayout));
     for (int row = 0; row < kTileRows; ++row) {
-      const std::int8_t* columns = x + (row * num_blocks + b) * kBlock;
+      const std::int8_t* terms = x + (row * num_blocks + b) * QuantizedRows::kBlockBytes;
       const float x_scale = x_scales[row * num_blocks + b];
       const std::int32_t x_sum = x_sums[row * num_blocks + b];
-      __m512i dot = _mm512_set1_epi32(-panel::zero_point(kLayout) * x_sum);
-      __m512i dot_high = _mm512_setzero_si512();
-      for (int j = 0; j < 4; ++j) {
-        dot = _mm512_dpbusd_epi32(dot, quants[j], broadcast_columns(columns + 4 * j));
-        dot_high =
-            _mm512_dpbusd_epi32(dot_high, quants[j + 4], broadcast_columns(columns + 16 + 4 * j));
-      }
-      const __m512 product = _mm512_cvtepi32_ps(_mm512_add_epi32(dot, dot_high));
+      const __m512i high = dot_term(_mm512_setzero_si512(), quants, terms);
+      const __m512i low = dot_term(_mm512_set1_epi32(-panel::zero_point(kLayout) * x_sum), quants,
+                                   terms + QuantizedRows::kTermBytes);
+      const __m512 product = _mm512_cvtepi32_ps(_mm512_add_epi32(_mm512_slli_epi32(high, 8), low));
       sums[row] =
           _mm512_fmadd_ps(product, _mm512_mul_ps(scales, _mm512_set1_ps(x_scale)), sums[row]);
       if constexpr (panel::has_min(kLayout)) {

@@ -18,21 +18,25 @@ std::uint16_t load_u16(const std::byte* from) {
   return bits;
 }
 
-void quantize_row(const float* x, std::int64_t in_features, std::int8_t* quants, float* scales,
+void quantize_row(const float* x, std::int64_t in_features, std::int8_t* terms, float* scales,
                   std::int32_t* sums) {
   for (std::int64_t block = 0; block < in_features / kBlock; ++block) {
     float largest = 0.0F;
     for (int i = 0; i < kBlock; ++i) largest = std::fmax(largest, std::fabs(x[i]));
-    const float inverse = largest > 0.0F ? 127.0F / largest : 0.0F;
+    const float inverse =
+        largest > QuantizedRows::kSmallestMaximum ? QuantizedRows::kLargestQuant / largest : 0.0F;
     std::int32_t sum = 0;
     for (int i = 0; i < kBlock; ++i) {
-      quants[i] = static_cast<std::int8_t>(std::nearbyint(x[i] * inverse));
-      sum += quants[i];
+      const auto quant = static_cast<std::int32_t>(std::nearbyint(x[i] * inverse));
+      const auto low = static_cast<std::int8_t>(quant);
+      terms[i] = static_cast<std::int8_t>((quant - low) / 256);
+      terms[QuantizedRows::kTermBytes + i] = low;
+      sum += quant;
     }
-    scales[block] = largest / 127.0F;
+    scales[block] = largest / QuantizedRows::kLargestQuant;
     sums[block] = sum;
     x += kBlock;
-    quants += kBlock;
+    terms += QuantizedRows::kBlockBytes;
   }
 }
 
@@ -54,13 +58,15 @@ void integer_panel(PanelLayout layout, const std::byte* panel_data, std::int64_t
       const std::byte* block =
           panel_data + b * static_cast<std::int64_t>(panel::block_bytes(layout));
       const std::byte* scales = block + panel::quant_bytes(layout);
-      const std::int8_t* x = rows.quants + (row * num_blocks + b) * kBlock;
+      const std::int8_t* high = rows.terms + (row * num_blocks + b) * QuantizedRows::kBlockBytes;
+      const std::int8_t* low = high + QuantizedRows::kTermBytes;
       const float x_scale = rows.scales[row * num_blocks + b];
       const std::int32_t x_sum = rows.sums[row * num_blocks + b];
       for (int r = 0; r < kRows; ++r) {
         std::int32_t dot = -panel::zero_point(layout) * x_sum;
         for (int column = 0; column < kBlock; ++column) {
-          dot += static_cast<std::int32_t>(quant_of(layout, block, r, column)) * x[column];
+          dot += static_cast<std::int32_t>(quant_of(layout, block, r, column)) *
+                 (256 * high[column] + low[column]);
         }
         float& sum = sums[static_cast<std::size_t>(r)];
         const float scale = f16_to_f32(load_u16(scales + 2 * r)) * x_scale;

@@ -1,0 +1,370 @@
+"""Runs the program as its users do: flags, pipes, a terminal, wrong arguments. cli_test.py PROGRAM MODEL"""
+
+import functools
+import json
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import unittest
+import xml.etree.ElementTree
+
+from png_rows import read_png
+from terminal import Terminal
+
+PROGRAM, MODEL = sys.argv[1:3]
+JSON_KEYS = {
+    "text",
+    "prompt_tokens",
+    "completion_tokens",
+    "finish_reason",
+    "time_to_first_token_ms",
+    "prefill_tokens_per_s",
+    "decode_tokens_per_s",
+    "kv_bytes",
+    "kv_peak_bytes",
+    "seed",
+}
+GREEDY = ["--temperature", "0"]
+STORY = "Write a story about a lighthouse keeper."
+PAGE_BYTES = 64 * 3 * 64 * 2 * 2  # 64 keys of 3 heads of 64 in f16, K and V
+LAYERS = 30
+
+
+def environment(**variables: str) -> dict[str, str]:
+    """The test's own, without flags of the user who runs it."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PERPEND_")}
+    return kept | {"PERPEND_MODEL": MODEL} | variables
+
+
+def run(*arguments: object, stdin: str = "", **variables: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [PROGRAM, *map(str, arguments)], input=stdin, capture_output=True, text=True, env=environment(**variables), timeout=60
+    )
+
+
+def output_of(*arguments: object, **more: str) -> str:
+    result = run(*arguments, **more)
+    assert result.returncode == 0, (arguments, result)
+    return result.stdout
+
+
+def generate(*arguments: object, **more: str) -> dict:
+    """The one object of `generate --json`."""
+    text = output_of("generate", *arguments, "--json", **more)
+    assert text.count("\n") == 1 and text.endswith("\n"), text
+    return json.loads(text)
+
+
+@functools.cache
+def greedy_story() -> dict:
+    return generate(STORY, *GREEDY, "--max-tokens", 40)
+
+
+def long_text(words: int) -> str:
+    nouns = ["river", "mountain", "garden", "bread", "window", "stone", "children", "evening"]
+    return " ".join(f"the {nouns[i * i % 8]} and the {nouns[i * 5 % 7]}" for i in range(words // 5))
+
+
+class Generate(unittest.TestCase):
+    def test_json_has_its_keys_and_no_other(self):
+        result = greedy_story()
+        self.assertEqual(set(result), JSON_KEYS)
+        self.assertEqual((result["completion_tokens"], result["finish_reason"]), (40, "length"))
+        self.assertEqual(result["seed"], 0)
+        tokens = result["prompt_tokens"] + 39
+        self.assertEqual(result["kv_bytes"], -(-tokens // 64) * LAYERS * PAGE_BYTES)
+        self.assertEqual(result["kv_peak_bytes"], result["kv_bytes"])
+        for key in ("time_to_first_token_ms", "prefill_tokens_per_s", "decode_tokens_per_s"):
+            self.assertGreater(result[key], 0)
+
+    def test_text_is_streamed_and_equals_the_json_text(self):
+        arguments = [PROGRAM, "generate", STORY, *GREEDY, "--max-tokens", "40"]
+        with subprocess.Popen(
+            arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()
+        ) as process:
+            pieces = []
+            while piece := os.read(process.stdout.fileno(), 65536):
+                pieces.append(piece)
+            report = process.stderr.read().decode()
+        self.assertEqual(process.returncode, 0)
+        self.assertGreater(len(pieces), 5)
+        self.assertEqual(b"".join(pieces).decode(), greedy_story()["text"] + "\n")
+        self.assertRegex(report, r"^\[\d+ prompt tokens, 40 new, first after .* KV .* \(peak [^,]*\)\]\n$")
+
+    def test_prompt_from_dash_and_from_a_pipe(self):
+        text = greedy_story()["text"]
+        self.assertEqual(generate("-", *GREEDY, "--max-tokens", 40, stdin=STORY)["text"], text)
+        self.assertEqual(generate(*GREEDY, "--max-tokens", 40, stdin=STORY)["text"], text)
+
+    def test_a_seed_decides_the_text(self):
+        first, again, other = (generate(STORY, "--seed", seed, "--max-tokens", 24) for seed in (7, 7, 8))
+        self.assertEqual(first["text"], again["text"])
+        self.assertEqual((first["seed"], other["seed"]), (7, 8))
+        self.assertNotEqual(first["text"], other["text"])
+
+    def test_threads_change_nothing(self):
+        one, three = (
+            generate(STORY, *GREEDY, "--max-tokens", 40, "--threads", n, "--logprobs", 2) for n in (1, 3)
+        )
+        self.assertEqual(one["text"], greedy_story()["text"])
+        self.assertEqual(one["logprobs"], three["logprobs"])
+        self.assertEqual(set(one), JSON_KEYS | {"logprobs"})
+        for token in one["logprobs"]:
+            self.assertEqual(len(token["top_logprobs"]), 2)
+            self.assertEqual(token["top_logprobs"][0], {key: token[key] for key in ("id", "token", "logprob")})
+
+    def test_stop_strings_end_the_text_before_them(self):
+        text = greedy_story()["text"]
+        stop, later = text[30:36], text[50:56]
+        result = generate(STORY, *GREEDY, "--max-tokens", 40, "--stop", later, "--stop", stop)
+        self.assertEqual((result["text"], result["finish_reason"]), (text[: text.index(stop)], "stop"))
+        self.assertLess(result["completion_tokens"], 40)
+
+    def test_the_model_ends_its_answer(self):
+        result = generate("Say hello.", *GREEDY, "--max-tokens", 200)
+        self.assertEqual(result["finish_reason"], "stop")
+        self.assertNotIn("<|im_end|>", result["text"])
+
+    def test_environment_variables_are_flags(self):
+        result = run("generate", STORY, PERPEND_TEMPERATURE="0", PERPEND_MAX_TOKENS="40", PERPEND_JSON="1")
+        self.assertEqual(json.loads(result.stdout)["text"], greedy_story()["text"])
+        result = generate(STORY, *GREEDY, "--max-tokens", 3, PERPEND_MAX_TOKENS="40")
+        self.assertEqual(result["completion_tokens"], 3)
+
+    def test_a_reader_that_leaves_ends_the_work(self):
+        arguments = [PROGRAM, "generate", STORY, "--raw", *GREEDY, "--max-tokens", "5000"]
+        with subprocess.Popen(
+            arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()
+        ) as process:
+            os.read(process.stdout.fileno(), 1)
+            process.stdout.close()
+            self.assertEqual(process.wait(timeout=15), 0)
+
+    def test_layer_masks_save_keys(self):
+        layers = "0-9,20-29: causal & (sink(64) | window(448)); rest: causal"
+        arguments = ["-", "--raw", *GREEDY, "--max-tokens", 2]
+        text = long_text(2100)
+        plain = generate(*arguments, stdin=text)
+        masked = generate(*arguments, "--layers", layers, stdin=text)
+        self.assertGreater(plain["prompt_tokens"], 2000)
+        tokens = plain["prompt_tokens"] + 1
+        pages = -(-tokens // 64)
+        self.assertEqual(plain["kv_bytes"], LAYERS * pages * PAGE_BYTES)
+        # One page of sinks and at most nine that the window reaches, in 20 of the layers.
+        self.assertLessEqual(masked["kv_bytes"], (10 * pages + 20 * 10) * PAGE_BYTES)
+        self.assertGreaterEqual(masked["kv_bytes"], (10 * pages + 20 * 8) * PAGE_BYTES)
+        self.assertLess(masked["kv_peak_bytes"], plain["kv_peak_bytes"])
+
+    def test_the_report_tells_the_saved_bytes(self):
+        result = run(
+            "generate", "-", "--raw", *GREEDY, "--max-tokens", 2, "--prefill-chunk", 64,
+            "--layers", "all: causal & window(64)", stdin=long_text(400),
+        )  # fmt: skip
+        tokens = int(re.search(r"(\d+) prompt tokens", result.stderr)[1]) + 1
+        held, peak, saved = (float(x) for x in re.search(r"KV (.*) MiB \(peak (.*) MiB, (.*) MiB saved", result.stderr).groups())
+        self.assertAlmostEqual(held + saved, -(-tokens // 64) * LAYERS * PAGE_BYTES / 2**20, delta=0.11)
+        self.assertLess(held, saved)
+        self.assertLess(peak, held + saved)
+
+
+class Mistakes(unittest.TestCase):
+    """Each is one line on standard error and exit code 2."""
+
+    def check(self, expected: str, *arguments: object, **more: str):
+        result = run(*arguments, **more)
+        self.assertEqual((result.returncode, result.stdout), (2, ""), result)
+        self.assertRegex(result.stderr, r"\Aperpend: [^\n]+\n\Z")
+        self.assertIn(expected, result.stderr)
+
+    def test_models(self):
+        self.check("/no/such/file", "generate", "x", "--model", "/no/such/file")
+        self.check("magic: expected 'GGUF'", "inspect", PROGRAM)
+        self.check("not fetched yet", "inspect", "smollm2-135m-instruct", PERPEND_HOME="/no/such/folder")
+        self.check("/no/such/file", "inspect", PERPEND_MODEL="/no/such/file")
+
+    def test_masks(self):
+        self.check("column 10: unknown word 'windw'", "mask", "show", "causal & windw(3)", "--q", 8)
+        self.check("column 15: unknown word 'causl'", "generate", "x", "--layers", "0-9: causal & causl")
+        self.check("layer 30 does not exist", "generate", "x", "--layers", "2-30: causal")
+        self.check("layer 3 has no mask", "generate", "x", "--layers", "0-2: causal")
+        for flag, value in [("--q", 0), ("--q", 2**62), ("--k", -1), ("--q-offset", -1), ("--key-bytes", 0)]:
+            sizes = {"--q": 8} | {flag: value}
+            self.check(flag, "mask", "show", "causal", *(word for size in sizes.items() for word in size))
+        self.check("too large to draw", "mask", "show", "causal", "--q", 2**29)
+        self.check("/no/such/folder/x.png", "mask", "show", "causal", "--q", 8, "--png", "/no/such/folder/x.png")
+
+    def test_options(self):
+        self.check("temperature must be in [0, 100] (nan)", "generate", "x", "--temperature", "nan")
+        self.check("top-p", "generate", "x", "--top-p", "1.5")
+        self.check("--temperature", "generate", "x", "--temperature", "warm")
+        self.check("--temperature", "generate", "x", PERPEND_TEMPERATURE="warm")
+        self.check("--seed: expected an integer from 0", "generate", "x", "--seed", "-1")
+        self.check("--max-tokens: expected an integer", "generate", "x", "--max-tokens", "9" * 20)
+        self.check("max-tokens must be positive", "generate", "x", "--max-tokens", 0)
+        self.check("threads", "generate", "x", "--threads", "-1")
+        self.check("f16", "generate", "x", "--precision", "f16")
+        self.check("--chat and --raw", "generate", "x", "--chat", "--raw")
+        self.check("--system", "generate", "x", "--raw", "--system", "y")
+
+    def test_commands(self):
+        self.check("'--bogus'", "generate", "x", "--bogus")
+        self.check("'bogus'", "bogus")
+        self.check("'bogus'", "mask", "bogus")
+        self.check("subcommand is required")
+        self.check("--q is required", "mask", "show", "causal")
+        self.check("'two lines'", "generate", "x", "two\nlines")
+
+    def test_texts(self):
+        self.check("standard input is empty", "generate")
+        self.check("do not fit the model's context of 8192", "generate", "-", "--raw", stdin=long_text(9000))
+        self.check("/no/such/file", "perplexity", "--text", "/no/such/file")
+        self.check("window must be in [2, 8192] (1)", "perplexity", "--text", __file__, "--window", 1)
+
+
+class Inspect(unittest.TestCase):
+    def test_json_and_table_agree(self):
+        facts = json.loads(output_of("inspect", MODEL, "--json"))
+        self.assertEqual(facts, json.loads(output_of("inspect", "--json")))  # PERPEND_MODEL
+        self.assertEqual((facts["parameters"], len(facts["tensors"])), (134515008, 272))
+        self.assertEqual(facts["config"]["num_layers"], LAYERS)
+        self.assertIn({"id": 2, "token": "<|im_end|>"}, facts["tokenizer"]["stop_tokens"])
+        self.assertEqual(sum(facts["format_bytes"].values()), sum(t["bytes"] for t in facts["tensors"]))
+        table = output_of("inspect", "--tensors")
+        for key, value in facts["config"].items():
+            shown = value if isinstance(value, str) else json.dumps(value)
+            self.assertRegex(table, rf"(?m)^{key} +{re.escape(shown)}$")
+        for tensor in facts["tensors"]:
+            shape = json.dumps(tensor["shape"], separators=(",", ":"))
+            self.assertRegex(table, rf"(?m)^ +{re.escape(tensor['name'])} +{tensor['format']} +{re.escape(shape)} ")
+        self.assertLess(len(output_of("inspect").splitlines()), 30)
+
+
+def expected_drawing(size: int, window: int) -> str:
+    """causal & window(window) of size x size pairs in 64 x 64 cells, two rows a line."""
+    cell = size // 64
+
+    def live(row: int, column: int) -> bool:
+        pairs = [
+            0 <= q - k < window
+            for q in range(row * cell, (row + 1) * cell)
+            for k in range(column * cell, (column + 1) * cell)
+        ]
+        return sum(pairs) >= len(pairs) / 2
+
+    lines = ["".join(" ▀▄█"[live(r, c) + 2 * live(r + 1, c)] for c in range(64)) for r in range(0, 64, 2)]
+    return "".join(line + "\n" for line in lines)
+
+
+class MaskShow(unittest.TestCase):
+    TEXT = "causal & window(64)"
+
+    def test_drawing_and_numbers(self):
+        text = output_of("mask", "show", self.TEXT, "--q", 256)
+        self.assertTrue(text.startswith(expected_drawing(256, 64)), text)
+        live = sum(min(q + 1, 64) for q in range(256))
+        self.assertIn(f"{live} of 65536 pairs", text)
+        self.assertIn("256 queries x 256 keys", text)
+
+    def test_keys_and_offset(self):
+        text = output_of("mask", "show", "all", "--q", 128, "--k", 256)
+        self.assertEqual(text.splitlines()[:16], ["█" * 64] * 16)
+        self.assertIn("128 queries x 256 keys", text)
+        text = output_of("mask", "show", "causal", "--q", 2, "--q-offset", 6)
+        self.assertIn("15 of 16 pairs", text)
+
+    def test_pictures(self):
+        with tempfile.TemporaryDirectory() as name:
+            png, svg = pathlib.Path(name) / "mask.png", pathlib.Path(name) / "mask.svg"
+            output_of("mask", "show", self.TEXT, "--q", 256, "--png", png, "--svg", svg)
+            rows = read_png(png.read_bytes())
+            root = xml.etree.ElementTree.parse(svg).getroot()
+        self.assertEqual((len(rows), len(rows[0])), (1024, 3 * 1024))
+
+        def pixel(q: int, k: int) -> int:
+            return sum(rows[4 * q + 2][3 * (4 * k + 2) :][:3])
+
+        for q, k in [(5, 3), (100, 100), (100, 37), (255, 192)]:
+            self.assertLess(pixel(q, k), 450, (q, k))
+        for q, k in [(5, 8), (100, 35), (255, 190), (0, 200)]:
+            self.assertGreater(pixel(q, k), 600, (q, k))
+        self.assertEqual(root.tag, "{http://www.w3.org/2000/svg}svg")
+        # The ground, four tiles on the diagonal and three beside it.
+        self.assertEqual(len([e for e in root.iter() if e.tag.endswith("rect")]), 1 + 4 + 3)
+
+
+class Perplexity(unittest.TestCase):
+    def test_json(self):
+        with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
+            file.write("The sun rises in the east and sets in the west. " * 4)
+            file.flush()
+            result = json.loads(output_of("perplexity", "--text", file.name, "--json"))
+            self.assertEqual(set(result), {"tokens", "perplexity"})
+            self.assertTrue(1 < result["perplexity"] < 5, result)
+            table = output_of("perplexity", "--text", file.name)
+            self.assertRegex(table, rf"(?m)^tokens +{result['tokens']}$")
+            split = json.loads(output_of("perplexity", "--text", file.name, "--json", "--window", 8))
+            self.assertGreater(split["perplexity"], 2 * result["perplexity"])
+            both = json.loads(output_of("perplexity", "--text", file.name, "--json", "--against-f32"))
+        self.assertEqual(both["perplexity"], result["perplexity"])
+        self.assertEqual(set(both), {"tokens", "perplexity", "perplexity_f32", "top1_agreement", "mean_kl"})
+        self.assertTrue(0 <= both["mean_kl"] < 0.05 and both["top1_agreement"] > 0.9, both)
+
+
+class Chat(unittest.TestCase):
+    READY = r"(?:^|\n)> $"
+
+    def open(self, *arguments: object) -> Terminal:
+        terminal = Terminal([PROGRAM, "chat", *GREEDY, "--stats", *map(str, arguments)], environment())
+        terminal.expect(self.READY)
+        return terminal
+
+    def ask(self, terminal: Terminal, question: str) -> tuple[str, int, int]:
+        """The answer, the tokens of its prompt and its own."""
+        terminal.send(question + "\n")
+        found = re.search(
+            r"(?s)(.*)\n\[(\d+) prompt tokens, (\d+) new.*\]\n> ", terminal.expect(r"\[\d+ prompt tokens.*\]\r\n> $")
+        )
+        return found[1], int(found[2]), int(found[3])
+
+    def test_turns_have_a_history(self):
+        question = "Which town did I name?"
+        with self.open("--max-tokens", 24) as terminal:
+            _, first_prompt, first_new = self.ask(terminal, "I live in Lisbon.")
+            with_history, prompt, _ = self.ask(terminal, question)
+            self.assertGreater(prompt, first_prompt + first_new)
+            terminal.send("/new\n")
+            terminal.expect(self.READY)
+            afresh, prompt, _ = self.ask(terminal, question)
+            self.assertLess(prompt, first_prompt + first_new)
+            self.assertNotEqual(with_history, afresh)
+            terminal.send("/exit\n")
+            self.assertEqual(terminal.close(), 0)
+        self.assertEqual(afresh, generate(question, *GREEDY, "--max-tokens", 24)["text"])
+
+    def test_interrupt_ends_an_answer(self):
+        with self.open("--max-tokens", 4000) as terminal:
+            terminal.send("Count from one to one thousand in words.\n")
+            terminal.expect(r"\S+")
+            terminal.send("\x03")
+            report = terminal.expect(r"\[\d+ prompt tokens.*\]\r\n> $")
+            self.assertLess(int(re.search(r"(\d+) new", report)[1]), 4000)
+            answer, _, _ = self.ask(terminal, "Say hello.")
+            self.assertTrue(answer)
+            terminal.send("\x04")
+            self.assertEqual(terminal.close(), 0)
+
+    def test_interrupt_ends_the_reading_of_a_message(self):
+        with self.open("--prefill-chunk", 4, "--max-tokens", 4) as terminal:
+            terminal.send(long_text(700)[:4000] + "\n")
+            terminal.wait_until_caught(signal.SIGINT)
+            terminal.send("\x03")
+            self.assertIn(" 0 new", terminal.expect(r"\[\d+ prompt tokens.*\]\r\n> $"))
+            terminal.send("\x03")
+            self.assertEqual(terminal.close(), -signal.SIGINT)
+
+
+unittest.main(argv=sys.argv[:1] + sys.argv[3:])
