@@ -12,17 +12,16 @@ namespace perpend {
 // high + low, so that byte dot products serve. One term alone (127 levels) changes about one greedy
 // token in fifty; two cost one more instruction a step and change hardly any. The sums are what
 // zero points and minima of weights need.
-struct ActivationBlock {
+struct alignas(16) ActivationBlock {
   static constexpr float kLargestQuant = 127 * 256;
-  static constexpr float kSmallestMaximum =
-      1e-30F;  // blocks below are zero: no overflow of 1 / max
+  // Blocks below are zero, so that 1 / max can not overflow.
+  static constexpr float kSmallestMaximum = 1e-30F;
 
   std::array<std::int8_t, 32> high;
   std::array<std::int8_t, 32> low;
   float scale;
-  std::int32_t sum;     // of the quants
-  float scaled_sum;     // scale * sum
-  std::int32_t unused;  // keeps blocks aligned to 16 bytes
+  std::int32_t sum;  // of the quants
+  float scaled_sum;  // scale * sum
 };
 
 // The innermost loops of one instruction set. All sets compute the same f32 operations in the same
