@@ -10,4 +10,5 @@ write_basic_package_version_file(${PROJECT_BINARY_DIR}/perpend-config-version.cm
                                  COMPATIBILITY SameMinorVersion)
 install(FILES ${PROJECT_BINARY_DIR}/perpend-config.cmake
               ${PROJECT_BINARY_DIR}/perpend-config-version.cmake
+              ${PROJECT_SOURCE_DIR}/cmake/pkg_config_targets.cmake
         DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/perpend)

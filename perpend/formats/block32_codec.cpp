@@ -25,6 +25,8 @@ constexpr bool kHasHighBits = requires(Block block) {
 };
 template <class Block>
 constexpr int kLevels = kHasHighBits<Block> ? 32 : 16;
+template <class Block>
+constexpr int kMiddle = kLevels<Block> / 2;
 
 template <class Block>
 std::uint32_t load_high_bits(const Block& block) {
@@ -47,7 +49,7 @@ void decode_nibbles(const std::byte* blocks, std::int64_t num_blocks, float* val
       if constexpr (kHasMin<Block>) {
         values[i] = scale * static_cast<float>(quant) + f16_to_f32(block.min);
       } else {
-        values[i] = scale * static_cast<float>(quant - kLevels<Block> / 2);
+        values[i] = scale * static_cast<float>(quant - kMiddle<Block>);
       }
     }
   }
@@ -73,12 +75,12 @@ std::array<std::uint8_t, kBlock> choose_quants(const float* x, Block& block) {
   } else {
     const float largest = *std::max_element(
         x, x + kBlock, [](float a, float b) { return std::abs(a) < std::abs(b); });
-    const float scale = largest / static_cast<float>(-kLevels<Block> / 2);
+    const float scale = largest / static_cast<float>(-kMiddle<Block>);
     const float inverse = scale == 0.0F ? 0.0F : 1.0F / scale;
     block.scale = f32_to_f16(scale);
     for (std::size_t i = 0; i < kBlock; ++i) {
       const double level = std::trunc(static_cast<double>(x[i]) * static_cast<double>(inverse) +
-                                      kLevels<Block> / 2 + 0.5);
+                                      kMiddle<Block> + 0.5);
       quants[i] = static_cast<std::uint8_t>(std::clamp(level, 0.0, static_cast<double>(kTop)));
     }
   }

@@ -103,6 +103,11 @@ void Checkpoint::open_folder() {
   }
 }
 
+const GgufFile& Checkpoint::gguf() const {
+  if (!gguf_) bug("Checkpoint: no GGUF file in a Hugging Face folder");
+  return *gguf_;
+}
+
 const StoredTensor* Checkpoint::tensor(std::string_view name) const {
   const auto found = index_.find(name);
   return found == index_.end() ? nullptr : &tensors_[found->second];

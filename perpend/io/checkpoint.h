@@ -29,7 +29,7 @@ class Checkpoint {
   const StoredTensor* tensor(std::string_view name) const;
 
   // The GGUF file; only of kind kGguf.
-  const GgufFile& gguf() const { return *gguf_; }
+  const GgufFile& gguf() const;
 
   // Texts of a Hugging Face folder; empty where the file is absent.
   const std::string& config_json() const { return config_json_; }

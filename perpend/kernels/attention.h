@@ -21,11 +21,12 @@ struct AttentionArgs {
   TensorView k;
   TensorView v;
   TensorView o;
-  TensorView lse;
-  TensorView q_indptr;    // [batch + 1] i32; absent for a dense batch
-  TensorView kv_indptr;   // [batch + 1] i32; absent for dense or paged keys
-  TensorView page_table;  // [batch, max_pages] i32: page of each page_size keys; absent otherwise
-  float scale = 0.0F;     // multiplier of q k^T; 0 means 1 / sqrt(head_dim)
+  TensorView lse = {};
+  TensorView q_indptr = {};   // [batch + 1] i32; absent for a dense batch
+  TensorView kv_indptr = {};  // [batch + 1] i32; absent for dense or paged keys
+  TensorView page_table =
+      {};              // [batch, max_pages] i32: page of each page_size keys; absent otherwise
+  float scale = 0.0F;  // multiplier of q k^T; 0 means 1 / sqrt(head_dim)
 };
 
 // What a caller wants to run, asked before planning.

@@ -13,11 +13,10 @@ namespace perpend {
 
 // How a product is computed, for one weight in memory.
 enum class LinearMode {
-  // Activations are quantised to int8 in blocks of 32 on the fly, products are exact integers,
-  // scaled
-  // and summed in f32. For sources with blocks of 32 (Q4_0, Q4_1, Q5_0, Q5_1, Q8_0); F32, F16 and
-  // BF16
-  // stay as they are, K formats are dequantised to f16 once, when packed.
+  // Activations are quantised on the fly to 16 bits, two int8 terms, in blocks of 32; products are
+  // exact integers, scaled and summed in f32. For sources with blocks of 32 (Q4_0, Q4_1, Q5_0,
+  // Q5_1, Q8_0); F32, F16 and BF16 stay as they are, K formats are dequantised to f16 once, when
+  // packed.
   kQuantized,
   // Weights become f32 when packed; f32 multiply-add. The exact reference path.
   kF32,

@@ -80,10 +80,11 @@ class LayerMasks {
   std::vector<Mask> finish() const {
     std::vector<Mask> result;
     for (std::size_t layer = 0; layer < masks_.size(); ++layer) {
-      if (!masks_[layer] && !rest_) {
+      const std::optional<Mask>& mask = masks_[layer] ? masks_[layer] : rest_;
+      if (!mask) {
         throw InvalidArgument(concat("layers: layer ", layer, " has no mask; add 'rest: ...'"));
       }
-      result.push_back(masks_[layer] ? *masks_[layer] : *rest_);
+      result.push_back(*mask);
     }
     return result;
   }

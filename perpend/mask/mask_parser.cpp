@@ -56,7 +56,7 @@ class Parser {
     if (text_.size() > kMaxText) {
       throw InvalidArgument(concat("mask: text is longer than ", kMaxText, " characters"));
     }
-    const Mask mask = expression(0);
+    Mask mask = expression(0);
     skip_blanks();
     if (position_ < text_.size())
       fail(concat("unexpected '", text_[position_], "', expected & or | or the end"));
@@ -99,7 +99,7 @@ class Parser {
     if (depth > kMaxDepth) fail(concat("nested deeper than ", kMaxDepth));
     if (accept('~')) return ~factor(depth + 1);
     if (accept('(')) {
-      const Mask mask = expression(depth + 1);
+      Mask mask = expression(depth + 1);
       expect(')', "to close the bracket");
       return mask;
     }

@@ -1,6 +1,7 @@
 """Holds the chat template engine against jinja2, set up as Transformers sets it up."""
 
 import json
+import os
 import random
 import subprocess
 import sys
@@ -279,6 +280,7 @@ SNIPPETS = r"""
 {% for i in l %}{{ loop.index }}{{ loop.index0 }}{{ loop.revindex }}{{ loop.first }}{{ loop.last }}{{ i }},{% endfor %}
 {% for i in l if i > 1 %}{{ i }}{% if not loop.last %}-{% endif %}{% else %}none{% endfor %}|{% for i in [] %}x{% else %}empty{% endfor %}
 {% for k, v in d.items() %}{{ k }}={{ v }};{% endfor %}|{% for i in range(3) %}{{ i }}{% endfor %}|{{ range(2, 8, 3) | list }}|{{ range(3, 0, -1) | list }}
+{{ range(0, 10 ** 18 * 9, 10 ** 18 * 8) | list }}|{{ l[::10 ** 18] }}|{{ l[:: -(10 ** 18) * 9] }}|{{ range(1, 2, 0) }}
 {% for i in range(10) %}{% if i == 2 %}{% continue %}{% endif %}{% if i == 5 %}{% break %}{% endif %}{{ i }}{% endfor %}
 {% set a = 1 %}{% for i in l %}{% set a = a + i %}{{ a }},{% endfor %}{{ a }}|{% set ns = namespace(n=0) %}{% for i in l %}{% set ns.n = ns.n + i %}{% endfor %}{{ ns.n }}
 {% set t %}block {{ 1 + 1 }}{% endset %}[{{ t }}]|{% set a, b = 1, 2 %}{{ a }}{{ b }}|{% set p = (1, 2) %}{{ p[1] }}
@@ -341,7 +343,7 @@ def cases():
     seed = 20260101
     print("seed", seed)
     rng = random.Random(seed)
-    for _ in range(20000):
+    for _ in range(100000 if os.environ.get("PERPEND_LONG") else 3000):
         yield "{{ " + random_expression(rng, rng.randint(1, 3)) + " }}", VARIABLES
 
 

@@ -1,7 +1,7 @@
 #include "perpend/io/template/evaluator.h"
 
 #include <algorithm>
-#include <ctime>
+#include <utility>
 
 #include "perpend/core/error.h"
 #include "perpend/io/template/utf8.h"
@@ -11,7 +11,6 @@ namespace {
 
 constexpr std::int64_t kMaxSteps = 5'000'000;
 constexpr std::size_t kMaxOutput = 64U << 20;
-constexpr std::int64_t kMaxRange = 1'000'000;
 constexpr int kMaxDepth = 150;
 
 // An error that already tells its line.
@@ -44,7 +43,6 @@ class Evaluator final : public Functions {
 
  private:
   // --- statements
-  // --------------------------------------------------------------------------------------
 
   void step() {
     if (++steps_ > kMaxSteps) throw InvalidArgument("the template runs too long");
@@ -188,10 +186,6 @@ class Evaluator final : public Functions {
   }
 
   // --- names
-  // -------------------------------------------------------------------------------------------
-
-  // A namespace is a dict with a member that no template can name.
-  static constexpr std::string_view kNamespaceMark = "\x01namespace";
 
   void assign(const std::string& name, Value value) { scopes_.back().set(name, std::move(value)); }
 
@@ -203,7 +197,6 @@ class Evaluator final : public Functions {
   }
 
   // --- expressions
-  // -------------------------------------------------------------------------------------
 
   Value evaluate(const Expr& expr) {
     step();
@@ -214,6 +207,7 @@ class Evaluator final : public Functions {
         return lookup(expr.name);
       case Expr::Kind::kList: {
         std::vector<Value> items;
+        items.reserve(expr.children.size());
         for (const ExprPtr& child : expr.children) items.push_back(evaluate(*child));
         return expr.name == "tuple" ? Value::tuple(std::move(items))
                                     : Value::list(std::move(items));
@@ -295,7 +289,6 @@ class Evaluator final : public Functions {
     };
     const Value step_value = part(3);
     const std::int64_t stride = step_value.is_none() ? 1 : step_value.integer();
-    check(stride != 0 && std::abs(stride) < kMaxRange, "the step of a slice must not be 0");
     const auto bound = [&](const Value& value, std::int64_t otherwise) {
       if (value.is_none()) return otherwise;
       const std::int64_t i = value.integer() < 0 ? value.integer() + size : value.integer();
@@ -304,7 +297,7 @@ class Evaluator final : public Functions {
     const std::int64_t begin = bound(part(1), stride > 0 ? 0 : size - 1);
     const std::int64_t end = bound(part(2), stride > 0 ? size : -1);
     std::vector<Value> kept;
-    for (std::int64_t i = begin; stride > 0 ? i < end : i > end; i += stride) {
+    for (const std::int64_t i : progression(begin, end, stride)) {
       kept.push_back(items[static_cast<std::size_t>(i)]);
     }
     if (object.text() == nullptr) {
@@ -349,46 +342,6 @@ class Evaluator final : public Functions {
       assign(parameter.name, std::move(value));
     }
     return captured(definition.body);
-  }
-
-  Value call_global(const std::string& name, const Arguments& given) {
-    if (name == "raise_exception") throw InvalidArgument(given.get(0, "message", "").str());
-    if (name == "range") return range(given);
-    if (name == "namespace" || name == "dict") {
-      Dict members;
-      if (given.values.size() == 1 && given.values[0].dict() != nullptr) {
-        members = *given.values[0].dict();
-      }
-      for (const auto& [key, value] : given.named) members.set(key, value);
-      if (name == "namespace") members.set(kNamespaceMark, true);
-      return Value::dict(std::move(members));
-    }
-    if (name == "strftime_now") {
-      const std::time_t now = std::time(nullptr);
-      std::tm local{};
-      localtime_r(&now, &local);
-      char text[256];
-      return std::string(text, std::strftime(text, sizeof(text),
-                                             given.get(0, "format", "").str().c_str(), &local));
-    }
-    throw InvalidArgument(concat("unknown function '", name, "'"));
-  }
-
-  static Value range(const Arguments& given) {
-    const auto number = [&](std::size_t i) { return given.values.at(i).integer(); };
-    if (given.values.empty() || given.values.size() > 3) {
-      throw InvalidArgument("range: expected 1 to 3 numbers");
-    }
-    const std::int64_t begin = given.values.size() > 1 ? number(0) : 0;
-    const std::int64_t end = given.values.size() > 1 ? number(1) : number(0);
-    const std::int64_t stride = given.values.size() > 2 ? number(2) : 1;
-    check(stride != 0, "range: the step must not be 0");
-    std::vector<Value> items;
-    for (std::int64_t i = begin; stride > 0 ? i < end : i > end; i += stride) {
-      check(static_cast<std::int64_t>(items.size()) < kMaxRange, "range: too long");
-      items.emplace_back(i);
-    }
-    return Value::list(std::move(items));
   }
 
   const std::string& name_;

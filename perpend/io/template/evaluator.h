@@ -1,7 +1,9 @@
 #pragma once
 
-#include <map>
+#include <cstdint>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "perpend/io/template/ast.h"
@@ -14,7 +16,7 @@ struct Arguments {
   std::vector<std::pair<std::string, Value>> named;
 
   // Argument `index` or the one called `name`; `otherwise` when neither was given.
-  Value get(std::size_t index, std::string_view name, Value otherwise = {}) const;
+  Value get(std::size_t index, std::string_view name, const Value& otherwise = {}) const;
 };
 
 // What a filter or test of other filters (map, select ...) needs of the evaluator.
@@ -41,6 +43,13 @@ std::vector<Value> iterate(const Value& value);
 // Whether `item` is in `container`: element, key or part of a string.
 bool contains(const Value& container, const Value& item);
 Value arithmetic(const std::string& name, const Value& left, const Value& right);
+// begin, begin + stride ... as long as it is before `end` (behind it, when the stride is negative).
+std::vector<std::int64_t> progression(std::int64_t begin, std::int64_t end, std::int64_t stride);
+
+// Functions that every template may call: range, namespace, dict, strftime_now, raise_exception.
+Value call_global(const std::string& name, const Arguments& given);
+// A namespace is a dict with this member, which no template can name.
+inline constexpr std::string_view kNamespaceMark = "\x01namespace";
 
 // Renders a parsed template. `context` holds its variables. Limits on steps, depth and output keep
 // a hostile template from hanging. Throws InvalidArgument "<name>: line <n>: ..." for what goes

@@ -67,7 +67,7 @@ Value sorted(const Value& value, const Arguments& arguments) {
   const bool reverse = arguments.get(0, "reverse", false).truth();
   const bool case_sensitive = arguments.get(1, "case_sensitive", false).truth();
   const auto key = [&](const Value& item) {
-    const Value part = attribute.is_none() ? item : get_item(item, attribute);
+    Value part = attribute.is_none() ? item : get_item(item, attribute);
     if (case_sensitive || part.text() == nullptr) return part;
     return call_method(part, "lower", {});
   };
@@ -172,7 +172,7 @@ Value list_filter(const std::string& name, const Value& value, const Arguments& 
     const Value attribute = arguments.get(1, "attribute", None{});
     std::string text;
     for (std::size_t i = 0; i < items.size(); ++i) {
-      const Value part = attribute.is_none() ? items[i] : get_item(items[i], attribute);
+      Value part = attribute.is_none() ? items[i] : get_item(items[i], attribute);
       text += concat(i > 0 ? separator : "", part.str());
     }
     return text;

@@ -9,6 +9,7 @@ namespace perpend::jinja {
 namespace {
 
 constexpr std::size_t kMaxText = 1 << 24;
+constexpr std::size_t kMaxSteps = 1'000'000;
 
 Value repeat(const Value& value, std::int64_t times) {
   times = std::max<std::int64_t>(times, 0);
@@ -68,7 +69,7 @@ Value float_arithmetic(const std::string& name, double a, double b) {
 
 }  // namespace
 
-Value Arguments::get(std::size_t index, std::string_view name, Value otherwise) const {
+Value Arguments::get(std::size_t index, std::string_view name, const Value& otherwise) const {
   for (const auto& [key, value] : named) {
     if (key == name) return value;
   }
@@ -86,7 +87,7 @@ Value arithmetic(const std::string& name, const Value& left, const Value& right)
     if (left.text() != nullptr && right.text() != nullptr) return *left.text() + *right.text();
     if (left.list() != nullptr && right.list() != nullptr &&
         left.list()->is_tuple == right.list()->is_tuple) {
-      std::vector<Value> items = *left.list();
+      std::vector<Value> items = left.list()->items();
       items.insert(items.end(), right.list()->begin(), right.list()->end());
       return left.list()->is_tuple ? Value::tuple(std::move(items)) : Value::list(std::move(items));
     }
@@ -101,6 +102,18 @@ Value arithmetic(const std::string& name, const Value& left, const Value& right)
   }
   throw InvalidArgument(
       concat("can not compute ", left.type_name(), " ", name, " ", right.type_name()));
+}
+
+std::vector<std::int64_t> progression(std::int64_t begin, std::int64_t end, std::int64_t stride) {
+  check(stride != 0, "the step must not be 0");
+  std::vector<std::int64_t> steps;
+  bool overflow = false;
+  for (std::int64_t i = begin; !overflow && (stride > 0 ? i < end : i > end);) {
+    check(steps.size() < kMaxSteps, "too many steps");
+    steps.push_back(i);
+    overflow = __builtin_add_overflow(i, stride, &i);
+  }
+  return steps;
 }
 
 Value get_item(const Value& object, const Value& index) {
@@ -127,7 +140,7 @@ Value get_item(const Value& object, const Value& index) {
 }
 
 std::vector<Value> iterate(const Value& value) {
-  if (value.list() != nullptr) return *value.list();
+  if (value.list() != nullptr) return value.list()->items();
   std::vector<Value> items;
   if (value.dict() != nullptr) {
     for (const auto& [key, item] : value.dict()->items) items.emplace_back(key);

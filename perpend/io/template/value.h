@@ -86,6 +86,8 @@ class Value {
 struct List : std::vector<Value> {
   using std::vector<Value>::vector;
   explicit List(std::vector<Value> items) : std::vector<Value>(std::move(items)) {}
+  const std::vector<Value>& items() const { return *this; }
+
   bool is_tuple = false;
 };
 

@@ -13,10 +13,11 @@ BpeModel::BpeModel(std::shared_ptr<const Vocabulary> vocabulary, BytePairMerger 
   for (unsigned byte = 0; byte < 256; ++byte) {
     const auto value = static_cast<unsigned char>(byte);
     std::string text;
-    if (options_.bytes)
+    if (options_.bytes) {
       append_utf8(character_of_byte(value), text);
-    else
+    } else {
       text = byte_token(value);
+    }
     byte_ids_[byte] = vocabulary_->find(text).value_or(kNoToken);
   }
 }

@@ -77,7 +77,7 @@ JsonFields JsonFields::fields(const char* key) const {
 }
 
 std::string JsonFields::character(const char* key) const {
-  const std::string value = text(key);
+  std::string value = text(key);
   if (value.empty() || read_utf8(value).size != value.size()) fail(key, "one character");
   return value;
 }

@@ -162,21 +162,27 @@ DecoderStep byte_fallback_decoder() {
 }
 
 DecoderStep replace_decoder(TextPattern pattern, std::string content) {
-  return [=](DecoderStage& next) { return std::make_unique<Replace>(next, pattern, content); };
+  return [pattern = std::move(pattern), content = std::move(content)](DecoderStage& next) {
+    return std::make_unique<Replace>(next, pattern, content);
+  };
 }
 
 DecoderStep metaspace_decoder(std::string replacement, bool drop_first) {
-  return [=](DecoderStage& next) {
+  return [replacement = std::move(replacement), drop_first](DecoderStage& next) {
     return std::make_unique<Metaspace>(next, replacement, drop_first);
   };
 }
 
 DecoderStep wordpiece_decoder(std::string prefix, bool cleanup) {
-  return [=](DecoderStage& next) { return std::make_unique<WordPiece>(next, prefix, cleanup); };
+  return [prefix = std::move(prefix), cleanup](DecoderStage& next) {
+    return std::make_unique<WordPiece>(next, prefix, cleanup);
+  };
 }
 
 DecoderStep bpe_decoder(std::string suffix) {
-  return [=](DecoderStage& next) { return std::make_unique<Bpe>(next, suffix); };
+  return [suffix = std::move(suffix)](DecoderStage& next) {
+    return std::make_unique<Bpe>(next, suffix);
+  };
 }
 
 }  // namespace perpend

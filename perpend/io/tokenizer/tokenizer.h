@@ -92,7 +92,7 @@ class Tokenizer {
 // From the text of a Hugging Face tokenizer.json; `name` (its path) begins every error. Throws
 // IoError (not JSON, a missing or ill-typed field, merges of unknown tokens, ids that do not fit)
 // and Unsupported (a component type that is not built; the text names it).
-Tokenizer load_tokenizer_json(std::string_view json_text, std::string name);
+Tokenizer load_tokenizer_json(std::string_view json_text, const std::string& name);
 
 // From the metadata of an open GGUF file. Throws as the constructor does, and IoError for fields of
 // another type.

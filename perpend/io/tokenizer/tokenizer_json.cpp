@@ -43,7 +43,7 @@ void read_added_tokens(const JsonFields& file, TokenizerPipeline& pipeline) {
 
 }  // namespace
 
-Tokenizer load_tokenizer_json(std::string_view json_text, std::string name) {
+Tokenizer load_tokenizer_json(std::string_view json_text, const std::string& name) {
   try {
     const json object = parse_json_object(json_text, name);
     const JsonFields file(object, name);

@@ -67,7 +67,7 @@ class Operands {
   static std::int64_t first_token(const TensorView& indptr, const WorkItem& item) {
     return indptr.as<const std::int32_t>()[item.sequence];
   }
-  std::int64_t token_stride(const TensorView& kv) const {
+  static std::int64_t token_stride(const TensorView& kv) {
     return kv.num_axes() == 4 ? kv.stride(1) : kv.stride(0);
   }
   static std::byte* token_row(const TensorView& view, const TensorView& indptr,
@@ -331,6 +331,7 @@ const AttentionMicro& attention_micro(CpuIsa isa) {
     case CpuIsa::kAvx2:
       return attention_micro_avx2();
     case CpuIsa::kAvx512:
+    case CpuIsa::kAmx:
       return attention_micro_avx512();
   }
   bug("attention_micro: unknown instruction set");

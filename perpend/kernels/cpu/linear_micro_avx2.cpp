@@ -26,10 +26,31 @@ std::int32_t reduce_add(__m256i values) {
   return _mm_cvtsi128_si32(_mm_add_epi32(half, _mm_shuffle_epi32(half, 0xb1)));
 }
 
-void quantize_row(const float* x, std::int64_t in_features, std::int8_t* quants, float* scales,
-                  std::int32_t* sums) {
+// 32 integers as bytes, of each the low one with its sign.
+void store_bytes(const __m256i (&integers)[4], std::int8_t* bytes) {
+  // Packing works within 128-bit halves; the permutation restores the order.
+  const __m256i packed =
+      _mm256_permutevar8x32_epi32(_mm256_packs_epi16(_mm256_packs_epi32(integers[0], integers[1]),
+                                                     _mm256_packs_epi32(integers[2], integers[3])),
+                                  _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(bytes), packed);
+}
+
+void store_terms(const __m256i (&quants)[4], ActivationBlock& block) {
+  __m256i high[4];
+  __m256i low[4];
+  for (int i = 0; i < 4; ++i) {
+    high[i] = _mm256_srai_epi32(_mm256_add_epi32(quants[i], _mm256_set1_epi32(128)), 8);
+    low[i] = _mm256_sub_epi32(quants[i], _mm256_slli_epi32(high[i], 8));
+  }
+  store_bytes(high, block.high.data());
+  store_bytes(low, block.low.data());
+}
+
+void quantize_row(const float* x, std::int64_t in_features, ActivationBlock* blocks) {
   const __m256 magnitude = _mm256_castsi256_ps(_mm256_set1_epi32(0x7fffffff));
-  for (std::int64_t block = 0; block < in_features / kBlock; ++block) {
+  for (std::int64_t b = 0; b < in_features / kBlock; ++b, x += kBlock) {
+    ActivationBlock& block = blocks[b];
     __m256 values[4];
     __m256 largest_values = _mm256_setzero_ps();
     for (int i = 0; i < 4; ++i) {
@@ -37,23 +58,19 @@ void quantize_row(const float* x, std::int64_t in_features, std::int8_t* quants,
       largest_values = _mm256_max_ps(largest_values, _mm256_and_ps(values[i], magnitude));
     }
     const float largest = reduce_max(largest_values);
-    const __m256 inverse = _mm256_set1_ps(largest > 0.0F ? 127.0F / largest : 0.0F);
-    __m256i integers[4];
+    const __m256 inverse = _mm256_set1_ps(largest > ActivationBlock::kSmallestMaximum
+                                              ? ActivationBlock::kLargestQuant / largest
+                                              : 0.0F);
+    __m256i quants[4];
     __m256i sum = _mm256_setzero_si256();
     for (int i = 0; i < 4; ++i) {
-      integers[i] = _mm256_cvtps_epi32(_mm256_mul_ps(values[i], inverse));
-      sum = _mm256_add_epi32(sum, integers[i]);
+      quants[i] = _mm256_cvtps_epi32(_mm256_mul_ps(values[i], inverse));
+      sum = _mm256_add_epi32(sum, quants[i]);
     }
-    // Packing works within 128-bit halves; the permutation restores the order.
-    const __m256i packed = _mm256_permutevar8x32_epi32(
-        _mm256_packs_epi16(_mm256_packs_epi32(integers[0], integers[1]),
-                           _mm256_packs_epi32(integers[2], integers[3])),
-        _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(quants), packed);
-    scales[block] = largest / 127.0F;
-    sums[block] = reduce_add(sum);
-    x += kBlock;
-    quants += kBlock;
+    store_terms(quants, block);
+    block.scale = largest / ActivationBlock::kLargestQuant;
+    block.sum = reduce_add(sum);
+    block.scaled_sum = block.scale * static_cast<float>(block.sum);
   }
 }
 
@@ -86,60 +103,68 @@ __m256i load_quants(const std::byte* block, int half, int j) {
   }
 }
 
+__m256i broadcast_columns(const std::int8_t* term) {
+  std::int32_t columns = 0;
+  __builtin_memcpy(&columns, term, 4);
+  return _mm256_set1_epi32(columns);
+}
+
 template <PanelLayout kLayout, int kTileRows>
-void integer_tile(const std::byte* panel_data, std::int64_t num_blocks, const QuantizedRows& rows,
-                  std::int64_t first_row, int half, float* tile) {
+void integer_tile(const std::byte* block, std::int64_t num_blocks, const ActivationBlock* rows,
+                  int half, float* tile) {
   __m256 sums[kTileRows];
   for (auto& sum : sums) sum = _mm256_setzero_ps();
-  const std::byte* block = panel_data;
   for (std::int64_t b = 0; b < num_blocks; ++b, block += panel::block_bytes(kLayout)) {
-    __m256i dots[kTileRows];
-    const std::int64_t at = first_row * num_blocks + b;
+    __m256i high[kTileRows];
+    __m256i low[kTileRows];
     for (int row = 0; row < kTileRows; ++row) {
-      dots[row] = _mm256_set1_epi32(-panel::zero_point(kLayout) * rows.sums[at + row * num_blocks]);
+      high[row] = _mm256_setzero_si256();
+      low[row] = _mm256_set1_epi32(-panel::zero_point(kLayout) * rows[row * num_blocks + b].sum);
     }
     for (int j = 0; j < 8; ++j) {
       const __m256i quants = load_quants<kLayout>(block, half, j);
       for (int row = 0; row < kTileRows; ++row) {
-        std::int32_t four = 0;
-        __builtin_memcpy(&four, rows.quants + (at + row * num_blocks) * kBlock + 4 * j, 4);
-        dots[row] = dot_add<kLayout>(dots[row], quants, _mm256_set1_epi32(four));
+        const ActivationBlock& x = rows[row * num_blocks + b];
+        high[row] = dot_add<kLayout>(high[row], quants, broadcast_columns(x.high.data() + 4 * j));
+        low[row] = dot_add<kLayout>(low[row], quants, broadcast_columns(x.low.data() + 4 * j));
       }
     }
     const std::byte* scale_data = block + panel::quant_bytes(kLayout) + 16 * half;
     const __m256 scales = load_f16(scale_data);
     for (int row = 0; row < kTileRows; ++row) {
-      const float x_scale = rows.scales[at + row * num_blocks];
-      sums[row] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dots[row]),
-                                  _mm256_mul_ps(scales, _mm256_set1_ps(x_scale)), sums[row]);
+      const ActivationBlock& x = rows[row * num_blocks + b];
+      const __m256i dot = _mm256_add_epi32(_mm256_slli_epi32(high[row], 8), low[row]);
+      sums[row] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot),
+                                  _mm256_mul_ps(scales, _mm256_set1_ps(x.scale)), sums[row]);
       if constexpr (panel::has_min(kLayout)) {
-        const auto x_sum = static_cast<float>(rows.sums[at + row * num_blocks]);
         sums[row] = _mm256_fmadd_ps(load_f16(scale_data + panel::kScaleBytes),
-                                    _mm256_set1_ps(x_scale * x_sum), sums[row]);
+                                    _mm256_set1_ps(x.scaled_sum), sums[row]);
       }
     }
   }
   for (int row = 0; row < kTileRows; ++row) {
-    _mm256_storeu_ps(tile + (first_row + row) * kRows + 8 * half, sums[row]);
+    _mm256_storeu_ps(tile + row * kRows + 8 * half, sums[row]);
   }
 }
 
 template <PanelLayout kLayout>
-void integer_rows(const std::byte* panel_data, std::int64_t num_blocks, const QuantizedRows& rows,
+void integer_rows(const std::byte* panel_data, std::int64_t num_blocks, const ActivationBlock* rows,
                   std::int64_t num_rows, float* tile) {
   for (int half = 0; half < 2; ++half) {
     std::int64_t row = 0;
     for (; row + 4 <= num_rows; row += 4) {
-      integer_tile<kLayout, 4>(panel_data, num_blocks, rows, row, half, tile);
+      integer_tile<kLayout, 4>(panel_data, num_blocks, rows + row * num_blocks, half,
+                               tile + row * kRows);
     }
     for (; row < num_rows; ++row) {
-      integer_tile<kLayout, 1>(panel_data, num_blocks, rows, row, half, tile);
+      integer_tile<kLayout, 1>(panel_data, num_blocks, rows + row * num_blocks, half,
+                               tile + row * kRows);
     }
   }
 }
 
 void integer_panel(PanelLayout layout, const std::byte* panel_data, std::int64_t num_blocks,
-                   const QuantizedRows& rows, std::int64_t num_rows, float* tile) {
+                   const ActivationBlock* rows, std::int64_t num_rows, float* tile) {
   switch (layout) {
     case PanelLayout::kNibbles:
       return integer_rows<PanelLayout::kNibbles>(panel_data, num_blocks, rows, num_rows, tile);

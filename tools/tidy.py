@@ -1,0 +1,122 @@
+#!/usr/bin/env python3
+"""tools/tidy.py [FILE...]: clang-tidy over these sources, or over all that is compiled.
+
+Prints what it finds and ends with a count; the exit status is 1 when there was anything. A source
+that passed is passed over until it, a header of ours that it includes, its compile command, .clang-tidy
+or the tool changes: the stamps lie under PERPEND_HOME/tidy. Compile commands are those of the presets
+torch and fuzz, whichever are configured.
+"""
+
+import concurrent.futures
+import functools
+import hashlib
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+BUILDS = [ROOT / "build" / "torch", ROOT / "build" / "fuzz"]
+CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
+STAMPS = pathlib.Path(os.environ.get("PERPEND_HOME") or CACHE / "perpend") / "tidy"
+TOOL = "clang-tidy-16"
+WORKERS = 2
+
+# LibTorch's headers take a matcher as long as a compiler: where they are included, only what finds
+# mistakes.
+TORCH_CHECKS = """-*,bugprone-dangling-handle,bugprone-unchecked-optional-access,bugprone-unused-raii,
+bugprone-use-after-move,cppcoreguidelines-owning-memory,google-explicit-constructor,modernize-use-override,
+performance-for-range-copy,performance-move-const-arg,performance-unnecessary-copy-initialization,
+readability-braces-around-statements""".replace("\n", "")
+
+
+@functools.cache
+def includes(path: pathlib.Path) -> tuple[pathlib.Path, ...]:
+    """Headers of ours that a file names."""
+    names = re.findall(r'^#include "([^"]+)"', path.read_text(), re.M)
+    return tuple(ROOT / name for name in names if (ROOT / name).is_file())
+
+
+def closure(path: pathlib.Path) -> list[pathlib.Path]:
+    found = {path}
+    waiting = [path]
+    while waiting:
+        for header in includes(waiting.pop()):
+            if header not in found:
+                found.add(header)
+                waiting.append(header)
+    return sorted(found)
+
+
+def wants_torch(files: list[pathlib.Path]) -> bool:
+    return any(re.search(r"^#include <(torch|ATen|c10)/", file.read_text(), re.M) for file in files)
+
+
+@functools.cache
+def file_hash(path: pathlib.Path) -> bytes:
+    return hashlib.sha256(path.read_bytes()).digest()
+
+
+class Job:
+    def __init__(self, source: pathlib.Path, build: pathlib.Path, command: str):
+        self.source = source
+        self.build = build
+        self.files = closure(source)
+        self.checks = TORCH_CHECKS if wants_torch(self.files) else ""
+        # The same sources in another checkout are the same sources.
+        self.command = command.replace(str(ROOT), "")
+
+    def stamp(self, settings: bytes) -> pathlib.Path:
+        digest = hashlib.sha256(settings + self.command.encode() + self.checks.encode())
+        for file in self.files:
+            digest.update(file_hash(file))
+        return STAMPS / digest.hexdigest()[:32]
+
+    def passes(self) -> bool:
+        arguments = [TOOL, "-p", self.build, "--quiet", self.source]
+        if self.checks:
+            arguments.append(f"--checks={self.checks}")
+        result = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, check=False)
+        if result.returncode != 0:
+            print(result.stdout or result.stderr, flush=True)
+        return result.returncode == 0
+
+
+def compiled_sources() -> dict[pathlib.Path, Job]:
+    jobs = {}
+    for build in BUILDS:
+        database = build / "compile_commands.json"
+        for entry in json.loads(database.read_text()) if database.exists() else []:
+            source = pathlib.Path(entry["file"])
+            if source not in jobs:
+                jobs[source] = Job(source, build, entry["command"])
+    return jobs
+
+
+def main() -> None:
+    known = compiled_sources()
+    wanted = [pathlib.Path(name).resolve() for name in sys.argv[1:]] or sorted(known)
+    if not wanted or not known.keys() >= set(wanted):
+        sys.exit("tidy: no compile command; configure the presets torch and fuzz first, as ./test does")
+    version = subprocess.run([TOOL, "--version"], capture_output=True, check=True).stdout
+    settings = version + (ROOT / ".clang-tidy").read_bytes()
+    STAMPS.mkdir(parents=True, exist_ok=True)
+
+    def look_at(job: Job) -> bool:
+        passed = job.passes()
+        if passed:
+            job.stamp(settings).touch()
+        return passed
+
+    jobs = [known[source] for source in wanted if not known[source].stamp(settings).exists()]
+    # The long ones first, so that no worker is left waiting for one at the end.
+    jobs.sort(key=lambda job: not job.checks)
+    with concurrent.futures.ThreadPoolExecutor(WORKERS) as pool:
+        passed = list(pool.map(look_at, jobs))
+    print(f"tidy: {len(wanted)} sources, {len(jobs)} of them looked at, {passed.count(False)} with findings")
+    sys.exit(0 if all(passed) else 1)
+
+
+main()
