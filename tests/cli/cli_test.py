@@ -171,6 +171,17 @@ class Generate(unittest.TestCase):
         self.assertLess(peak, held + saved)
 
 
+class Help(unittest.TestCase):
+    def test_every_command_explains_itself(self):
+        commands = re.findall(r"(?m)^  (\w+) {3,}\S", output_of("--help").split("Subcommands:")[1])
+        self.assertLessEqual({"generate", "chat", "inspect", "mask", "perplexity"}, set(commands))
+        for command in [[name] for name in commands if name != "mask"] + [["mask", "show"]]:
+            text = output_of(*command, "--help")
+            self.assertIn("Examples:\n  perpend " + " ".join(command), text)
+        self.assertIn("PERPEND_MAX_TOKENS", output_of("generate", "-h"))
+        self.assertRegex(output_of("--version"), r"\Aperpend \d+\.\d+\.\d+\n\Z")
+
+
 class Mistakes(unittest.TestCase):
     """Each is one line on standard error and exit code 2."""
 
