@@ -56,8 +56,8 @@ def convert(source, target, *options) -> dict:
 
 
 def generated(model) -> str:
-    run = perpend("generate", PROMPT, "--raw", "--json", "--precision", "f32", "--temperature", 0, "--max-tokens", 24,
-                  "--threads", 1, "--model", model)  # fmt: skip
+    exact = ["--raw", "--json", "--precision", "f32", "--temperature", 0, "--max-tokens", 24, "--threads", 1]
+    run = perpend("generate", PROMPT, *exact, "--model", model)
     assert run.returncode == 0, run.stderr
     answer = json.loads(run.stdout)
     assert answer["completion_tokens"] > 0
