@@ -98,8 +98,9 @@ def compiled_sources() -> dict[pathlib.Path, Job]:
 def main() -> None:
     known = compiled_sources()
     wanted = [pathlib.Path(name).resolve() for name in sys.argv[1:]] or sorted(known)
-    if not wanted or not known.keys() >= set(wanted):
-        sys.exit("tidy: no compile command; configure the presets torch and fuzz first, as ./test does")
+    unknown = ", ".join(str(source) for source in wanted if source not in known)
+    if not wanted or unknown:
+        sys.exit(f"tidy: no compile command for {unknown or 'anything'}; configure the presets torch and fuzz")
     version = subprocess.run([TOOL, "--version"], capture_output=True, check=True).stdout
     settings = version + (ROOT / ".clang-tidy").read_bytes()
     STAMPS.mkdir(parents=True, exist_ok=True)
