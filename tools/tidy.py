@@ -26,8 +26,8 @@ WORKERS = 2
 
 # LibTorch's headers take a matcher as long as a compiler: where they are included, only what finds
 # mistakes.
-TORCH_CHECKS = """-*,bugprone-dangling-handle,bugprone-unchecked-optional-access,bugprone-unused-raii,
-bugprone-use-after-move,cppcoreguidelines-owning-memory,google-explicit-constructor,modernize-use-override,
+TORCH_CHECKS = """-*,bugprone-dangling-handle,bugprone-unused-raii,bugprone-use-after-move,
+cppcoreguidelines-owning-memory,google-explicit-constructor,modernize-use-override,
 performance-for-range-copy,performance-move-const-arg,performance-unnecessary-copy-initialization,
 readability-braces-around-statements""".replace("\n", "")
 

@@ -13,6 +13,7 @@
 #include "perpend/kernels/cpu/attention.h"
 #include "perpend/kernels/table.h"
 #include "tests/campaign.h"
+#include "tests/kernels/machine_isas.h"
 #include "tests/mask/random_mask.h"
 #include "tests/oracle/attention_oracle.h"
 
@@ -304,14 +305,6 @@ Case random_case(Random& random) {
   c.mask = random_mask(random, 160);
   if (below(2) == 0) c.mask = c.mask & Mask::causal();
   return c;
-}
-
-std::vector<CpuIsa> machine_isas() {
-  std::vector<CpuIsa> isas;
-  for (CpuIsa isa : {CpuIsa::kScalar, CpuIsa::kAvx2, CpuIsa::kAvx512}) {
-    if (isa <= hardware_cpu_isa()) isas.push_back(isa);
-  }
-  return isas;
 }
 
 TEST(AttentionParity, RandomCasesMatchTheDefinition) {
