@@ -1,3 +1,13 @@
+# What every test finds in its environment.
+set(perpend_test_environment
+  PYTHONPATH=${PROJECT_SOURCE_DIR}/tests
+  TSAN_OPTIONS=suppressions=${PROJECT_SOURCE_DIR}/tests/sanitizers/tsan.supp)
+if(PERPEND_SANITIZE)
+  list(APPEND perpend_test_environment PERPEND_SHORT=1)
+endif()
+# The test programs labelled `threads`, which are less to build than everything.
+add_custom_target(threads_tests)
+
 # perpend_add_test(NAME SOURCES file... [LIBRARIES target...] [LABELS label...]): a GoogleTest program,
 # one ctest entry.
 function(perpend_add_test name)
@@ -9,12 +19,10 @@ function(perpend_add_test name)
   perpend_strict(${name})
   target_compile_options(${name} PRIVATE -Wno-conversion)
   add_test(NAME ${name} COMMAND ${name})
-  if(arg_LABELS)
-    set_tests_properties(${name} PROPERTIES LABELS "${arg_LABELS}")
-  endif()
-  if(PERPEND_SANITIZE STREQUAL thread)
-    set_tests_properties(${name} PROPERTIES ENVIRONMENT
-      TSAN_OPTIONS=suppressions=${PROJECT_SOURCE_DIR}/tests/sanitizers/tsan.supp)
+  set_tests_properties(${name} PROPERTIES LABELS "${arg_LABELS}"
+                                          ENVIRONMENT "${perpend_test_environment}")
+  if("threads" IN_LIST arg_LABELS)
+    add_dependencies(threads_tests ${name})
   endif()
 endfunction()
 
@@ -31,5 +39,6 @@ function(perpend_add_oracle_test name script)
   endforeach()
   add_test(NAME ${name}
            COMMAND ${PERPEND_ORACLE_PYTHON} ${CMAKE_CURRENT_SOURCE_DIR}/${script} ${programs})
-  set_tests_properties(${name} PROPERTIES LABELS oracle)
+  set_tests_properties(${name} PROPERTIES LABELS oracle
+                                          ENVIRONMENT "${perpend_test_environment}")
 endfunction()

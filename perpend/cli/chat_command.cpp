@@ -36,7 +36,7 @@ void ChatCommand::answer(const LoadedModel& loaded, TextGenerator& generator,
     std::cout << text << std::flush;
     return std::cout.good() && !scope.interrupted();
   };
-  callbacks.on_prefill = [](std::int64_t, std::int64_t) { return !interrupted; };
+  callbacks.on_prefill = [&](std::int64_t, std::int64_t) { return !scope.interrupted(); };
   const GenerateResult result =
       generator.generate(loaded.encode_chat(messages), generation.options, callbacks);
   std::cout << std::endl;

@@ -1,3 +1,4 @@
+#include <array>
 #include <chrono>
 #include <csignal>
 #include <iostream>
@@ -16,6 +17,22 @@
 
 namespace perpend {
 namespace {
+
+// Those that values can be put into.
+constexpr std::array kFormats = {BlockFormat::kF32,  BlockFormat::kF16,  BlockFormat::kBF16,
+                                 BlockFormat::kQ8_0, BlockFormat::kQ4_0, BlockFormat::kQ4_1,
+                                 BlockFormat::kQ5_0, BlockFormat::kQ5_1};
+
+// Absent for "keep".
+std::optional<BlockFormat> parse_format(const std::string& name) {
+  if (name == "keep") return std::nullopt;
+  std::string known;
+  for (const BlockFormat format : kFormats) {
+    if (name_of(format) == name) return format;
+    known += concat(name_of(format), ", ");
+  }
+  throw InvalidArgument(concat("convert: format: expected one of ", known, "keep (", name, ")"));
+}
 
 struct ConvertCommand {
   std::string in;
@@ -66,7 +83,7 @@ void ConvertCommand::run() const {
   options.in = resolve_model_path(in);
   options.out = out;
   options.replace = force;
-  if (format != "keep") options.format = parse_block_format(format);
+  options.format = parse_format(format);
   const auto report = convert(options);
   if (!report) {
     // What was begun is gone: end as Ctrl-C would have ended the program.

@@ -5,6 +5,7 @@ import sys
 
 import gguf
 import numpy as np
+from campaign import num_trials
 
 TOOL = sys.argv[1]
 ENCODED = ["F32", "F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0"]
@@ -19,7 +20,7 @@ def run(direction: str, name: str, data: bytes) -> bytes:
 
 def values_to_encode(rng: np.random.Generator) -> np.ndarray:
     rows = [rng.normal(size=256).astype(np.float32) * np.float32(10.0**e) for e in range(-6, 5)]
-    rows += [rng.uniform(-1, 1, size=256).astype(np.float32) for _ in range(200)]
+    rows += [rng.uniform(-1, 1, size=256).astype(np.float32) for _ in range(num_trials(200))]
     rows += [np.zeros(256, np.float32), np.full(256, 3.0, np.float32), -rows[0] ** 2]
     ramp = np.linspace(-8, 7, 256).astype(np.float32)  # many values on rounding borders
     return np.stack(rows + [ramp, np.round(ramp * 2) / 2])

@@ -24,6 +24,7 @@ class CheckpointTest : public testing::Test {
 
   void add_shard(std::string_view file, const std::vector<std::string>& names) {
     std::vector<TensorSpec> tensors;
+    tensors.reserve(names.size());
     for (const std::string& name : names) tensors.push_back({name, BlockFormat::kF32, {1}});
     SafetensorsWriter writer(folder_.file(file), {}, tensors);
     for (const std::string& name : names) writer.write(name, std::vector<std::byte>(4));

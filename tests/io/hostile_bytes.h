@@ -11,6 +11,7 @@
 #include <gtest/gtest.h>
 
 #include "perpend/core/error.h"
+#include "tests/campaign.h"
 
 // What a reader of untrusted files must survive, whatever the format. `read(bytes)` parses them and
 // reads all it can.
@@ -65,9 +66,10 @@ template <class Read>
 void expect_damages_survived(const std::string& file, Read read) {
   constexpr unsigned kSeed = 20260104;
   std::mt19937 random(kSeed);
-  for (int i = 0; i < 20000; ++i) {
+  const int count = num_trials(20000);
+  for (int i = 0; i < count; ++i) {
     std::string damaged = file;
-    for (unsigned count = 1 + random() % 4; count > 0; --count) damage(damaged, random);
+    for (unsigned n = 1 + random() % 4; n > 0; --n) damage(damaged, random);
     ASSERT_NO_THROW(error_of([&] { read(bytes_of(damaged)); }))
         << "seed " << kSeed << " file " << i;
   }

@@ -1,7 +1,6 @@
 """Holds the chat template engine against jinja2, set up as Transformers sets it up."""
 
 import json
-import os
 import random
 import subprocess
 import sys
@@ -10,6 +9,7 @@ import warnings
 import jinja2
 import jinja2.ext
 import jinja2.sandbox
+from campaign import num_trials
 
 TOOL = sys.argv[1]
 warnings.simplefilter("ignore")  # of Python about the nonsense that random expressions are
@@ -343,7 +343,7 @@ def cases():
     seed = 20260101
     print("seed", seed)
     rng = random.Random(seed)
-    for _ in range(100000 if os.environ.get("PERPEND_LONG") else 3000):
+    for _ in range(num_trials(3000)):
         yield "{{ " + random_expression(rng, rng.randint(1, 3)) + " }}", VARIABLES
 
 

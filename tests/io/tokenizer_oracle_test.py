@@ -10,6 +10,7 @@ import sys
 import tempfile
 
 import gguf_vocabularies
+from campaign import num_trials
 from random_text import TORTURE, RandomText
 from tokenizer_families import FAMILIES
 
@@ -52,12 +53,11 @@ def differences(name, path, tokenizer, texts, special, keys):
 
 def main():
     seed = 20260101
-    count = 100000 if os.environ.get("PERPEND_LONG") else 10000
     print("seed", seed)
     texts_of = {}
     for recent in (False, True):
         random_text = RandomText(random.Random(seed), recent)
-        texts_of[recent] = TORTURE + [random_text() for _ in range(count)]
+        texts_of[recent] = TORTURE + [random_text() for _ in range(num_trials(10000))]
     training = TORTURE * 3 + [path.read_text() for path in sorted(pathlib.Path(__file__).parent.glob("*.py"))]
     wrong = 0
     with tempfile.TemporaryDirectory() as folder:

@@ -9,17 +9,10 @@
 #include "perpend/core/error.h"
 #include "perpend/core/random.h"
 #include "perpend/kernels/cpu/linear_pack.h"
+#include "tests/kernels/machine_isas.h"
 
 namespace perpend {
 namespace {
-
-std::vector<CpuIsa> machine_isas() {
-  std::vector<CpuIsa> isas;
-  for (CpuIsa isa : {CpuIsa::kScalar, CpuIsa::kAvx2, CpuIsa::kAvx512, CpuIsa::kAmx}) {
-    if (isa <= hardware_cpu_isa()) isas.push_back(isa);
-  }
-  return isas;
-}
 
 // A random weight in a file's format, with what it decodes to.
 struct Weight {

@@ -8,6 +8,7 @@
 
 #include "perpend/core/error.h"
 #include "perpend/mask/mask_node.h"
+#include "tests/campaign.h"
 #include "tests/mask/random_mask.h"
 
 namespace perpend {
@@ -80,7 +81,7 @@ TEST(Mask, BandsAnswerExactly) {
 
 TEST(Mask, WordsAreSixtyFourPairs) {
   Random random(2);
-  for (int i = 0; i < 300; ++i) {
+  for (int i = num_trials(300); i > 0; --i) {
     const Mask mask = random_mask(random, 200);
     const auto q = static_cast<std::int64_t>(random.next_below(300));
     const auto first = static_cast<std::int64_t>(random.next_below(300));
@@ -93,7 +94,7 @@ TEST(Mask, WordsAreSixtyFourPairs) {
 
 TEST(Mask, OperatorsAreLogic) {
   Random random(3);
-  for (int i = 0; i < 200; ++i) {
+  for (int i = num_trials(200); i > 0; --i) {
     const Mask a = random_mask(random, kSize);
     const Mask b = random_mask(random, kSize);
     const Mask de_morgan = ~(~a | ~b);
@@ -122,7 +123,7 @@ TEST(Mask, SimplificationKeepsIdentities) {
 
 TEST(Mask, PrintedTextIsParsedBack) {
   Random random(4);
-  for (int i = 0; i < 2000; ++i) {
+  for (int i = num_trials(2000); i > 0; --i) {
     const Mask mask = random_mask(random, 1000, 5);
     const Mask back = parse_mask(mask.str());
     EXPECT_EQ(back, mask) << mask;

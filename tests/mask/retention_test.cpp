@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/campaign.h"
 #include "tests/mask/random_mask.h"
 
 namespace perpend {
@@ -20,7 +21,7 @@ bool ever_seen(const Mask& mask, Range keys, std::int64_t next_q) {
 
 TEST(Retention, NeverDropsAKeyThatIsStillVisible) {
   Random random(1);
-  for (int i = 0; i < 300; ++i) {
+  for (int i = num_trials(300); i > 0; --i) {
     const Mask mask = random_mask(random, kMaxLen);
     for (std::int64_t next_q = 0; next_q <= kMaxLen; ++next_q) {
       for (std::int64_t begin = 0; begin < kMaxLen; ++begin) {

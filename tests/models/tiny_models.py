@@ -59,7 +59,9 @@ def decoded(data: bytes, dtype: str, shape) -> np.ndarray:
 class TinyModel:
     """Config and random f32 weights of a model whose values its dtype can hold."""
 
-    def __init__(self, seed, architecture="llama", *, tied=False, biases=False, rows=NUM_TOKENS, dtype="f32", rope=None):
+    def __init__(
+        self, seed, architecture="llama", *, tied=False, biases=False, rows=NUM_TOKENS, dtype="f32", rope=None
+    ):
         self.dtype = dtype
         self.config = {
             "architectures": ["Model"],

@@ -2,7 +2,6 @@
 // shapes, dtypes, head groups, strides, ragged and paged batches.
 
 #include <cmath>
-#include <cstdlib>
 #include <cstring>
 #include <limits>
 #include <optional>
@@ -13,6 +12,8 @@
 #include "perpend/core/half.h"
 #include "perpend/kernels/cpu/attention.h"
 #include "perpend/kernels/table.h"
+#include "tests/campaign.h"
+#include "tests/kernels/machine_isas.h"
 #include "tests/mask/random_mask.h"
 #include "tests/oracle/attention_oracle.h"
 
@@ -306,19 +307,10 @@ Case random_case(Random& random) {
   return c;
 }
 
-std::vector<CpuIsa> machine_isas() {
-  std::vector<CpuIsa> isas;
-  for (CpuIsa isa : {CpuIsa::kScalar, CpuIsa::kAvx2, CpuIsa::kAvx512}) {
-    if (isa <= hardware_cpu_isa()) isas.push_back(isa);
-  }
-  return isas;
-}
-
 TEST(AttentionParity, RandomCasesMatchTheDefinition) {
   Random random(20260101);
   ThreadPool pool(2);
-  const int count = std::getenv("PERPEND_LONG") != nullptr ? 3000 : 150;
-  for (int i = 0; i < count; ++i) {
+  for (int i = num_trials(150); i > 0; --i) {
     const Case c = random_case(random);
     CaseRunner runner(c, random);
     for (CpuIsa isa : machine_isas()) runner.check(attention_micro(isa), pool);

@@ -1,12 +1,12 @@
 #include "perpend/schedule/schedule.h"
 
 #include <chrono>
-#include <cstdlib>
 
 #include <gtest/gtest.h>
 
 #include "perpend/core/error.h"
 #include "perpend/schedule/cost.h"
+#include "tests/campaign.h"
 #include "tests/mask/random_mask.h"
 
 namespace perpend {
@@ -28,8 +28,7 @@ AttentionShape random_shape(Random& random) {
 
 TEST(Schedule, HoldsEachLivePairOnce) {
   Random random(1);
-  const int count = std::getenv("PERPEND_LONG") != nullptr ? 50000 : 2000;
-  for (int i = 0; i < count; ++i) {
+  for (int i = num_trials(2000); i > 0; --i) {
     const Mask mask = random_mask(random, 40);
     const AttentionShape shape = random_shape(random);
     const Tiling tiling{static_cast<int>(1 + random.next_below(17)),

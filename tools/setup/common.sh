@@ -13,7 +13,7 @@ die() {
   exit 1
 }
 
-mkdir -p "$PERPEND_HOME/log" "$PERPEND_HOME/stamps" ||
+{ mkdir -p "$PERPEND_HOME/log" "$PERPEND_HOME/stamps" && : >>"$PERPEND_HOME/lock"; } 2>/dev/null ||
   die "can not write to $PERPEND_HOME; set PERPEND_HOME to a folder of yours."
 # One installation at a time; the lock goes with the shell's descriptor.
 exec 9>"$PERPEND_HOME/lock"
@@ -29,43 +29,42 @@ step() {
     printf '%s\n' "$((SECONDS - start)) s" >&2
   else
     printf 'failed\n' >&2
-    tail -n 5 "$log" >&2
     explain "$log" "$what"
     exit 1
   fi
 }
 
-# The usual reasons, each with its mend.
+# The usual reasons, each with its mend; for others the end of the log.
 explain() {
-  if grep -qiE 'no space left|disk quota' "$1"; then
+  local log=$1
+  says() { grep -qiE "$1" "$log"; }
+  if says 'no space left|disk quota|enough free space'; then
     say "the disk is full: free some space (LibTorch and the build need about 3 GB) and run again."
-  elif grep -qiE 'temporary failure resolving|could not resolve|failed to establish a new connection|network is unreachable|connection (refused|timed out)|unable to fetch|failed to fetch' "$1"; then
+  elif says 'temporary failure (resolving|in name resolution)|could not resolve|failed to establish a new connection|cannot connect to proxy|network is unreachable|connection (refused|timed out)|unable to fetch|failed to fetch'; then
     say "there is no network: connect to it, or set the proxy variables, and run again."
-  elif grep -qiE 'permission denied|are you root|not in the sudoers' "$1"; then
+  elif says 'not in the sudoers|password is required|terminal is required|are you root|permission denied'; then
     say "not allowed to install packages: run as root or as a user with sudo."
-  elif grep -qiE 'unable to locate package' "$1"; then
+  elif says 'unable to locate package'; then
     say "a package is not known here: this needs Debian 12 (or apt-get update was not possible)."
-  elif grep -qiE 'killed|out of memory|cannot allocate' "$1"; then
+  elif says 'killed|out of memory|cannot allocate'; then
     say "out of memory: close other programs and run again (a compiler needs about 2 GB)."
   else
-    say "$2 failed; the whole output is in $1"
+    tail -n 5 "$log" >&2
+    say "$2 failed; the whole output is in $log"
   fi
 }
 
 as_root() {
   if [ "$(id -u)" = 0 ]; then
     "$@"
-  elif command -v sudo >/dev/null; then
-    sudo "$@"
   else
-    die "installing Debian packages needs root or sudo: ask an administrator for: $*"
+    sudo "$@"
   fi
 }
 
 install_packages() {
-  export DEBIAN_FRONTEND=noninteractive
   as_root apt-get update -qq
-  as_root apt-get install -y --no-install-recommends "$@"
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@"
 }
 
 # ensure_packages NAME FILE...: Debian packages listed in files.
@@ -81,6 +80,8 @@ ensure_packages() {
     dpkg -s "$package" >/dev/null 2>&1 || missing+=("$package")
   done < <(grep -hv '^#' "$@")
   if [ ${#missing[@]} -gt 0 ]; then
+    [ "$(id -u)" = 0 ] || command -v sudo >/dev/null ||
+      die "Debian packages are missing and there is no sudo; as root: apt-get install ${missing[*]}"
     flock 9
     step "packages-$name" "installing ${#missing[@]} Debian packages" install_packages "${missing[@]}"
     flock -u 9

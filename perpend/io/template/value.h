@@ -41,11 +41,12 @@ class Value {
                    std::shared_ptr<Dict>, std::shared_ptr<const Macro>>;
 
   Value() = default;
+  // NOLINTBEGIN(google-explicit-constructor): a value is any of these
   template <class T>
-  requires std::is_constructible_v<Variant, T> Value(T&& value)
-      : value_(std::forward<T>(value)) {}                 // NOLINT(google-explicit-constructor)
-  Value(const char* text) : value_(std::string(text)) {}  // NOLINT(google-explicit-constructor)
-  Value(int value) : value_(std::int64_t{value}) {}       // NOLINT(google-explicit-constructor)
+  requires std::is_constructible_v<Variant, T> Value(T&& value) : value_(std::forward<T>(value)) {}
+  Value(const char* text) : value_(std::string(text)) {}
+  Value(int value) : value_(std::int64_t{value}) {}
+  // NOLINTEND(google-explicit-constructor)
 
   static Value list(std::vector<Value> items);
   static Value tuple(std::vector<Value> items);

@@ -50,6 +50,9 @@ class VocabularyReader {
     if (model_.find("merges") == nullptr || model_.text("type", "BPE") != "BPE") {
       unsupported("model: only BPE vocabularies can be written to GGUF");
     }
+    for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"}) {
+      if (!model_.text(key, "").empty()) unsupported(concat("GGUF has no word for ", key));
+    }
     for (const json& merge : model_.array("merges")) merges_.push_back(read_merge(model_, merge));
     read_tokens();
     read_special_ids();
@@ -116,9 +119,6 @@ class VocabularyReader {
   }
 
   void read_byte_level() {
-    for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"}) {
-      if (!model_.text(key, "").empty()) unsupported(concat("GGUF has no word for ", key));
-    }
     const bool ignores_merges = model_.flag("ignore_merges", false);
     const auto kinds = gguf_pre_tokenizers();
     const auto kind = std::find_if(kinds.begin(), kinds.end(), [&](const GgufPreTokenizer& known) {

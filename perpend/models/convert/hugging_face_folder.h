@@ -2,6 +2,7 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "perpend/io/checkpoint.h"
 #include "perpend/models/convert/tensor_plan.h"

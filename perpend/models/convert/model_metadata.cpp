@@ -1,5 +1,7 @@
 #include "perpend/models/convert/model_metadata.h"
 
+#include <utility>
+
 #include "perpend/core/error.h"
 
 namespace perpend {

@@ -83,11 +83,12 @@ class Planner {
   }
 
   void add_role(WeightRole role, int layer) {
-    add(find_weight(source_, config_, role, layer), weight_name(target_, role, layer),
-        order_of(role));
-    if (const StoredTensor* bias = find_bias(source_, config_, role, layer)) {
-      add(*bias, weight_name(target_, role, layer, ".bias"), order_of(role));
-    }
+    const StoredTensor& weight = find_weight(source_, config_, role, layer);
+    const StoredTensor* bias = find_bias(source_, config_, role, layer);
+    // Copied with the others, in the order of the file.
+    if (same_kind()) return;
+    add(weight, weight_name(target_, role, layer), order_of(role));
+    if (bias != nullptr) add(*bias, weight_name(target_, role, layer, ".bias"), order_of(role));
   }
 
   // Where config.json has a rule, GGUF has numbers.
