@@ -163,6 +163,7 @@ class VocabularyReader {
   // have one score (runs of blanks in Llama 2); those that no merge makes come last.
   void read_scores() {
     std::vector<std::int32_t> merged;
+    merged.reserve(merges_.size());
     for (const auto& [left, right] : merges_) {
       merged.push_back(tokenizer_.token_to_id(concat(left, right)).value());
     }

@@ -140,6 +140,7 @@ class Planner {
 
 std::vector<TensorSpec> TensorPlan::targets() const {
   std::vector<TensorSpec> specs;
+  specs.reserve(steps.size());
   for (const TensorStep& step : steps) specs.push_back(step.target);
   return specs;
 }
