@@ -48,10 +48,11 @@ struct Tile {
 constexpr int kSets = 2;
 template <int kSet>
 struct Registers {
-  static constexpr int kWeights = 4 * kSet;    // a block of weights
-  static constexpr int kTerms = 4 * kSet + 1;  // the high, then the low terms of 16 rows
-  static constexpr int kHigh = 4 * kSet + 2;
-  static constexpr int kLow = 4 * kSet + 3;
+  static constexpr int kWeights = 7 * kSet;  // a block of weights
+  static constexpr int kHighTerms = 1;       // of 16 rows
+  static constexpr int kLowTerms = 2;
+  static constexpr int kHigh = 3 + 2 * kSet;  // products with each
+  static constexpr int kLow = 4 + 2 * kSet;
 };
 
 struct alignas(64) TileShapes {
@@ -62,7 +63,8 @@ struct alignas(64) TileShapes {
   template <class Set>
   void shape_set() {
     shape(Set::kWeights, kBlock / 4, 4 * kRows);
-    shape(Set::kTerms, kTileRows, kBlock);
+    shape(Set::kHighTerms, kTileRows, kBlock);
+    shape(Set::kLowTerms, kTileRows, kBlock);
     shape(Set::kHigh, kTileRows, 4 * kRows);
     shape(Set::kLow, kTileRows, 4 * kRows);
   }
@@ -97,17 +99,20 @@ struct Products {
   alignas(64) std::array<std::int32_t, kTileRows * kRows> low;
 };
 
-template <PanelLayout kLayout, class Set>
-void start_products(const std::byte* block, const ActivationBlock& x, std::int64_t row_bytes) {
-  __m512i quants[8];
-  avx512::load_quants<kLayout>(block, quants);
-  Tile<Set::kWeights>::load(quants, 64);
+// The unsigned quants of a block of weights.
+struct Weights {
+  alignas(64) __m512i quants[8];
+};
+
+template <class Set>
+void start_products(const Weights& weights, const ActivationBlock& x, std::int64_t row_bytes) {
+  Tile<Set::kWeights>::load(weights.quants, 64);
+  Tile<Set::kHighTerms>::load(x.high.data(), row_bytes);
   Tile<Set::kHigh>::zero();
-  Tile<Set::kTerms>::load(x.high.data(), row_bytes);
-  Tile<Set::kHigh>::template add_product<Set::kTerms, Set::kWeights>();
+  Tile<Set::kHigh>::template add_product<Set::kHighTerms, Set::kWeights>();
+  Tile<Set::kLowTerms>::load(x.low.data(), row_bytes);
   Tile<Set::kLow>::zero();
-  Tile<Set::kTerms>::load(x.low.data(), row_bytes);
-  Tile<Set::kLow>::template add_product<Set::kTerms, Set::kWeights>();
+  Tile<Set::kLow>::template add_product<Set::kLowTerms, Set::kWeights>();
 }
 
 template <class Set>
@@ -140,8 +145,9 @@ void add_products(const Products& products, const std::byte* block, const Activa
   }
 }
 
-// One tile of rows: starts block b, fetches the products of block b - 1, adds up those of b - 2. A
-// vector load waits long for a tile store that has only just happened.
+// One tile of rows. A step starts block b, adds up the products of b - 2, unpacks the weights of b
+// + 1 and fetches the products of b - 1: a load waits long for a store of the other kind, vector or
+// tile, that has only just happened.
 template <PanelLayout kLayout>
 class RowTile {
  public:
@@ -150,21 +156,25 @@ class RowTile {
 
   void run() {
     std::fill_n(sums_, kTileRows * kRows, 0.0F);
-    for (std::int64_t b = 0; b < num_blocks_ + 2; b += 2) {
-      step<Registers<0>, Registers<1>>(b, products_[0], products_[1]);
-      step<Registers<1>, Registers<0>>(b + 1, products_[1], products_[0]);
+    avx512::load_quants<kLayout>(blocks_, weights_[0].quants);
+    for (std::int64_t b = 0; b < num_blocks_ + 2; b += kSets) {
+      step<0>(b);
+      step<1>(b + 1);
     }
   }
 
  private:
-  template <class Set, class OtherSet>
-  void step(std::int64_t b, Products& products, Products& other_products) {
+  template <int kSet>
+  void step(std::int64_t b) {
     const std::byte* block = blocks_ + b * kBytes;
-    if (b < num_blocks_) start_products<kLayout, Set>(block, x_[b], row_bytes());
+    if (b < num_blocks_) start_products<Registers<kSet>>(weights_[kSet], x_[b], row_bytes());
     if (b >= 2 && b - 2 < num_blocks_) {
-      add_products<kLayout>(products, block - 2 * kBytes, x_ + b - 2, num_blocks_, sums_);
+      add_products<kLayout>(products_[kSet], block - 2 * kBytes, x_ + b - 2, num_blocks_, sums_);
     }
-    if (b >= 1 && b - 1 < num_blocks_) finish_products<OtherSet>(other_products);
+    if (b + 1 < num_blocks_) {
+      avx512::load_quants<kLayout>(block + kBytes, weights_[1 - kSet].quants);
+    }
+    if (b >= 1 && b - 1 < num_blocks_) finish_products<Registers<1 - kSet>>(products_[1 - kSet]);
   }
   std::int64_t row_bytes() const {
     return num_blocks_ * static_cast<std::int64_t>(sizeof(ActivationBlock));
@@ -175,7 +185,8 @@ class RowTile {
   std::int64_t num_blocks_;
   const ActivationBlock* x_;
   float* sums_;
-  std::array<Products, 2> products_;
+  std::array<Weights, kSets> weights_;
+  std::array<Products, kSets> products_;
 };
 
 template <PanelLayout kLayout>
