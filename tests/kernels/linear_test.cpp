@@ -42,15 +42,15 @@ std::vector<float> random_rows(std::int64_t rows, std::int64_t columns, Random& 
   return x;
 }
 
-// x as the integer kernels see it: blocks of 32, scale max / 32512, nearest even.
+// x as the integer kernels see it: blocks of 32, scale max / 2032, nearest even.
 std::vector<double> quantized_view(const std::vector<float>& x) {
   std::vector<double> result(x.size());
   for (std::size_t begin = 0; begin < x.size(); begin += 32) {
     float largest = 0;
     for (std::size_t i = begin; i < begin + 32; ++i) largest = std::max(largest, std::abs(x[i]));
     for (std::size_t i = begin; i < begin + 32; ++i) {
-      const float inverse = largest > 0 ? 32512.0F / largest : 0.0F;
-      result[i] = std::nearbyint(x[i] * inverse) * static_cast<double>(largest / 32512.0F);
+      const float inverse = largest > 0 ? 2032.0F / largest : 0.0F;
+      result[i] = std::nearbyint(x[i] * inverse) * static_cast<double>(largest / 2032.0F);
     }
   }
   return result;
@@ -128,7 +128,7 @@ TEST_P(LinearFormats, MatchesTheExactProductOnEveryInstructionSet) {
       }
       if (integer) {
         const auto unquantised = exact_product(exact, weight.values, rows, outs, ins);
-        EXPECT_LT(relative_error(run(CpuIsa::kScalar, packed, x, rows, pool), unquantised), 1e-4);
+        EXPECT_LT(relative_error(run(CpuIsa::kScalar, packed, x, rows, pool), unquantised), 2e-3);
       }
     }
   }

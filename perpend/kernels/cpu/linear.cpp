@@ -31,23 +31,38 @@ void check_args(const LinearArgs& args) {
   check_eq(args.x.size(0), args.out.size(0), "linear: rows of x and out differ");
 }
 
-// Quantised activations [rows, blocks] in the caller's scratch memory.
-const ActivationBlock* quantize_rows(const LinearMicro& micro, const LinearArgs& args,
-                                     Stream stream) {
+// Quantised activations in the caller's scratch memory.
+QuantizedRows quantize_rows(const LinearMicro& micro, const LinearArgs& args, Stream stream) {
   const std::int64_t rows = args.x.size(0);
   const std::int64_t columns = args.weight->in_features;
   const std::int64_t blocks = columns / kBlock;
-  const std::size_t bytes = static_cast<std::size_t>(rows * blocks) * sizeof(ActivationBlock);
+  const auto count = static_cast<std::size_t>(rows * blocks);
+  const std::size_t bytes = count * (sizeof(ActivationTerms) + sizeof(ActivationFactors));
   if (args.scratch->size() < bytes) *args.scratch = AlignedBuffer(bytes);
-  auto* quantized = args.scratch->as<ActivationBlock>();
+  auto* terms = args.scratch->as<ActivationTerms>();
+  const QuantizedRowsOut out{terms, reinterpret_cast<ActivationFactors*>(terms + count)};
   stream.threads->parallel_for(rows, 16, [&](Range range) {
     for (std::int64_t row = range.begin; row < range.end; ++row) {
-      micro.quantize_row(args.x.as<float>() + row * args.x.stride(0), columns,
-                         quantized + row * blocks);
+      micro.quantize_row(args.x.as<float>() + row * args.x.stride(0), columns, out + row * blocks);
     }
   });
-  return quantized;
+  return {out.terms, out.factors};
 }
+
+class RegisterScope {
+ public:
+  explicit RegisterScope(const LinearMicro& micro) : micro_(micro) {
+    if (micro_.acquire_registers != nullptr) micro_.acquire_registers();
+  }
+  ~RegisterScope() {
+    if (micro_.release_registers != nullptr) micro_.release_registers();
+  }
+  RegisterScope(const RegisterScope&) = delete;
+  RegisterScope& operator=(const RegisterScope&) = delete;
+
+ private:
+  const LinearMicro& micro_;
+};
 
 // Loops over a whole panel have a constant length, so that the compiler unrolls them.
 template <class Store>
@@ -115,11 +130,12 @@ void cpu_linear(const LinearMicro& micro, const LinearArgs& args, Stream stream)
   const std::int64_t num_rows = args.x.size(0);
   const std::int64_t blocks = weight.in_features / kBlock;
   const bool integer = panel::is_integer(weight.layout);
-  const ActivationBlock* quantized = integer ? quantize_rows(micro, args, stream) : nullptr;
+  const QuantizedRows quantized = integer ? quantize_rows(micro, args, stream) : QuantizedRows{};
   const std::size_t panel_bytes = panel::panel_bytes(weight.layout, weight.in_features);
   const std::int64_t num_panels = ceil_div(weight.out_features, kRows);
   const std::int64_t grain = panels_of_a_task(num_rows, num_panels, panel_bytes, stream);
   stream.threads->parallel_for(num_panels, grain, [&](Range panels) {
+    const RegisterScope registers(micro);
     alignas(64) std::array<float, kTileRows * kRows> tile;
     for (std::int64_t row = 0; row < num_rows; row += kTileRows) {
       const std::int64_t count = std::min(kTileRows, num_rows - row);

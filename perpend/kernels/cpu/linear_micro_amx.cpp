@@ -43,34 +43,24 @@ struct Tile {
   }
 };
 
-// Two sets of registers take turns, so that the products of a block are summed while those of the
-// next are on their way.
-constexpr int kSets = 2;
-template <int kSet>
-struct Registers {
-  static constexpr int kWeights = 7 * kSet;  // a block of weights
-  static constexpr int kHighTerms = 1;       // of 16 rows
-  static constexpr int kLowTerms = 2;
-  static constexpr int kHigh = 3 + 2 * kSet;  // products with each
-  static constexpr int kLow = 4 + 2 * kSet;
-};
+// Products of one block that take a register of their own: both terms meet 4-bit weights in one,
+// since 16 times such a weight is still a byte.
+template <PanelLayout kLayout>
+constexpr int kNumProducts = panel::has_nibbles(kLayout) ? 1 : 2;
 
+// Registers. The products of a block are summed while those of the next are on their way, hence two
+// sets of those.
+constexpr int kSets = 2;
+constexpr int kTerms = 0;  // of 16 rows: 32 high ones, then 32 low ones
+constexpr int weights_register(int product) { return 1 + product; }
+constexpr int products_register(int set, int product) { return 3 + 2 * set + product; }
+constexpr int kNumRegisters = 7;
+
+// All registers have 16 rows of 64 bytes.
 struct alignas(64) TileShapes {
   TileShapes() {
-    shape_set<Registers<0>>();
-    shape_set<Registers<1>>();
-  }
-  template <class Set>
-  void shape_set() {
-    shape(Set::kWeights, kBlock / 4, 4 * kRows);
-    shape(Set::kHighTerms, kTileRows, kBlock);
-    shape(Set::kLowTerms, kTileRows, kBlock);
-    shape(Set::kHigh, kTileRows, 4 * kRows);
-    shape(Set::kLow, kTileRows, 4 * kRows);
-  }
-  void shape(std::size_t tile, int num_rows, int row_bytes) {
-    rows[tile] = static_cast<std::uint8_t>(num_rows);
-    columns[tile] = static_cast<std::uint16_t>(row_bytes);
+    std::fill_n(rows.begin(), kNumRegisters, static_cast<std::uint8_t>(kTileRows));
+    std::fill_n(columns.begin(), kNumRegisters, std::uint16_t{64});
   }
 
   std::uint8_t palette = 1;
@@ -81,55 +71,77 @@ struct alignas(64) TileShapes {
 };
 static_assert(sizeof(TileShapes) == 64);
 
-// The tile registers of this thread while it lives.
-class TileScope {
- public:
-  TileScope() {
-    static const TileShapes shapes;
-    _tile_loadconfig(&shapes);
-  }
-  ~TileScope() { _tile_release(); }
-  TileScope(const TileScope&) = delete;
-  TileScope& operator=(const TileScope&) = delete;
-};
-
-// Products of one block of weights with the terms of 16 rows.
-struct Products {
-  alignas(64) std::array<std::int32_t, kTileRows * kRows> high;
-  alignas(64) std::array<std::int32_t, kTileRows * kRows> low;
-};
-
-// The unsigned quants of a block of weights.
-struct Weights {
-  alignas(64) __m512i quants[8];
-};
-
-template <class Set>
-void start_products(const Weights& weights, const ActivationBlock& x, std::int64_t row_bytes) {
-  Tile<Set::kWeights>::load(weights.quants, 64);
-  Tile<Set::kHighTerms>::load(x.high.data(), row_bytes);
-  Tile<Set::kHigh>::zero();
-  Tile<Set::kHigh>::template add_product<Set::kHighTerms, Set::kWeights>();
-  Tile<Set::kLowTerms>::load(x.low.data(), row_bytes);
-  Tile<Set::kLow>::zero();
-  Tile<Set::kLow>::template add_product<Set::kLowTerms, Set::kWeights>();
+void acquire_registers() {
+  static const TileShapes shapes;
+  _tile_loadconfig(&shapes);
 }
 
-template <class Set>
-void finish_products(Products& products) {
-  Tile<Set::kHigh>::store(products.high.data(), 4 * kRows);
-  Tile<Set::kLow>::store(products.low.data(), 4 * kRows);
+void release_registers() { _tile_release(); }
+
+// What the terms of a block of activations meet, a register row each 4 of them: 8 rows for the high
+// terms, 8 for the low ones.
+template <PanelLayout kLayout>
+struct Weights {
+  void unpack(const std::byte* block) {
+    __m512i quants[8];
+    avx512::load_quants<kLayout>(block, quants);
+    for (int j = 0; j < 8; ++j) {
+      if constexpr (kNumProducts<kLayout> == 1) {
+        rows[0][j] = _mm512_slli_epi16(quants[j], 4);
+        rows[0][8 + j] = quants[j];
+      } else {
+        rows[0][j] = rows[1][8 + j] = quants[j];
+        rows[0][8 + j] = rows[1][j] = _mm512_setzero_si512();
+      }
+    }
+  }
+
+  __m512i rows[kNumProducts<kLayout>][16];
+};
+
+template <PanelLayout kLayout>
+struct Products {
+  __m512i rows[kNumProducts<kLayout>][kTileRows];
+};
+
+template <int kSet, int kProduct>
+void start_product(const __m512i* weights) {
+  constexpr int kWeights = weights_register(kProduct);
+  using Product = Tile<products_register(kSet, kProduct)>;
+  Tile<kWeights>::load(weights, 64);
+  Product::zero();
+  Product::template add_product<kTerms, kWeights>();
+}
+
+template <int kSet, PanelLayout kLayout>
+void start_products(const Weights<kLayout>& weights, const ActivationTerms& x,
+                    std::int64_t row_bytes) {
+  Tile<kTerms>::load(x.high.data(), row_bytes);
+  start_product<kSet, 0>(weights.rows[0]);
+  if constexpr (kNumProducts<kLayout> == 2) start_product<kSet, 1>(weights.rows[1]);
+}
+
+template <int kSet, PanelLayout kLayout>
+void finish_products(Products<kLayout>& products) {
+  Tile<products_register(kSet, 0)>::store(products.rows[0], 64);
+  if constexpr (kNumProducts<kLayout> == 2) {
+    Tile<products_register(kSet, 1)>::store(products.rows[1], 64);
+  }
 }
 
 // sums += scaled products of one block, in the order of operations of the other instruction sets.
 template <PanelLayout kLayout>
-void add_products(const Products& products, const std::byte* block, const ActivationBlock* x,
-                  std::int64_t num_blocks, float* sums) {
-  const __m512 scales = avx512::load_f16(block + panel::quant_bytes(kLayout));
+void add_products(const Products<kLayout>& products, const std::byte* block,
+                  const ActivationFactors* x, std::int64_t num_blocks, float* sums) {
+  const std::byte* factors = block + panel::quant_bytes(kLayout);
+  const __m512 scales = avx512::load_f16(factors);
+  __m512 mins = _mm512_setzero_ps();
+  if constexpr (panel::has_min(kLayout)) mins = avx512::load_f16(factors + panel::kScaleBytes);
   for (std::size_t row = 0; row < kTileRows; ++row, x += num_blocks, sums += kRows) {
-    const __m512i high = _mm512_load_si512(products.high.data() + row * kRows);
-    __m512i dot = _mm512_add_epi32(_mm512_slli_epi32(high, 8),
-                                   _mm512_load_si512(products.low.data() + row * kRows));
+    __m512i dot = products.rows[0][row];
+    if constexpr (kNumProducts<kLayout> == 2) {
+      dot = _mm512_add_epi32(_mm512_slli_epi32(dot, 4), products.rows[1][row]);
+    }
     if constexpr (panel::zero_point(kLayout) != 0) {
       dot = _mm512_sub_epi32(dot, _mm512_set1_epi32(panel::zero_point(kLayout) * x->sum));
     }
@@ -137,26 +149,24 @@ void add_products(const Products& products, const std::byte* block, const Activa
         _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), _mm512_mul_ps(scales, _mm512_set1_ps(x->scale)),
                         _mm512_loadu_ps(sums));
     if constexpr (panel::has_min(kLayout)) {
-      const __m512 mins =
-          avx512::load_f16(block + panel::quant_bytes(kLayout) + panel::kScaleBytes);
       sum = _mm512_fmadd_ps(mins, _mm512_set1_ps(x->scaled_sum), sum);
     }
     _mm512_storeu_ps(sums, sum);
   }
 }
 
-// One tile of rows. A step starts block b, adds up the products of b - 2, unpacks the weights of b
-// + 1 and fetches the products of b - 1: a load waits long for a store of the other kind, vector or
-// tile, that has only just happened.
+// One tile of rows. A step starts block b, fetches the products of b - 1, unpacks the weights of b
+// + 1 and adds up the products of b - 2. A load waits long for a store of the other kind, vector or
+// tile, that has only just happened; the sums lie between them.
 template <PanelLayout kLayout>
 class RowTile {
  public:
-  RowTile(const std::byte* blocks, std::int64_t num_blocks, const ActivationBlock* x, float* sums)
+  RowTile(const std::byte* blocks, std::int64_t num_blocks, QuantizedRows x, float* sums)
       : blocks_(blocks), num_blocks_(num_blocks), x_(x), sums_(sums) {}
 
   void run() {
     std::fill_n(sums_, kTileRows * kRows, 0.0F);
-    avx512::load_quants<kLayout>(blocks_, weights_[0].quants);
+    weights_[0].unpack(blocks_);
     for (std::int64_t b = 0; b < num_blocks_ + 2; b += kSets) {
       step<0>(b);
       step<1>(b + 1);
@@ -167,39 +177,37 @@ class RowTile {
   template <int kSet>
   void step(std::int64_t b) {
     const std::byte* block = blocks_ + b * kBytes;
-    if (b < num_blocks_) start_products<Registers<kSet>>(weights_[kSet], x_[b], row_bytes());
+    if (b < num_blocks_) start_products<kSet>(weights_[kSet], x_.terms[b], row_bytes());
+    if (b >= 1 && b - 1 < num_blocks_) finish_products<1 - kSet>(products_[1 - kSet]);
+    if (b + 1 < num_blocks_) weights_[1 - kSet].unpack(block + kBytes);
     if (b >= 2 && b - 2 < num_blocks_) {
-      add_products<kLayout>(products_[kSet], block - 2 * kBytes, x_ + b - 2, num_blocks_, sums_);
+      add_products<kLayout>(products_[kSet], block - 2 * kBytes, x_.factors + b - 2, num_blocks_,
+                            sums_);
     }
-    if (b + 1 < num_blocks_) {
-      avx512::load_quants<kLayout>(block + kBytes, weights_[1 - kSet].quants);
-    }
-    if (b >= 1 && b - 1 < num_blocks_) finish_products<Registers<1 - kSet>>(products_[1 - kSet]);
   }
   std::int64_t row_bytes() const {
-    return num_blocks_ * static_cast<std::int64_t>(sizeof(ActivationBlock));
+    return num_blocks_ * static_cast<std::int64_t>(sizeof(ActivationTerms));
   }
 
   static constexpr auto kBytes = static_cast<std::int64_t>(panel::block_bytes(kLayout));
   const std::byte* blocks_;
   std::int64_t num_blocks_;
-  const ActivationBlock* x_;
+  QuantizedRows x_;
   float* sums_;
-  std::array<Weights, kSets> weights_;
-  std::array<Products, kSets> products_;
+  std::array<Weights<kLayout>, kSets> weights_;
+  std::array<Products<kLayout>, kSets> products_;
 };
 
 template <PanelLayout kLayout>
-void integer_rows(const std::byte* panel_data, std::int64_t num_blocks, const ActivationBlock* rows,
+void integer_rows(const std::byte* panel_data, std::int64_t num_blocks, QuantizedRows rows,
                   std::int64_t num_rows, float* tile) {
-  const TileScope scope;
   for (std::int64_t row = 0; row < num_rows; row += kTileRows) {
     RowTile<kLayout>(panel_data, num_blocks, rows + row * num_blocks, tile + row * kRows).run();
   }
 }
 
 void integer_tiles(PanelLayout layout, const std::byte* panel_data, std::int64_t num_blocks,
-                   const ActivationBlock* rows, std::int64_t num_rows, float* tile) {
+                   QuantizedRows rows, std::int64_t num_rows, float* tile) {
   switch (layout) {
     case PanelLayout::kNibbles:
       return integer_rows<PanelLayout::kNibbles>(panel_data, num_blocks, rows, num_rows, tile);
@@ -214,7 +222,7 @@ void integer_tiles(PanelLayout layout, const std::byte* panel_data, std::int64_t
 
 // Whole tiles of rows here, the rest as one without tile registers.
 void integer_panel(PanelLayout layout, const std::byte* panel_data, std::int64_t num_blocks,
-                   const ActivationBlock* rows, std::int64_t num_rows, float* tile) {
+                   QuantizedRows rows, std::int64_t num_rows, float* tile) {
   const std::int64_t tiled = num_rows - num_rows % kTileRows;
   if (tiled > 0) integer_tiles(layout, panel_data, num_blocks, rows, tiled, tile);
   if (tiled < num_rows) {
@@ -227,7 +235,8 @@ void integer_panel(PanelLayout layout, const std::byte* panel_data, std::int64_t
 }  // namespace amx
 
 const LinearMicro& linear_micro_amx() {
-  static const LinearMicro micro{linear_micro_avx512().quantize_row, amx::integer_panel,
+  static const LinearMicro micro{amx::acquire_registers, amx::release_registers,
+                                 linear_micro_avx512().quantize_row, amx::integer_panel,
                                  linear_micro_avx512().float_panel};
   return micro;
 }

@@ -36,21 +36,22 @@ void store_bytes(const __m256i (&integers)[4], std::int8_t* bytes) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(bytes), packed);
 }
 
-void store_terms(const __m256i (&quants)[4], ActivationBlock& block) {
+void store_terms(const __m256i (&quants)[4], ActivationTerms& terms) {
   __m256i high[4];
   __m256i low[4];
   for (int i = 0; i < 4; ++i) {
-    high[i] = _mm256_srai_epi32(_mm256_add_epi32(quants[i], _mm256_set1_epi32(128)), 8);
-    low[i] = _mm256_sub_epi32(quants[i], _mm256_slli_epi32(high[i], 8));
+    high[i] = _mm256_srai_epi32(_mm256_add_epi32(quants[i], _mm256_set1_epi32(8)), 4);
+    low[i] = _mm256_sub_epi32(quants[i], _mm256_slli_epi32(high[i], 4));
   }
-  store_bytes(high, block.high.data());
-  store_bytes(low, block.low.data());
+  store_bytes(high, terms.high.data());
+  store_bytes(low, terms.low.data());
 }
 
-void quantize_row(const float* x, std::int64_t in_features, ActivationBlock* blocks) {
+void quantize_row(const float* x, std::int64_t in_features, QuantizedRowsOut out) {
   const __m256 magnitude = _mm256_castsi256_ps(_mm256_set1_epi32(0x7fffffff));
   for (std::int64_t b = 0; b < in_features / kBlock; ++b, x += kBlock) {
-    ActivationBlock& block = blocks[b];
+    ActivationTerms& terms = out.terms[b];
+    ActivationFactors& factors = out.factors[b];
     __m256 values[4];
     __m256 largest_values = _mm256_setzero_ps();
     for (int i = 0; i < 4; ++i) {
@@ -58,8 +59,8 @@ void quantize_row(const float* x, std::int64_t in_features, ActivationBlock* blo
       largest_values = _mm256_max_ps(largest_values, _mm256_and_ps(values[i], magnitude));
     }
     const float largest = reduce_max(largest_values);
-    const __m256 inverse = _mm256_set1_ps(largest > ActivationBlock::kSmallestMaximum
-                                              ? ActivationBlock::kLargestQuant / largest
+    const __m256 inverse = _mm256_set1_ps(largest > ActivationFactors::kSmallestMaximum
+                                              ? ActivationFactors::kLargestQuant / largest
                                               : 0.0F);
     __m256i quants[4];
     __m256i sum = _mm256_setzero_si256();
@@ -67,10 +68,10 @@ void quantize_row(const float* x, std::int64_t in_features, ActivationBlock* blo
       quants[i] = _mm256_cvtps_epi32(_mm256_mul_ps(values[i], inverse));
       sum = _mm256_add_epi32(sum, quants[i]);
     }
-    store_terms(quants, block);
-    block.scale = largest / ActivationBlock::kLargestQuant;
-    block.sum = reduce_add(sum);
-    block.scaled_sum = block.scale * static_cast<float>(block.sum);
+    store_terms(quants, terms);
+    factors.scale = largest / ActivationFactors::kLargestQuant;
+    factors.sum = reduce_add(sum);
+    factors.scaled_sum = factors.scale * static_cast<float>(factors.sum);
   }
 }
 
@@ -110,8 +111,8 @@ __m256i broadcast_columns(const std::int8_t* term) {
 }
 
 template <PanelLayout kLayout, int kTileRows>
-void integer_tile(const std::byte* block, std::int64_t num_blocks, const ActivationBlock* rows,
-                  int half, float* tile) {
+void integer_tile(const std::byte* block, std::int64_t num_blocks, QuantizedRows rows, int half,
+                  float* tile) {
   __m256 sums[kTileRows];
   for (auto& sum : sums) sum = _mm256_setzero_ps();
   for (std::int64_t b = 0; b < num_blocks; ++b, block += panel::block_bytes(kLayout)) {
@@ -119,12 +120,13 @@ void integer_tile(const std::byte* block, std::int64_t num_blocks, const Activat
     __m256i low[kTileRows];
     for (int row = 0; row < kTileRows; ++row) {
       high[row] = _mm256_setzero_si256();
-      low[row] = _mm256_set1_epi32(-panel::zero_point(kLayout) * rows[row * num_blocks + b].sum);
+      low[row] =
+          _mm256_set1_epi32(-panel::zero_point(kLayout) * rows.factors[row * num_blocks + b].sum);
     }
     for (int j = 0; j < 8; ++j) {
       const __m256i quants = load_quants<kLayout>(block, half, j);
       for (int row = 0; row < kTileRows; ++row) {
-        const ActivationBlock& x = rows[row * num_blocks + b];
+        const ActivationTerms& x = rows.terms[row * num_blocks + b];
         high[row] = dot_add<kLayout>(high[row], quants, broadcast_columns(x.high.data() + 4 * j));
         low[row] = dot_add<kLayout>(low[row], quants, broadcast_columns(x.low.data() + 4 * j));
       }
@@ -132,8 +134,8 @@ void integer_tile(const std::byte* block, std::int64_t num_blocks, const Activat
     const std::byte* scale_data = block + panel::quant_bytes(kLayout) + 16 * half;
     const __m256 scales = load_f16(scale_data);
     for (int row = 0; row < kTileRows; ++row) {
-      const ActivationBlock& x = rows[row * num_blocks + b];
-      const __m256i dot = _mm256_add_epi32(_mm256_slli_epi32(high[row], 8), low[row]);
+      const ActivationFactors& x = rows.factors[row * num_blocks + b];
+      const __m256i dot = _mm256_add_epi32(_mm256_slli_epi32(high[row], 4), low[row]);
       sums[row] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot),
                                   _mm256_mul_ps(scales, _mm256_set1_ps(x.scale)), sums[row]);
       if constexpr (panel::has_min(kLayout)) {
@@ -148,7 +150,7 @@ void integer_tile(const std::byte* block, std::int64_t num_blocks, const Activat
 }
 
 template <PanelLayout kLayout>
-void integer_rows(const std::byte* panel_data, std::int64_t num_blocks, const ActivationBlock* rows,
+void integer_rows(const std::byte* panel_data, std::int64_t num_blocks, QuantizedRows rows,
                   std::int64_t num_rows, float* tile) {
   for (int half = 0; half < 2; ++half) {
     std::int64_t row = 0;
@@ -164,7 +166,7 @@ void integer_rows(const std::byte* panel_data, std::int64_t num_blocks, const Ac
 }
 
 void integer_panel(PanelLayout layout, const std::byte* panel_data, std::int64_t num_blocks,
-                   const ActivationBlock* rows, std::int64_t num_rows, float* tile) {
+                   QuantizedRows rows, std::int64_t num_rows, float* tile) {
   switch (layout) {
     case PanelLayout::kNibbles:
       return integer_rows<PanelLayout::kNibbles>(panel_data, num_blocks, rows, num_rows, tile);
@@ -242,7 +244,8 @@ void float_panel(PanelLayout layout, const std::byte* panel_data, std::int64_t i
 }  // namespace avx2
 
 const LinearMicro& linear_micro_avx2() {
-  static constexpr LinearMicro micro{avx2::quantize_row, avx2::integer_panel, avx2::float_panel};
+  static constexpr LinearMicro micro{nullptr, nullptr, avx2::quantize_row, avx2::integer_panel,
+                                     avx2::float_panel};
   return micro;
 }
 

@@ -14,29 +14,31 @@ using panel::kBlock;
 using panel::kRows;
 
 // Columns `at` .. `at` + 15 as their high and low terms.
-void store_terms(__m512i quants, std::size_t at, ActivationBlock& block) {
-  const __m512i high = _mm512_srai_epi32(_mm512_add_epi32(quants, _mm512_set1_epi32(128)), 8);
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(block.high.data() + at), _mm512_cvtepi32_epi8(high));
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(block.low.data() + at), _mm512_cvtepi32_epi8(quants));
+void store_terms(__m512i quants, std::size_t at, ActivationTerms& terms) {
+  const __m512i high = _mm512_srai_epi32(_mm512_add_epi32(quants, _mm512_set1_epi32(8)), 4);
+  const __m512i low = _mm512_sub_epi32(quants, _mm512_slli_epi32(high, 4));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(terms.high.data() + at), _mm512_cvtepi32_epi8(high));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(terms.low.data() + at), _mm512_cvtepi32_epi8(low));
 }
 
-void quantize_row(const float* x, std::int64_t in_features, ActivationBlock* blocks) {
+void quantize_row(const float* x, std::int64_t in_features, QuantizedRowsOut out) {
   for (std::int64_t b = 0; b < in_features / kBlock; ++b, x += kBlock) {
-    ActivationBlock& block = blocks[b];
+    ActivationTerms& terms = out.terms[b];
+    ActivationFactors& factors = out.factors[b];
     const __m512 first_values = _mm512_loadu_ps(x);
     const __m512 second_values = _mm512_loadu_ps(x + 16);
     const float largest = _mm512_reduce_max_ps(
         _mm512_max_ps(_mm512_abs_ps(first_values), _mm512_abs_ps(second_values)));
-    const __m512 inverse = _mm512_set1_ps(largest > ActivationBlock::kSmallestMaximum
-                                              ? ActivationBlock::kLargestQuant / largest
+    const __m512 inverse = _mm512_set1_ps(largest > ActivationFactors::kSmallestMaximum
+                                              ? ActivationFactors::kLargestQuant / largest
                                               : 0.0F);
     const __m512i first = _mm512_cvtps_epi32(_mm512_mul_ps(first_values, inverse));
     const __m512i second = _mm512_cvtps_epi32(_mm512_mul_ps(second_values, inverse));
-    store_terms(first, 0, block);
-    store_terms(second, 16, block);
-    block.scale = largest / ActivationBlock::kLargestQuant;
-    block.sum = _mm512_reduce_add_epi32(_mm512_add_epi32(first, second));
-    block.scaled_sum = block.scale * static_cast<float>(block.sum);
+    store_terms(first, 0, terms);
+    store_terms(second, 16, terms);
+    factors.scale = largest / ActivationFactors::kLargestQuant;
+    factors.sum = _mm512_reduce_add_epi32(_mm512_add_epi32(first, second));
+    factors.scaled_sum = factors.scale * static_cast<float>(factors.sum);
   }
 }
 
@@ -52,7 +54,7 @@ __m512i dot_term(__m512i dot, const __m512i (&quants)[8],
 }
 
 template <PanelLayout kLayout, int kTileRows>
-void integer_tile(const std::byte* block, std::int64_t num_blocks, const ActivationBlock* rows,
+void integer_tile(const std::byte* block, std::int64_t num_blocks, QuantizedRows rows,
                   float* tile) {
   __m512 sums[kTileRows];
   for (auto& sum : sums) sum = _mm512_setzero_ps();
@@ -61,11 +63,12 @@ void integer_tile(const std::byte* block, std::int64_t num_blocks, const Activat
     load_quants<kLayout>(block, quants);
     const __m512 scales = load_f16(block + panel::quant_bytes(kLayout));
     for (int row = 0; row < kTileRows; ++row) {
-      const ActivationBlock& x = rows[row * num_blocks + b];
-      const __m512i high = dot_term(_mm512_setzero_si512(), quants, x.high);
+      const ActivationTerms& terms = rows.terms[row * num_blocks + b];
+      const ActivationFactors& x = rows.factors[row * num_blocks + b];
+      const __m512i high = dot_term(_mm512_setzero_si512(), quants, terms.high);
       const __m512i low =
-          dot_term(_mm512_set1_epi32(-panel::zero_point(kLayout) * x.sum), quants, x.low);
-      const __m512 product = _mm512_cvtepi32_ps(_mm512_add_epi32(_mm512_slli_epi32(high, 8), low));
+          dot_term(_mm512_set1_epi32(-panel::zero_point(kLayout) * x.sum), quants, terms.low);
+      const __m512 product = _mm512_cvtepi32_ps(_mm512_add_epi32(_mm512_slli_epi32(high, 4), low));
       sums[row] =
           _mm512_fmadd_ps(product, _mm512_mul_ps(scales, _mm512_set1_ps(x.scale)), sums[row]);
       if constexpr (panel::has_min(kLayout)) {
@@ -94,7 +97,7 @@ void for_row_tiles(std::int64_t num_rows, Tile tile) {
 }
 
 template <PanelLayout kLayout>
-void integer_rows(const std::byte* panel_data, std::int64_t num_blocks, const ActivationBlock* rows,
+void integer_rows(const std::byte* panel_data, std::int64_t num_blocks, QuantizedRows rows,
                   std::int64_t num_rows, float* tile) {
   for_row_tiles(num_rows, [&](auto tile_rows, std::int64_t row) {
     integer_tile<kLayout, tile_rows>(panel_data, num_blocks, rows + row * num_blocks,
@@ -103,7 +106,7 @@ void integer_rows(const std::byte* panel_data, std::int64_t num_blocks, const Ac
 }
 
 void integer_panel(PanelLayout layout, const std::byte* panel_data, std::int64_t num_blocks,
-                   const ActivationBlock* rows, std::int64_t num_rows, float* tile) {
+                   QuantizedRows rows, std::int64_t num_rows, float* tile) {
   switch (layout) {
     case PanelLayout::kNibbles:
       return integer_rows<PanelLayout::kNibbles>(panel_data, num_blocks, rows, num_rows, tile);
@@ -165,7 +168,7 @@ void float_panel(PanelLayout layout, const std::byte* panel_data, std::int64_t i
 }  // namespace avx512
 
 const LinearMicro& linear_micro_avx512() {
-  static constexpr LinearMicro micro{avx512::quantize_row, avx512::integer_panel,
+  static constexpr LinearMicro micro{nullptr, nullptr, avx512::quantize_row, avx512::integer_panel,
                                      avx512::float_panel};
   return micro;
 }

@@ -18,23 +18,24 @@ std::uint16_t load_u16(const std::byte* from) {
   return bits;
 }
 
-void quantize_row(const float* x, std::int64_t in_features, ActivationBlock* blocks) {
+void quantize_row(const float* x, std::int64_t in_features, QuantizedRowsOut out) {
   for (std::int64_t b = 0; b < in_features / kBlock; ++b, x += kBlock) {
-    ActivationBlock& block = blocks[b];
+    ActivationTerms& terms = out.terms[b];
+    ActivationFactors& factors = out.factors[b];
     float largest = 0.0F;
     for (int i = 0; i < kBlock; ++i) largest = std::fmax(largest, std::fabs(x[i]));
-    const float inverse = largest > ActivationBlock::kSmallestMaximum
-                              ? ActivationBlock::kLargestQuant / largest
+    const float inverse = largest > ActivationFactors::kSmallestMaximum
+                              ? ActivationFactors::kLargestQuant / largest
                               : 0.0F;
-    block.sum = 0;
+    factors.sum = 0;
     for (std::size_t i = 0; i < kBlock; ++i) {
       const auto quant = static_cast<std::int32_t>(std::nearbyint(x[i] * inverse));
-      block.low[i] = static_cast<std::int8_t>(quant);
-      block.high[i] = static_cast<std::int8_t>((quant - block.low[i]) / 256);
-      block.sum += quant;
+      terms.high[i] = static_cast<std::int8_t>((quant + 8) >> 4);
+      terms.low[i] = static_cast<std::int8_t>(quant - 16 * terms.high[i]);
+      factors.sum += quant;
     }
-    block.scale = largest / ActivationBlock::kLargestQuant;
-    block.scaled_sum = block.scale * static_cast<float>(block.sum);
+    factors.scale = largest / ActivationFactors::kLargestQuant;
+    factors.scaled_sum = factors.scale * static_cast<float>(factors.sum);
   }
 }
 
@@ -49,20 +50,21 @@ unsigned quant_of(PanelLayout layout, const std::byte* block, int row, int colum
 }
 
 void integer_panel(PanelLayout layout, const std::byte* panel_data, std::int64_t num_blocks,
-                   const ActivationBlock* rows, std::int64_t num_rows, float* tile) {
+                   QuantizedRows rows, std::int64_t num_rows, float* tile) {
   for (std::int64_t row = 0; row < num_rows; ++row) {
     std::array<float, kRows> sums{};
     for (std::int64_t b = 0; b < num_blocks; ++b) {
       const std::byte* block =
           panel_data + b * static_cast<std::int64_t>(panel::block_bytes(layout));
       const std::byte* scales = block + panel::quant_bytes(layout);
-      const ActivationBlock& x = rows[row * num_blocks + b];
+      const ActivationTerms& terms = rows.terms[row * num_blocks + b];
+      const ActivationFactors& x = rows.factors[row * num_blocks + b];
       for (int r = 0; r < kRows; ++r) {
         std::int32_t dot = -panel::zero_point(layout) * x.sum;
         for (int column = 0; column < kBlock; ++column) {
           const auto at = static_cast<std::size_t>(column);
           dot += static_cast<std::int32_t>(quant_of(layout, block, r, column)) *
-                 (256 * x.high[at] + x.low[at]);
+                 (16 * terms.high[at] + terms.low[at]);
         }
         float& sum = sums[static_cast<std::size_t>(r)];
         const float scale = f16_to_f32(load_u16(scales + 2 * r)) * x.scale;
@@ -105,7 +107,7 @@ void float_panel(PanelLayout layout, const std::byte* panel_data, std::int64_t i
 }  // namespace
 
 const LinearMicro& linear_micro_scalar() {
-  static constexpr LinearMicro micro{quantize_row, integer_panel, float_panel};
+  static constexpr LinearMicro micro{nullptr, nullptr, quantize_row, integer_panel, float_panel};
   return micro;
 }
 
