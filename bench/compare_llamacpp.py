@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import pathlib
+import shutil
 import statistics
 import subprocess
 import sys
@@ -45,9 +46,14 @@ def peer_python():
     venv = HOME / f"venv/llamacpp-{PEER_VERSION}"
     if not (venv / "complete").exists():
         say(f"building llama-cpp-python {PEER_VERSION} (about 10 minutes, once) ...")
+        # GCC 12 drops the stores that AMX instructions read: llama.cpp then ends with a signal.
+        amx = " amx_tile" in pathlib.Path("/proc/cpuinfo").read_text()
+        compilers = {"CC": "clang-16", "CXX": "clang++-16"} if amx and shutil.which("clang++-16") else {}
         subprocess.run([sys.executable, "-m", "venv", "--clear", venv], check=True)
         subprocess.run(
-            [venv / "bin/pip", "install", "--quiet", f"llama-cpp-python=={PEER_VERSION}", "numpy"], check=True
+            [venv / "bin/pip", "install", "--quiet", f"llama-cpp-python=={PEER_VERSION}", "numpy"],
+            check=True,
+            env={**os.environ, **compilers},
         )
         (venv / "complete").touch()
     return venv / "bin/python"

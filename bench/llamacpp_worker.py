@@ -30,7 +30,7 @@ class Session:
         )
         params = llama_cpp.llama_context_default_params()
         params.n_ctx = context_length
-        params.n_batch = params.n_ubatch = 512
+        params.n_batch = context_length
         params.n_threads = params.n_threads_batch = threads
         self.context = llama_cpp.llama_init_from_model(self.model, params)
         self.vocab = llama_cpp.llama_model_get_vocab(self.model)

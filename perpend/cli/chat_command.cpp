@@ -1,32 +1,13 @@
-#include <atomic>
-#include <csignal>
 #include <iostream>
 
 #include "perpend/cli/commands.h"
+#include "perpend/cli/interrupt_scope.h"
 #include "perpend/cli/model_options.h"
 #include "perpend/cli/options.h"
 #include "perpend/cli/report.h"
 
 namespace perpend {
 namespace {
-
-// Set by Ctrl-C: ends the answer in the making, not the program.
-std::atomic<bool> interrupted{false};
-static_assert(std::atomic<bool>::is_always_lock_free, "set from a signal handler");
-
-// Ctrl-C sets `interrupted` while one of these lives; before and after, it ends the program.
-class InterruptScope {
- public:
-  InterruptScope() : previous_(std::signal(SIGINT, [](int) { interrupted = true; })) {
-    interrupted = false;
-  }
-  ~InterruptScope() { std::signal(SIGINT, previous_); }
-  InterruptScope(const InterruptScope&) = delete;
-  InterruptScope& operator=(const InterruptScope&) = delete;
-
- private:
-  void (*previous_)(int);
-};
 
 struct ChatCommand {
   ModelOptions model;
@@ -48,13 +29,14 @@ std::vector<ChatMessage> ChatCommand::opening() const {
 
 void ChatCommand::answer(const LoadedModel& loaded, TextGenerator& generator,
                          std::vector<ChatMessage>& messages) {
+  // Ctrl-C ends the answer in the making, not the program.
   const InterruptScope scope;
   GenerateCallbacks callbacks;
-  callbacks.on_text = [](std::string_view text) {
+  callbacks.on_text = [&](std::string_view text) {
     std::cout << text << std::flush;
-    return std::cout.good() && !interrupted;
+    return std::cout.good() && !scope.interrupted();
   };
-  callbacks.on_prefill = [](std::int64_t, std::int64_t) { return !interrupted; };
+  callbacks.on_prefill = [&](std::int64_t, std::int64_t) { return !scope.interrupted(); };
   const GenerateResult result =
       generator.generate(loaded.encode_chat(messages), generation.options, callbacks);
   std::cout << std::endl;

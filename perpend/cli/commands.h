@@ -8,6 +8,7 @@ namespace perpend {
 void add_generate_command(CLI::App& app);
 void add_chat_command(CLI::App& app);
 void add_inspect_command(CLI::App& app);
+void add_convert_command(CLI::App& app);
 void add_mask_command(CLI::App& app);
 void add_perplexity_command(CLI::App& app);
 

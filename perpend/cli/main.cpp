@@ -39,6 +39,7 @@ int main(int argc, char** argv) {
     add_generate_command(app);
     add_chat_command(app);
     add_inspect_command(app);
+    add_convert_command(app);
     add_mask_command(app);
     add_perplexity_command(app);
     app.parse(argc, argv);

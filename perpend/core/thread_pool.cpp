@@ -18,8 +18,8 @@ int resolve_num_threads(int num_threads) {
 }
 
 // Not on the stack: a chunk can only look there once it has acquired them.
-ThreadOrder start_of_chunks;
-ThreadOrder end_of_chunks;
+OrderPoint start_of_chunks;
+OrderPoint end_of_chunks;
 
 }  // namespace
 
@@ -44,15 +44,15 @@ void ThreadPool::parallel_for(std::int64_t count, std::int64_t grain,
     return;
   }
   const auto run_chunk = [&](std::int64_t index) {
-    start_of_chunks.acquire();
+    acquire(start_of_chunks);
     body({index * chunk, std::min(count, (index + 1) * chunk)});
-    end_of_chunks.release();
+    release(end_of_chunks);
   };
-  start_of_chunks.release();
+  release(start_of_chunks);
   state_->arena.execute([&] {
     tbb::parallel_for(std::int64_t{0}, num_chunks, run_chunk, tbb::simple_partitioner{});
   });
-  end_of_chunks.acquire();
+  acquire(end_of_chunks);
 }
 
 int available_cores() {

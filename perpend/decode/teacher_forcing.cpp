@@ -28,7 +28,8 @@ class Window {
         sequence_(store_),
         policy_(masks_, run.window) {}
 
-  // Log-probabilities [rows, vocab_size] after each of `tokens`, which follow those given before.
+  // Log-probabilities [rows, vocab_size] after each of `tokens`, which follow those given before;
+  // valid until the next pass in the same context.
   torch::Tensor run(std::span<const std::int32_t> tokens) {
     const std::int64_t first = sequence_.length();
     const auto count = static_cast<std::int64_t>(tokens.size());
@@ -123,7 +124,8 @@ Agreement compare_teacher_forced(const TeacherForcing& run, const TeacherForcing
         exact.emplace(reference);
       },
       [&](auto inputs, auto targets) {
-        const torch::Tensor p = window->run(inputs);
+        // The reference may run in the same workspace.
+        const torch::Tensor p = window->run(inputs).clone();
         const torch::Tensor q = exact->run(inputs);
         const std::int64_t vocab_size = p.size(1);
         for (std::size_t i = 0; i < targets.size(); ++i) {

@@ -26,15 +26,20 @@ AtomicFile::~AtomicFile() {
 
 void AtomicFile::write(std::string_view text) {
   file_.write(text.data(), static_cast<std::streamsize>(text.size()));
+  if (!file_) fail();
 }
 
 void AtomicFile::write(std::span<const std::byte> bytes) {
   write(std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
 }
 
+void AtomicFile::fail() const {
+  throw IoError(concat(path_, ": could not be written (disk full?)"));
+}
+
 void AtomicFile::commit() {
   file_.close();
-  if (!file_) throw IoError(concat(path_, ": could not be written (disk full?)"));
+  if (!file_) fail();
   std::error_code error;
   std::filesystem::rename(temporary_, path_, error);
   if (error) throw IoError(concat(path_, ": ", error.message()));

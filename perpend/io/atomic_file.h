@@ -18,12 +18,14 @@ class AtomicFile {
   AtomicFile(const AtomicFile&) = delete;
   AtomicFile& operator=(const AtomicFile&) = delete;
 
+  // Throws IoError when the bytes could not be written, here or in commit().
   void write(std::string_view text);
   void write(std::span<const std::byte> bytes);
-  // Throws IoError when anything could not be written.
   void commit();
 
  private:
+  [[noreturn]] void fail() const;
+
   std::string path_;
   std::string temporary_;
   std::ofstream file_;

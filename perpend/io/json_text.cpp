@@ -48,12 +48,27 @@ nlohmann::json parse_json_object(std::string_view text, std::string_view name) {
   return object;
 }
 
-std::string json_line(const nlohmann::ordered_json& value, std::string_view name) {
+namespace {
+
+constexpr int kOneLine = -1;
+
+template <class Json>
+std::string dumped(const Json& value, int indent, std::string_view name) {
   try {
-    return value.dump();
+    return value.dump(indent);
   } catch (const nlohmann::json::exception& error) {
     throw InvalidArgument(concat(name, ": can not be written as JSON: ", error.what()));
   }
+}
+
+}  // namespace
+
+std::string json_line(const nlohmann::ordered_json& value, std::string_view name) {
+  return dumped(value, kOneLine, name);
+}
+
+std::string json_document(const nlohmann::json& value, std::string_view name) {
+  return dumped(value, 2, name) + "\n";
 }
 
 }  // namespace perpend

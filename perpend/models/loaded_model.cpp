@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
+#include <future>
 
 #include "perpend/core/error.h"
 #include "perpend/models/llama.h"
@@ -12,11 +13,13 @@ namespace perpend {
 LoadedModel::LoadedModel(const std::string& path, LinearMode mode, Context& context)
     : checkpoint_(Checkpoint::open(path)) {
   ModelConfig config = read_model_config(checkpoint_);
-  tokenizer_ = read_tokenizer(checkpoint_);
-  chat_template_ = read_chat_template(checkpoint_);
-  stop_tokens_ = read_stop_tokens(checkpoint_, *tokenizer_);
+  // A vocabulary takes one thread as long as the weights take all others.
+  auto tokenizer = std::async(std::launch::async, [this] { return read_tokenizer(checkpoint_); });
   const WeightReader weights(checkpoint_, config);
   network_ = std::make_unique<Llama>(config, weights, mode, context);
+  tokenizer_ = tokenizer.get();
+  chat_template_ = read_chat_template(checkpoint_);
+  stop_tokens_ = read_stop_tokens(checkpoint_, *tokenizer_);
 }
 
 bool LoadedModel::is_stop_token(std::int32_t token) const {

@@ -62,11 +62,6 @@ void check_constants(const ModelConfig& config, const std::string& path) {
 // --- GGUF
 // -------------------------------------------------------------------------------------------
 
-// q and k of "llama" files are stored for interleaved rotation; all others keep the halves apart.
-RotaryLayout gguf_rotary_layout(const std::string& architecture) {
-  return architecture == "llama" ? RotaryLayout::kInterleaved : RotaryLayout::kHalfSplit;
-}
-
 RotaryConfig read_gguf_rotary(const Checkpoint& checkpoint, const ModelConfig& config) {
   const GgufFile& file = checkpoint.gguf();
   const std::string prefix = config.architecture + ".rope.";
@@ -253,6 +248,11 @@ ModelConfig read_hugging_face_config(const Checkpoint& checkpoint) {
 }
 
 }  // namespace
+
+// q and k of "llama" files are stored for interleaved rotation; all others keep the halves apart.
+RotaryLayout gguf_rotary_layout(std::string_view architecture) {
+  return architecture == "llama" ? RotaryLayout::kInterleaved : RotaryLayout::kHalfSplit;
+}
 
 ModelConfig read_model_config(const Checkpoint& checkpoint) {
   ModelConfig config = checkpoint.kind() == Checkpoint::Kind::kGguf

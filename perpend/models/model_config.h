@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 #include "perpend/io/checkpoint.h"
 #include "perpend/nn/rotary.h"
@@ -23,6 +24,9 @@ struct ModelConfig {
   bool tied_embeddings = false;
   RotaryConfig rotary;
 };
+
+// How GGUF files of an architecture store q and k.
+RotaryLayout gguf_rotary_layout(std::string_view architecture);
 
 // Reads GGUF metadata or config.json. Throws IoError for a missing or ill-typed field, Unsupported
 // for an architecture, activation, sliding window or position scaling that is not built; each names

@@ -47,14 +47,23 @@ std::string chat_template_text(const json& config, const std::string& path) {
   throw IoError(concat(path, "/tokenizer_config.json: chat_template: expected a text"));
 }
 
-void add_ids(const json& object, std::vector<std::int32_t>& ids) {
-  if (!object.contains("eos_token_id")) return;
-  const json& value = object["eos_token_id"];
-  if (value.is_number_integer()) ids.push_back(value.get<std::int32_t>());
-  if (!value.is_array()) return;
-  for (const json& id : value) {
-    if (id.is_number_integer()) ids.push_back(id.get<std::int32_t>());
-  }
+// The ids under `key`, a number or a list of them, of config.json and generation_config.json.
+std::vector<std::int32_t> config_ids(const Checkpoint& checkpoint, const char* key) {
+  std::vector<std::int32_t> ids;
+  const auto add = [&](const json& value) {
+    if (value.is_number_integer()) ids.push_back(value.get<std::int32_t>());
+  };
+  const auto add_all = [&](const std::string& text, const char* file) {
+    if (text.empty()) return;
+    const json object = parse_json_object(text, concat(checkpoint.path(), "/", file));
+    if (!object.contains(key)) return;
+    add(object[key]);
+    if (!object[key].is_array()) return;
+    for (const json& id : object[key]) add(id);
+  };
+  add_all(checkpoint.config_json(), "config.json");
+  add_all(checkpoint.generation_config_json(), "generation_config.json");
+  return ids;
 }
 
 // Id of the token that tokenizer_config.json names under `key`.
@@ -82,34 +91,91 @@ std::unique_ptr<Tokenizer> read_tokenizer(const Checkpoint& checkpoint) {
   return tokenizer;
 }
 
-std::unique_ptr<ChatTemplate> read_chat_template(const Checkpoint& checkpoint) {
-  std::string text;
+std::string read_chat_template_text(const Checkpoint& checkpoint) {
   if (checkpoint.kind() == Checkpoint::Kind::kGguf) {
-    text = std::string(checkpoint.gguf().get_string("tokenizer.chat_template").value_or(""));
-  } else {
-    text = checkpoint.chat_template_text();
-    if (text.empty()) text = chat_template_text(tokenizer_config(checkpoint), checkpoint.path());
+    return std::string(checkpoint.gguf().get_string("tokenizer.chat_template").value_or(""));
   }
+  if (!checkpoint.chat_template_text().empty()) return checkpoint.chat_template_text();
+  return chat_template_text(tokenizer_config(checkpoint), checkpoint.path());
+}
+
+std::unique_ptr<ChatTemplate> read_chat_template(const Checkpoint& checkpoint) {
+  const std::string text = read_chat_template_text(checkpoint);
   if (text.empty()) return nullptr;
   return std::make_unique<ChatTemplate>(text, checkpoint.path() + ": chat template");
 }
 
+namespace {
+
+SpecialTokenIds read_gguf_ids(const GgufFile& file, const Tokenizer& tokenizer) {
+  const auto id_of = [&](const char* key) -> std::optional<std::int32_t> {
+    const auto id = file.get_u64(concat("tokenizer.ggml.", key, "_token_id"));
+    if (!id || *id >= tokenizer.vocab_size()) return std::nullopt;
+    return static_cast<std::int32_t>(*id);
+  };
+  SpecialTokenIds ids{.bos = tokenizer.bos_id(),
+                      .eos = tokenizer.eos_id(),
+                      .unk = id_of("unknown"),
+                      .pad = id_of("padding"),
+                      .other_ends = {}};
+  for (const char* key : {"eot", "eom"}) {
+    const auto id = id_of(key);
+    if (id && id != ids.eos) ids.other_ends.push_back(*id);
+  }
+  return ids;
+}
+
+SpecialTokenIds read_hugging_face_ids(const Checkpoint& checkpoint, const Tokenizer& tokenizer) {
+  const json config = tokenizer_config(checkpoint);
+  const auto id_of = [&](const char* name) {
+    const auto id = named_id(tokenizer, config, concat(name, "_token").c_str());
+    if (id) return id;
+    const auto listed = config_ids(checkpoint, concat(name, "_token_id").c_str());
+    const bool known = !listed.empty() && !tokenizer.id_to_token(listed.front()).empty();
+    return known ? std::optional(listed.front()) : std::nullopt;
+  };
+  SpecialTokenIds ids{.bos = id_of("bos"),
+                      .eos = id_of("eos"),
+                      .unk = id_of("unk"),
+                      .pad = id_of("pad"),
+                      .other_ends = {}};
+  for (const std::int32_t id : config_ids(checkpoint, "eos_token_id")) {
+    const auto end = ids.other_ends.end();
+    const bool known = std::find(ids.other_ends.begin(), end, id) != end || id == ids.eos;
+    if (!known && !tokenizer.id_to_token(id).empty()) ids.other_ends.push_back(id);
+  }
+  return ids;
+}
+
+}  // namespace
+
+SpecialTokenIds read_special_token_ids(const Checkpoint& checkpoint, const Tokenizer& tokenizer) {
+  return checkpoint.kind() == Checkpoint::Kind::kGguf
+             ? read_gguf_ids(checkpoint.gguf(), tokenizer)
+             : read_hugging_face_ids(checkpoint, tokenizer);
+}
+
+namespace {
+
+constexpr std::array<std::string_view, 4> kUsualEnds = {"<|im_end|>", "<|eot_id|>", "<|endoftext|>",
+                                                        "<|end_of_text|>"};
+
+}  // namespace
+
+bool is_usual_end(const Tokenizer& tokenizer, std::int32_t id) {
+  const auto* end = kUsualEnds.end();
+  return tokenizer.is_special(id) &&
+         std::find(kUsualEnds.begin(), end, tokenizer.id_to_token(id)) != end;
+}
+
 std::vector<std::int32_t> read_stop_tokens(const Checkpoint& checkpoint,
                                            const Tokenizer& tokenizer) {
-  std::vector<std::int32_t> ids;
-  if (tokenizer.eos_id()) ids.push_back(*tokenizer.eos_id());
-  if (checkpoint.kind() == Checkpoint::Kind::kHuggingFace) {
-    add_ids(parse_json_object(checkpoint.config_json(), checkpoint.path() + "/config.json"), ids);
-    if (!checkpoint.generation_config_json().empty()) {
-      add_ids(parse_json_object(checkpoint.generation_config_json(),
-                                checkpoint.path() + "/generation_config.json"),
-              ids);
-    }
-  }
-  // Ends of a turn or of a text that instruction-tuned checkpoints use beside their eos token.
-  for (std::string_view text : {"<|im_end|>", "<|eot_id|>", "<|endoftext|>", "<|end_of_text|>"}) {
+  const SpecialTokenIds special = read_special_token_ids(checkpoint, tokenizer);
+  std::vector<std::int32_t> ids = special.other_ends;
+  if (special.eos) ids.push_back(*special.eos);
+  for (const std::string_view text : kUsualEnds) {
     const std::optional<std::int32_t> id = tokenizer.token_to_id(text);
-    if (id && tokenizer.is_special(*id)) ids.push_back(*id);
+    if (id && is_usual_end(tokenizer, *id)) ids.push_back(*id);
   }
   std::sort(ids.begin(), ids.end());
   ids.erase(std::unique(ids.begin(), ids.end()), ids.end());

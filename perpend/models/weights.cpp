@@ -62,6 +62,24 @@ std::string text_of(const std::vector<std::int64_t>& shape) {
   return text + "]";
 }
 
+void check_shape(const Checkpoint& checkpoint, const StoredTensor& tensor,
+                 const std::vector<std::int64_t>& expected) {
+  if (tensor.shape != expected) {
+    throw IoError(concat(checkpoint.path(), ": tensor '", tensor.name, "': expected the shape ",
+                         text_of(expected), ", found ", text_of(tensor.shape)));
+  }
+}
+
+// Zeros where there is no bias.
+void append_bias(const StoredTensor* tensor, std::int64_t outputs, std::vector<float>& bias) {
+  if (tensor == nullptr) {
+    bias.resize(bias.size() + static_cast<std::size_t>(outputs));
+    return;
+  }
+  const std::vector<float> values = to_f32(*tensor);
+  bias.insert(bias.end(), values.begin(), values.end());
+}
+
 }  // namespace
 
 std::string weight_name(Checkpoint::Kind kind, WeightRole role, int layer,
@@ -101,33 +119,23 @@ std::vector<std::int64_t> weight_shape(const ModelConfig& config, WeightRole rol
   bug("weight_shape: unknown role");
 }
 
-const StoredTensor& WeightReader::find(WeightRole role, int layer) const {
-  const std::string name = weight_name(checkpoint_.kind(), role, layer);
-  const StoredTensor* tensor = checkpoint_.tensor(name);
+const StoredTensor& find_weight(const Checkpoint& checkpoint, const ModelConfig& config,
+                                WeightRole role, int layer) {
+  const std::string name = weight_name(checkpoint.kind(), role, layer);
+  const StoredTensor* tensor = checkpoint.tensor(name);
   if (tensor == nullptr) {
-    throw IoError(concat(checkpoint_.path(), ": tensor '", name, "' is missing"));
+    throw IoError(concat(checkpoint.path(), ": tensor '", name, "' is missing"));
   }
-  const std::vector<std::int64_t> expected = weight_shape(config_, role);
-  if (tensor->shape != expected) {
-    throw IoError(concat(checkpoint_.path(), ": tensor '", name, "': expected the shape ",
-                         text_of(expected), ", found ", text_of(tensor->shape)));
-  }
+  check_shape(checkpoint, *tensor, weight_shape(config, role));
   return *tensor;
 }
 
-void WeightReader::append_bias(WeightRole role, int layer, std::vector<float>& bias) const {
-  const std::string name = weight_name(checkpoint_.kind(), role, layer, ".bias");
-  const StoredTensor* tensor = checkpoint_.tensor(name);
-  const std::int64_t outputs = weight_shape(config_, role).front();
-  std::vector<float> values(static_cast<std::size_t>(outputs));
-  if (tensor != nullptr) {
-    if (tensor->shape != std::vector{outputs}) {
-      throw IoError(concat(checkpoint_.path(), ": tensor '", name, "': expected the shape [",
-                           outputs, "], found ", text_of(tensor->shape)));
-    }
-    values = to_f32(*tensor);
-  }
-  bias.insert(bias.end(), values.begin(), values.end());
+const StoredTensor* find_bias(const Checkpoint& checkpoint, const ModelConfig& config,
+                              WeightRole role, int layer) {
+  const StoredTensor* tensor =
+      checkpoint.tensor(weight_name(checkpoint.kind(), role, layer, ".bias"));
+  if (tensor != nullptr) check_shape(checkpoint, *tensor, {weight_shape(config, role).front()});
+  return tensor;
 }
 
 Linear WeightReader::linear(std::initializer_list<WeightRole> roles, LinearMode mode,
@@ -136,18 +144,18 @@ Linear WeightReader::linear(std::initializer_list<WeightRole> roles, LinearMode 
   std::vector<float> bias;
   bool has_bias = false;
   for (WeightRole role : roles) {
-    const StoredTensor& tensor = find(role, layer);
+    const StoredTensor& tensor = find_weight(checkpoint_, config_, role, layer);
     sources.push_back({tensor.format, tensor.shape[0], tensor.shape[1], tensor.bytes.data()});
-    append_bias(role, layer, bias);
-    has_bias |=
-        checkpoint_.tensor(weight_name(checkpoint_.kind(), role, layer, ".bias")) != nullptr;
+    const StoredTensor* role_bias = find_bias(checkpoint_, config_, role, layer);
+    append_bias(role_bias, tensor.shape[0], bias);
+    has_bias |= role_bias != nullptr;
   }
   if (!has_bias) bias.clear();
   return {sources, std::move(bias), mode, context};
 }
 
 torch::Tensor WeightReader::vector(WeightRole role, int layer) const {
-  const std::vector<float> values = to_f32(find(role, layer));
+  const std::vector<float> values = to_f32(find_weight(checkpoint_, config_, role, layer));
   return torch::tensor(values);
 }
 

@@ -35,6 +35,13 @@ std::string weight_name(Checkpoint::Kind kind, WeightRole role, int layer,
 // [outputs, inputs] of a matrix, or [size] of a vector.
 std::vector<std::int64_t> weight_shape(const ModelConfig& config, WeightRole role);
 
+// A weight of `checkpoint`. Throws IoError naming it when it is missing or of another shape.
+const StoredTensor& find_weight(const Checkpoint& checkpoint, const ModelConfig& config,
+                                WeightRole role, int layer);
+// Its bias, [outputs]; null when there is none. Throws IoError for one of another shape.
+const StoredTensor* find_bias(const Checkpoint& checkpoint, const ModelConfig& config,
+                              WeightRole role, int layer);
+
 // Finds weights by role, checks their shapes and hands them to layers.
 class WeightReader {
  public:
@@ -49,9 +56,6 @@ class WeightReader {
   torch::Tensor vector(WeightRole role, int layer = 0) const;
 
  private:
-  const StoredTensor& find(WeightRole role, int layer) const;
-  void append_bias(WeightRole role, int layer, std::vector<float>& bias) const;
-
   const Checkpoint& checkpoint_;
   const ModelConfig& config_;
 };

@@ -22,7 +22,9 @@ float llama3_frequency(float frequency, const RotaryConfig::Llama3& rule) {
   return (1 - smooth) * frequency / rule.factor + smooth * frequency;
 }
 
-std::vector<float> frequencies(const RotaryConfig& config) {
+}  // namespace
+
+std::vector<float> rotary_frequencies(const RotaryConfig& config) {
   std::vector<float> result;
   for (int i = 0; i < config.rotary_dim / 2; ++i) {
     float frequency = 1.0F / std::pow(config.theta, static_cast<float>(2 * i) /
@@ -36,8 +38,6 @@ std::vector<float> frequencies(const RotaryConfig& config) {
   return result;
 }
 
-}  // namespace
-
 RotaryTables::RotaryTables(const RotaryConfig& config, std::int64_t max_position) {
   check(config.rotary_dim > 0 && config.rotary_dim % 2 == 0,
         concat("rotary: rotary_dim must be even and positive (", config.rotary_dim, ")"));
@@ -47,7 +47,7 @@ RotaryTables::RotaryTables(const RotaryConfig& config, std::int64_t max_position
     check_eq(static_cast<std::int64_t>(config.frequency_divisors.size()), half,
              "rotary: frequency divisors and rotary_dim / 2 differ");
   }
-  frequencies_ = frequencies(config);
+  frequencies_ = rotary_frequencies(config);
   cos_ = torch::empty({max_position, half});
   sin_ = torch::empty({max_position, half});
 }

@@ -36,6 +36,9 @@ struct RotaryConfig {
   std::vector<float> frequency_divisors;
 };
 
+// Radians a position, [rotary_dim / 2].
+std::vector<float> rotary_frequencies(const RotaryConfig& config);
+
 // cos and sin of position * frequency, filled as far as they were asked for: a long context costs
 // nothing until it is used. Safe to use from several threads.
 class RotaryTables {

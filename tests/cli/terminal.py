@@ -10,7 +10,7 @@ import time
 
 
 class Terminal:
-    def __init__(self, arguments: list[str], environment: dict[str, str], seconds: float = 30):
+    def __init__(self, arguments: list[str], environment: dict[str, str], seconds: float = 60):
         self.deadline = time.monotonic() + seconds
         self.output = ""
         self.pid, self.master = pty.fork()

@@ -1,13 +1,12 @@
 #include "perpend/decode/text_generator.h"
 
-#include <cmath>
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "perpend/core/error.h"
 #include "perpend/io/tokenizer/utf8.h"
 #include "perpend/nn/runtime.h"
+#include "tests/decode/exact_logprobs.h"
 #include "tests/decode/tiny_llama.h"
 #include "tests/io/temporary_folder.h"
 
@@ -38,30 +37,6 @@ class TextGeneratorTest : public testing::Test {
     return {model, runtime_.context(), DType::kF32};
   }
 
-  // Log-probabilities after `tokens`, in one pass without any cache before it.
-  std::vector<double> exact_logprobs(const LoadedModel& model, const Tokens& tokens) {
-    const ModelConfig& config = model.config();
-    KvStore store({.num_layers = config.num_layers,
-                   .num_kv_heads = config.num_kv_heads,
-                   .head_dim = config.head_dim,
-                   .dtype = DType::kF32,
-                   .max_tokens = config.context_length});
-    KvSequence sequence(store);
-    const auto count = static_cast<std::int64_t>(tokens.size());
-    EXPECT_TRUE(sequence.append(count));
-    const KvRows rows{&sequence, 0, count};
-    const std::vector<Mask> masks(static_cast<std::size_t>(config.num_layers), Mask::causal());
-    const auto last = static_cast<std::int32_t>(count - 1);
-    const torch::Tensor logits =
-        model.network().forward({tokens, {&rows, 1}, masks, {&last, 1}}, runtime_.context());
-    const std::span row(logits.data_ptr<float>(), static_cast<std::size_t>(logits.size(1)));
-    double sum = 0;
-    for (double logit : row) sum += std::exp(logit);
-    std::vector<double> result;
-    for (double logit : row) result.push_back(logit - std::log(sum));
-    return result;
-  }
-
   TemporaryFolder folder_;
   Runtime runtime_{1};
   const Tokens prompt_ = Tokens{'O', 'n', 'c', 'e', ' ', 'u', 'p', 'o', 'n'};
@@ -82,7 +57,7 @@ TEST_F(RandomNetwork, GreedyTextIsThatOfTheNetworkWithoutACache) {
   EXPECT_EQ(result.finish_reason, FinishReason::kLength);
   Tokens tokens = prompt_;
   for (const Sample& sample : result.samples) {
-    const std::vector<double> exact = exact_logprobs(model_, tokens);
+    const std::vector<double> exact = exact_logprobs(model_, tokens, runtime_.context());
     const auto best = std::max_element(exact.begin(), exact.end()) - exact.begin();
     ASSERT_EQ(sample.chosen.token, best) << "token " << tokens.size();
     ASSERT_NEAR(sample.chosen.logprob, exact[static_cast<std::size_t>(best)], 1e-4);

@@ -3,6 +3,7 @@
 import json
 
 import gguf
+from tokenizer_families import all_merges
 from tokenizers import Tokenizer
 
 NORMAL, UNKNOWN, CONTROL, BYTE = 1, 2, 3, 6
@@ -42,15 +43,6 @@ def write_gpt2(pre):
         return tokenizer
 
     return write_tokenizer
-
-
-def all_merges(vocab):
-    """SentencePiece merges any two tokens that join to a third, the best token first."""
-    merges = []
-    for token in sorted(vocab, key=vocab.get):
-        cuts = [(token[:i], token[i:]) for i in range(1, len(token))]
-        merges += [list(cut) for cut in cuts if cut[0] in vocab and cut[1] in vocab]
-    return merges
 
 
 def write_llama(tokenizer, path):

@@ -118,6 +118,15 @@ def byte_fallback(texts):
     return tokenizer, trainer
 
 
+def all_merges(vocab):
+    """SentencePiece merges any two tokens that join to a third, the best token first."""
+    merges = []
+    for token in sorted(vocab, key=vocab.get):
+        cuts = [(token[:i], token[i:]) for i in range(1, len(token))]
+        merges += [list(cut) for cut in cuts if cut[0] in vocab and cut[1] in vocab]
+    return merges
+
+
 def set_fused_decoder(tokenizer):
     tokenizer.decoder = decoders.Sequence(
         [decoders.Replace(SPACE, " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]

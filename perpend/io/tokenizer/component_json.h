@@ -1,5 +1,8 @@
 #pragma once
 
+#include <string_view>
+#include <utility>
+
 #include "perpend/io/tokenizer/json_fields.h"
 #include "perpend/io/tokenizer/tokenizer_pipeline.h"
 
@@ -15,6 +18,11 @@ void read_vocabulary(const JsonFields& file, TokenizerPipeline& pipeline);
 void read_model(const JsonFields& file, TokenizerPipeline& pipeline);
 void read_post_processor(const JsonFields& file, TokenizerPipeline& pipeline);
 void read_decoder(const JsonFields& file, TokenizerPipeline& pipeline);
+
+// A merge of a BPE `model`: "left right", or since version 0.20 a list of the two. Views into
+// `merge`.
+using MergeSides = std::pair<std::string_view, std::string_view>;
+MergeSides read_merge(const JsonFields& model, const nlohmann::json& merge);
 
 // {"String": ...} or {"Regex": ...} under "pattern".
 TextPattern read_pattern(const JsonFields& fields);

@@ -1,32 +1,21 @@
 #include "perpend/core/error.h"
 #include "perpend/io/tokenizer/bpe_model.h"
+#include "perpend/io/tokenizer/gguf_pre_tokenizer.h"
 #include "perpend/io/tokenizer/gguf_tokenizer.h"
 #include "perpend/io/tokenizer/unicode_class.h"
 #include "perpend/io/tokenizer/utf8.h"
-#include "perpend/io/tokenizer/word_scanner.h"
 
 namespace perpend {
 namespace {
 
-// What a name under tokenizer.ggml.pre stands for.
-struct PreTokenizerKind {
-  WordScanner scanner = WordScanner::kGpt2;
-  bool digits_alone = false;  // before the scanner sees the text
-  bool nfc = false;
-  bool ignore_merges = false;
-  bool add_bos = false;
-};
-
-PreTokenizerKind kind_of(const GgufTokenizerData& data) {
-  const std::string_view pre = data.pre;
-  if (pre == "gpt-2" || pre.empty() || pre == "default") return {};
-  if (pre == "smollm") return {.digits_alone = true};
-  if (pre == "qwen2") return {.scanner = WordScanner::kQwen2, .nfc = true};
-  if (pre == "llama-bpe" || pre == "llama3" || pre == "llama-v3") {
-    return {.scanner = WordScanner::kLlama3, .ignore_merges = true, .add_bos = true};
+const GgufPreTokenizer& pre_tokenizer_of(const GgufTokenizerData& data) {
+  if (const GgufPreTokenizer* found = find_gguf_pre_tokenizer(data.pre)) return *found;
+  std::string known;
+  for (const GgufPreTokenizer& kind : gguf_pre_tokenizers()) {
+    known += concat(known.empty() ? "" : ", ", kind.name);
   }
-  throw Unsupported(concat(data.name, ": tokenizer.ggml.pre '", pre,
-                           "' is not built; smollm, gpt-2, llama-bpe and qwen2 are"));
+  throw Unsupported(
+      concat(data.name, ": tokenizer.ggml.pre '", data.pre, "' is not built; ", known, " are"));
 }
 
 BytePairMerger read_merges(const GgufTokenizerData& data, const TokenizerPipeline& pipeline) {
@@ -51,7 +40,7 @@ BytePairMerger read_merges(const GgufTokenizerData& data, const TokenizerPipelin
 }  // namespace
 
 GgufDefaults build_gguf_gpt2(const GgufTokenizerData& data, TokenizerPipeline& pipeline) {
-  const PreTokenizerKind kind = kind_of(data);
+  const GgufPreTokenizer& kind = pre_tokenizer_of(data);
   if (kind.nfc) {
     pipeline.normalizers.push_back(
         [](AlignedText& text) { normalize(text, {.compatible = false, .composed = true}); });

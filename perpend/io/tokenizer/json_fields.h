@@ -17,6 +17,7 @@ class JsonFields {
   JsonFields(const nlohmann::json& value, std::string path);
 
   const std::string& path() const { return path_; }
+  const nlohmann::json& value() const { return object_; }
   // Absent for a missing key and for null.
   const nlohmann::json* find(const char* key) const;
   // These throw IoError for a value of another type, those without a default for a missing one too.

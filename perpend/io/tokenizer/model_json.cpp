@@ -30,6 +30,12 @@ std::string type_of(const JsonFields& model) {
   return model.text("type", model.find("merges") == nullptr ? "WordPiece" : "BPE");
 }
 
+[[noreturn]] void fail_merge(const JsonFields& model, const json& merge) {
+  model.fail("merges",
+             concat("two tokens of the vocabulary that join to a third, found ",
+                    merge.dump(-1, ' ', false, json::error_handler_t::replace).substr(0, 200)));
+}
+
 class BpeReader {
  public:
   BpeReader(const JsonFields& model, std::shared_ptr<const Vocabulary> vocabulary)
@@ -56,34 +62,16 @@ class BpeReader {
     merger.reserve(merges.size());
     std::int32_t rank = 0;
     for (const json& merge : merges) {
-      const auto [left, right] = sides_of(merge);
-      if (!right.starts_with(continuing_prefix)) fail(merge);
+      const auto [left, right] = read_merge(model_, merge);
+      if (!right.starts_with(continuing_prefix)) fail_merge(model_, merge);
       merged_.assign(left).append(right.substr(continuing_prefix.size()));
       const auto left_id = vocabulary_->find(left);
       const auto right_id = vocabulary_->find(right);
       const auto merged_id = vocabulary_->find(merged_);
-      if (!left_id || !right_id || !merged_id) fail(merge);
+      if (!left_id || !right_id || !merged_id) fail_merge(model_, merge);
       merger.add(*left_id, *right_id, *merged_id, rank++);
     }
     return merger;
-  }
-
-  // "left right", or since version 0.20 a list of the two.
-  std::pair<std::string_view, std::string_view> sides_of(const json& merge) const {
-    if (merge.is_array() && merge.size() == 2 && merge[0].is_string() && merge[1].is_string()) {
-      return {merge[0].get_ref<const std::string&>(), merge[1].get_ref<const std::string&>()};
-    }
-    const std::string_view pair =
-        merge.is_string() ? merge.get_ref<const std::string&>() : std::string_view();
-    const std::size_t blank = pair.find(' ', 1);
-    if (pair.empty() || blank == std::string_view::npos) fail(merge);
-    return {pair.substr(0, blank), pair.substr(blank + 1)};
-  }
-
-  [[noreturn]] void fail(const json& merge) const {
-    model_.fail("merges",
-                concat("two tokens of the vocabulary that join to a third, found ",
-                       merge.dump(-1, ' ', false, json::error_handler_t::replace).substr(0, 200)));
   }
 
   const JsonFields& model_;
@@ -108,6 +96,17 @@ std::unique_ptr<const Model> read_wordpiece(const JsonFields& model,
 }
 
 }  // namespace
+
+MergeSides read_merge(const JsonFields& model, const json& merge) {
+  if (merge.is_array() && merge.size() == 2 && merge[0].is_string() && merge[1].is_string()) {
+    return {merge[0].get_ref<const std::string&>(), merge[1].get_ref<const std::string&>()};
+  }
+  const std::string_view pair =
+      merge.is_string() ? merge.get_ref<const std::string&>() : std::string_view();
+  const std::size_t blank = pair.find(' ', 1);
+  if (pair.empty() || blank == std::string_view::npos) fail_merge(model, merge);
+  return {pair.substr(0, blank), pair.substr(blank + 1)};
+}
 
 void read_vocabulary(const JsonFields& file, TokenizerPipeline& pipeline) {
   const JsonFields model = file.fields("model");

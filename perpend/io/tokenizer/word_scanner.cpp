@@ -3,6 +3,7 @@
 #include <array>
 #include <cstdint>
 
+#include "perpend/core/error.h"
 #include "perpend/io/tokenizer/unicode_class.h"
 #include "perpend/io/tokenizer/utf8.h"
 
@@ -150,10 +151,23 @@ TextPattern scanner_pattern(WordScanner scanner) {
   return pattern_of([=](const Scanner& s, std::size_t i) { return s.llama3(i, max_digits); });
 }
 
+std::string_view regex_of(WordScanner scanner) {
+  switch (scanner) {
+    case WordScanner::kGpt2:
+      return kGpt2Regex;
+    case WordScanner::kLlama3:
+      return kLlama3Regex;
+    case WordScanner::kQwen2:
+      return kQwen2Regex;
+  }
+  bug("regex_of: unknown scanner");
+}
+
 std::optional<WordScanner> scanner_for(std::string_view regex) {
-  if (regex == kGpt2Regex) return WordScanner::kGpt2;
-  if (regex == kLlama3Regex) return WordScanner::kLlama3;
-  if (regex == kQwen2Regex) return WordScanner::kQwen2;
+  for (const WordScanner scanner :
+       {WordScanner::kGpt2, WordScanner::kLlama3, WordScanner::kQwen2}) {
+    if (regex == regex_of(scanner)) return scanner;
+  }
   return std::nullopt;
 }
 

@@ -18,6 +18,9 @@ enum class WordScanner {
 // Matches consecutive parts that together are the text.
 TextPattern scanner_pattern(WordScanner scanner);
 
+// The regular expression that a scanner stands for.
+std::string_view regex_of(WordScanner scanner);
+
 // The scanner for a regular expression, if it is one of those.
 std::optional<WordScanner> scanner_for(std::string_view regex);
 

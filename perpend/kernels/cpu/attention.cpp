@@ -331,6 +331,7 @@ const AttentionMicro& attention_micro(CpuIsa isa) {
     case CpuIsa::kAvx2:
       return attention_micro_avx2();
     case CpuIsa::kAvx512:
+    case CpuIsa::kAmx:
       return attention_micro_avx512();
   }
   bug("attention_micro: unknown instruction set");

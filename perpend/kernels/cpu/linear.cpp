@@ -12,8 +12,11 @@ namespace {
 using panel::kBlock;
 using panel::kRows;
 
-constexpr std::int64_t kTileRows = 64;       // rows of x that share one pass over a panel
-constexpr std::size_t kTaskBytes = 1 << 15;  // weights a task reads at least
+// Rows of x that go over all panels of a task together: few enough to stay in the first-level
+// cache, while the weights of the task stay in the second.
+constexpr std::int64_t kTileRows = 16;
+constexpr std::size_t kRowTaskBytes = 1 << 15;   // weights of a task for one row
+constexpr std::size_t kTileTaskBytes = 1 << 17;  // and for many
 
 void check_matrix(const TensorView& view, std::int64_t columns, std::string_view name) {
   check(view.num_axes() == 2 && view.dtype == DType::kF32 && view.size(1) == columns &&
@@ -28,32 +31,32 @@ void check_args(const LinearArgs& args) {
   check_eq(args.x.size(0), args.out.size(0), "linear: rows of x and out differ");
 }
 
-// Quantised activations in the caller's scratch memory.
-QuantizedRows quantize_rows(const LinearMicro& micro, const LinearArgs& args, Stream stream) {
+// Quantised activations [rows, blocks] in the caller's scratch memory.
+const ActivationBlock* quantize_rows(const LinearMicro& micro, const LinearArgs& args,
+                                     Stream stream) {
   const std::int64_t rows = args.x.size(0);
   const std::int64_t columns = args.weight->in_features;
   const std::int64_t blocks = columns / kBlock;
-  const auto term_bytes = static_cast<std::size_t>(rows * blocks * QuantizedRows::kBlockBytes);
-  const auto block_bytes = static_cast<std::size_t>(round_up(rows * blocks * 4, 64));
-  if (args.scratch->size() < term_bytes + 2 * block_bytes) {
-    *args.scratch = AlignedBuffer(term_bytes + 2 * block_bytes);
-  }
-  auto* terms = args.scratch->as<std::int8_t>();
-  auto* scales = reinterpret_cast<float*>(args.scratch->data() + term_bytes);
-  auto* sums = reinterpret_cast<std::int32_t*>(args.scratch->data() + term_bytes + block_bytes);
+  const std::size_t bytes = static_cast<std::size_t>(rows * blocks) * sizeof(ActivationBlock);
+  if (args.scratch->size() < bytes) *args.scratch = AlignedBuffer(bytes);
+  auto* quantized = args.scratch->as<ActivationBlock>();
   stream.threads->parallel_for(rows, 16, [&](Range range) {
     for (std::int64_t row = range.begin; row < range.end; ++row) {
       micro.quantize_row(args.x.as<float>() + row * args.x.stride(0), columns,
-                         terms + row * blocks * QuantizedRows::kBlockBytes, scales + row * blocks,
-                         sums + row * blocks);
+                         quantized + row * blocks);
     }
   });
-  return {terms, scales, sums};
+  return quantized;
 }
 
-QuantizedRows skip_rows(const QuantizedRows& rows, std::int64_t count, std::int64_t blocks) {
-  return {rows.terms + count * blocks * QuantizedRows::kBlockBytes, rows.scales + count * blocks,
-          rows.sums + count * blocks};
+// Loops over a whole panel have a constant length, so that the compiler unrolls them.
+template <class Store>
+void for_columns(std::int64_t num_columns, Store store) {
+  if (num_columns == kRows) {
+    for (std::int64_t i = 0; i < kRows; ++i) store(i);
+  } else {
+    for (std::int64_t i = 0; i < num_columns; ++i) store(i);
+  }
 }
 
 // Adds bias and, where asked, what `out` holds, and stores the columns that exist.
@@ -63,12 +66,26 @@ void store_tile(const LinearArgs& args, const float* tile, std::int64_t first_ro
       std::min<std::int64_t>(kRows, args.weight->out_features - first_column);
   for (std::int64_t row = 0; row < num_rows; ++row, tile += kRows) {
     float* out = args.out.as<float>() + (first_row + row) * args.out.stride(0) + first_column;
-    for (std::int64_t i = 0; i < num_columns; ++i) {
-      float value = tile[i];
-      if (args.bias != nullptr) value += args.bias[first_column + i];
-      out[i] = args.accumulate ? out[i] + value : value;
+    const float* bias = args.bias != nullptr ? args.bias + first_column : nullptr;
+    if (bias != nullptr && args.accumulate) {
+      for_columns(num_columns, [&](std::int64_t i) { out[i] += tile[i] + bias[i]; });
+    } else if (bias != nullptr) {
+      for_columns(num_columns, [&](std::int64_t i) { out[i] = tile[i] + bias[i]; });
+    } else if (args.accumulate) {
+      for_columns(num_columns, [&](std::int64_t i) { out[i] += tile[i]; });
+    } else {
+      for_columns(num_columns, [&](std::int64_t i) { out[i] = tile[i]; });
     }
   }
+}
+
+std::int64_t panels_of_a_task(std::int64_t num_rows, std::int64_t num_panels,
+                              std::size_t panel_bytes, Stream stream) {
+  const std::size_t task_bytes = num_rows == 1 ? kRowTaskBytes : kTileTaskBytes;
+  const auto panels = static_cast<std::int64_t>(task_bytes / panel_bytes);
+  // Four tasks a thread at least, so that no thread waits long for the last.
+  const std::int64_t most = num_panels / (4 * stream.threads->num_threads());
+  return std::max<std::int64_t>(1, num_rows == 1 ? panels : std::min(panels, most));
 }
 
 void linear_entry(const LinearArgs& args, Stream stream) {
@@ -86,6 +103,8 @@ const LinearMicro& linear_micro(CpuIsa isa) {
       return linear_micro_avx2();
     case CpuIsa::kAvx512:
       return linear_micro_avx512();
+    case CpuIsa::kAmx:
+      return linear_micro_amx();
   }
   bug("linear_micro: unknown instruction set");
 }
@@ -96,21 +115,20 @@ void cpu_linear(const LinearMicro& micro, const LinearArgs& args, Stream stream)
   const std::int64_t num_rows = args.x.size(0);
   const std::int64_t blocks = weight.in_features / kBlock;
   const bool integer = panel::is_integer(weight.layout);
-  const QuantizedRows quantized = integer ? quantize_rows(micro, args, stream) : QuantizedRows{};
+  const ActivationBlock* quantized = integer ? quantize_rows(micro, args, stream) : nullptr;
   const std::size_t panel_bytes = panel::panel_bytes(weight.layout, weight.in_features);
   const std::int64_t num_panels = ceil_div(weight.out_features, kRows);
-  const auto grain = static_cast<std::int64_t>(
-      num_rows == 1 ? std::max<std::size_t>(1, kTaskBytes / panel_bytes) : 1);
+  const std::int64_t grain = panels_of_a_task(num_rows, num_panels, panel_bytes, stream);
   stream.threads->parallel_for(num_panels, grain, [&](Range panels) {
     alignas(64) std::array<float, kTileRows * kRows> tile;
-    for (std::int64_t p = panels.begin; p < panels.end; ++p) {
-      const std::byte* panel_data =
-          weight.blocks.data() + static_cast<std::size_t>(p) * panel_bytes;
-      for (std::int64_t row = 0; row < num_rows; row += kTileRows) {
-        const std::int64_t count = std::min(kTileRows, num_rows - row);
+    for (std::int64_t row = 0; row < num_rows; row += kTileRows) {
+      const std::int64_t count = std::min(kTileRows, num_rows - row);
+      for (std::int64_t p = panels.begin; p < panels.end; ++p) {
+        const std::byte* panel_data =
+            weight.blocks.data() + static_cast<std::size_t>(p) * panel_bytes;
         if (integer) {
-          micro.integer_panel(weight.layout, panel_data, blocks, skip_rows(quantized, row, blocks),
-                              count, tile.data());
+          micro.integer_panel(weight.layout, panel_data, blocks, quantized + row * blocks, count,
+                              tile.data());
         } else {
           micro.float_panel(weight.layout, panel_data, weight.in_features,
                             args.x.as<float>() + row * args.x.stride(0), args.x.stride(0), count,

@@ -36,22 +36,21 @@ void store_bytes(const __m256i (&integers)[4], std::int8_t* bytes) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(bytes), packed);
 }
 
-// 32 quants as their high and low terms.
-void store_terms(const __m256i (&quants)[4], std::int8_t* terms) {
+void store_terms(const __m256i (&quants)[4], ActivationBlock& block) {
   __m256i high[4];
   __m256i low[4];
   for (int i = 0; i < 4; ++i) {
     high[i] = _mm256_srai_epi32(_mm256_add_epi32(quants[i], _mm256_set1_epi32(128)), 8);
     low[i] = _mm256_sub_epi32(quants[i], _mm256_slli_epi32(high[i], 8));
   }
-  store_bytes(high, terms);
-  store_bytes(low, terms + QuantizedRows::kTermBytes);
+  store_bytes(high, block.high.data());
+  store_bytes(low, block.low.data());
 }
 
-void quantize_row(const float* x, std::int64_t in_features, std::int8_t* terms, float* scales,
-                  std::int32_t* sums) {
+void quantize_row(const float* x, std::int64_t in_features, ActivationBlock* blocks) {
   const __m256 magnitude = _mm256_castsi256_ps(_mm256_set1_epi32(0x7fffffff));
-  for (std::int64_t block = 0; block < in_features / kBlock; ++block) {
+  for (std::int64_t b = 0; b < in_features / kBlock; ++b, x += kBlock) {
+    ActivationBlock& block = blocks[b];
     __m256 values[4];
     __m256 largest_values = _mm256_setzero_ps();
     for (int i = 0; i < 4; ++i) {
@@ -59,19 +58,19 @@ void quantize_row(const float* x, std::int64_t in_features, std::int8_t* terms, 
       largest_values = _mm256_max_ps(largest_values, _mm256_and_ps(values[i], magnitude));
     }
     const float largest = reduce_max(largest_values);
-    const __m256 inverse = _mm256_set1_ps(
-        largest > QuantizedRows::kSmallestMaximum ? QuantizedRows::kLargestQuant / largest : 0.0F);
+    const __m256 inverse = _mm256_set1_ps(largest > ActivationBlock::kSmallestMaximum
+                                              ? ActivationBlock::kLargestQuant / largest
+                                              : 0.0F);
     __m256i quants[4];
     __m256i sum = _mm256_setzero_si256();
     for (int i = 0; i < 4; ++i) {
       quants[i] = _mm256_cvtps_epi32(_mm256_mul_ps(values[i], inverse));
       sum = _mm256_add_epi32(sum, quants[i]);
     }
-    store_terms(quants, terms);
-    scales[block] = largest / QuantizedRows::kLargestQuant;
-    sums[block] = reduce_add(sum);
-    x += kBlock;
-    terms += QuantizedRows::kBlockBytes;
+    store_terms(quants, block);
+    block.scale = largest / ActivationBlock::kLargestQuant;
+    block.sum = reduce_add(sum);
+    block.scaled_sum = block.scale * static_cast<float>(block.sum);
   }
 }
 
@@ -111,64 +110,61 @@ __m256i broadcast_columns(const std::int8_t* term) {
 }
 
 template <PanelLayout kLayout, int kTileRows>
-void integer_tile(const std::byte* panel_data, std::int64_t num_blocks, const QuantizedRows& rows,
-                  std::int64_t first_row, int half, float* tile) {
+void integer_tile(const std::byte* block, std::int64_t num_blocks, const ActivationBlock* rows,
+                  int half, float* tile) {
   __m256 sums[kTileRows];
   for (auto& sum : sums) sum = _mm256_setzero_ps();
-  const std::byte* block = panel_data;
   for (std::int64_t b = 0; b < num_blocks; ++b, block += panel::block_bytes(kLayout)) {
     __m256i high[kTileRows];
     __m256i low[kTileRows];
-    const std::int64_t at = first_row * num_blocks + b;
     for (int row = 0; row < kTileRows; ++row) {
       high[row] = _mm256_setzero_si256();
-      low[row] = _mm256_set1_epi32(-panel::zero_point(kLayout) * rows.sums[at + row * num_blocks]);
+      low[row] = _mm256_set1_epi32(-panel::zero_point(kLayout) * rows[row * num_blocks + b].sum);
     }
     for (int j = 0; j < 8; ++j) {
       const __m256i quants = load_quants<kLayout>(block, half, j);
       for (int row = 0; row < kTileRows; ++row) {
-        const std::int8_t* terms =
-            rows.terms + (at + row * num_blocks) * QuantizedRows::kBlockBytes + 4 * j;
-        high[row] = dot_add<kLayout>(high[row], quants, broadcast_columns(terms));
-        low[row] = dot_add<kLayout>(low[row], quants,
-                                    broadcast_columns(terms + QuantizedRows::kTermBytes));
+        const ActivationBlock& x = rows[row * num_blocks + b];
+        high[row] = dot_add<kLayout>(high[row], quants, broadcast_columns(x.high.data() + 4 * j));
+        low[row] = dot_add<kLayout>(low[row], quants, broadcast_columns(x.low.data() + 4 * j));
       }
     }
     const std::byte* scale_data = block + panel::quant_bytes(kLayout) + 16 * half;
     const __m256 scales = load_f16(scale_data);
     for (int row = 0; row < kTileRows; ++row) {
-      const float x_scale = rows.scales[at + row * num_blocks];
+      const ActivationBlock& x = rows[row * num_blocks + b];
       const __m256i dot = _mm256_add_epi32(_mm256_slli_epi32(high[row], 8), low[row]);
       sums[row] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot),
-                                  _mm256_mul_ps(scales, _mm256_set1_ps(x_scale)), sums[row]);
+                                  _mm256_mul_ps(scales, _mm256_set1_ps(x.scale)), sums[row]);
       if constexpr (panel::has_min(kLayout)) {
-        const auto x_sum = static_cast<float>(rows.sums[at + row * num_blocks]);
         sums[row] = _mm256_fmadd_ps(load_f16(scale_data + panel::kScaleBytes),
-                                    _mm256_set1_ps(x_scale * x_sum), sums[row]);
+                                    _mm256_set1_ps(x.scaled_sum), sums[row]);
       }
     }
   }
   for (int row = 0; row < kTileRows; ++row) {
-    _mm256_storeu_ps(tile + (first_row + row) * kRows + 8 * half, sums[row]);
+    _mm256_storeu_ps(tile + row * kRows + 8 * half, sums[row]);
   }
 }
 
 template <PanelLayout kLayout>
-void integer_rows(const std::byte* panel_data, std::int64_t num_blocks, const QuantizedRows& rows,
+void integer_rows(const std::byte* panel_data, std::int64_t num_blocks, const ActivationBlock* rows,
                   std::int64_t num_rows, float* tile) {
   for (int half = 0; half < 2; ++half) {
     std::int64_t row = 0;
     for (; row + 4 <= num_rows; row += 4) {
-      integer_tile<kLayout, 4>(panel_data, num_blocks, rows, row, half, tile);
+      integer_tile<kLayout, 4>(panel_data, num_blocks, rows + row * num_blocks, half,
+                               tile + row * kRows);
     }
     for (; row < num_rows; ++row) {
-      integer_tile<kLayout, 1>(panel_data, num_blocks, rows, row, half, tile);
+      integer_tile<kLayout, 1>(panel_data, num_blocks, rows + row * num_blocks, half,
+                               tile + row * kRows);
     }
   }
 }
 
 void integer_panel(PanelLayout layout, const std::byte* panel_data, std::int64_t num_blocks,
-                   const QuantizedRows& rows, std::int64_t num_rows, float* tile) {
+                   const ActivationBlock* rows, std::int64_t num_rows, float* tile) {
   switch (layout) {
     case PanelLayout::kNibbles:
       return integer_rows<PanelLayout::kNibbles>(panel_data, num_blocks, rows, num_rows, tile);

@@ -2,6 +2,7 @@
 
 #include <immintrin.h>
 
+#include "perpend/kernels/cpu/linear_blocks_avx512.h"
 #include "perpend/kernels/cpu/linear_micro.h"
 #include "perpend/kernels/cpu/panel.h"
 
@@ -12,69 +13,47 @@ namespace {
 using panel::kBlock;
 using panel::kRows;
 
-__m512 load_f16(const std::byte* from) {
-  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
-}
-
-// 16 quants as their high and low terms.
-void store_terms(__m512i quants, std::int8_t* terms) {
+// Columns `at` .. `at` + 15 as their high and low terms.
+void store_terms(__m512i quants, std::size_t at, ActivationBlock& block) {
   const __m512i high = _mm512_srai_epi32(_mm512_add_epi32(quants, _mm512_set1_epi32(128)), 8);
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(terms), _mm512_cvtepi32_epi8(high));
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(terms + QuantizedRows::kTermBytes),
-                   _mm512_cvtepi32_epi8(quants));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(block.high.data() + at), _mm512_cvtepi32_epi8(high));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(block.low.data() + at), _mm512_cvtepi32_epi8(quants));
 }
 
-void quantize_row(const float* x, std::int64_t in_features, std::int8_t* terms, float* scales,
-                  std::int32_t* sums) {
-  for (std::int64_t block = 0; block < in_features / kBlock; ++block) {
+void quantize_row(const float* x, std::int64_t in_features, ActivationBlock* blocks) {
+  for (std::int64_t b = 0; b < in_features / kBlock; ++b, x += kBlock) {
+    ActivationBlock& block = blocks[b];
     const __m512 first_values = _mm512_loadu_ps(x);
     const __m512 second_values = _mm512_loadu_ps(x + 16);
     const float largest = _mm512_reduce_max_ps(
         _mm512_max_ps(_mm512_abs_ps(first_values), _mm512_abs_ps(second_values)));
-    const __m512 inverse = _mm512_set1_ps(
-        largest > QuantizedRows::kSmallestMaximum ? QuantizedRows::kLargestQuant / largest : 0.0F);
+    const __m512 inverse = _mm512_set1_ps(largest > ActivationBlock::kSmallestMaximum
+                                              ? ActivationBlock::kLargestQuant / largest
+                                              : 0.0F);
     const __m512i first = _mm512_cvtps_epi32(_mm512_mul_ps(first_values, inverse));
     const __m512i second = _mm512_cvtps_epi32(_mm512_mul_ps(second_values, inverse));
-    store_terms(first, terms);
-    store_terms(second, terms + 16);
-    scales[block] = largest / QuantizedRows::kLargestQuant;
-    sums[block] = _mm512_reduce_add_epi32(_mm512_add_epi32(first, second));
-    x += kBlock;
-    terms += QuantizedRows::kBlockBytes;
+    store_terms(first, 0, block);
+    store_terms(second, 16, block);
+    block.scale = largest / ActivationBlock::kLargestQuant;
+    block.sum = _mm512_reduce_add_epi32(_mm512_add_epi32(first, second));
+    block.scaled_sum = block.scale * static_cast<float>(block.sum);
   }
 }
 
-// The unsigned quants of a block, 4 columns of 16 rows a register.
-template <PanelLayout kLayout>
-void load_quants(const std::byte* block, __m512i (&quants)[8]) {
-  if constexpr (panel::has_nibbles(kLayout)) {
-    const __m512i mask = _mm512_set1_epi8(15);
-    for (int j = 0; j < 4; ++j) {
-      const __m512i bytes = _mm512_loadu_si512(block + 64 * j);
-      quants[j] = _mm512_and_si512(bytes, mask);
-      quants[j + 4] = _mm512_and_si512(_mm512_srli_epi16(bytes, 4), mask);
-    }
-  } else {
-    for (int j = 0; j < 8; ++j) quants[j] = _mm512_loadu_si512(block + 64 * j);
-  }
-}
-
-// The dot products of a block with one term of an activation row, from `dot` on.
-__m512i dot_term(__m512i dot, const __m512i (&quants)[8], const std::int8_t* term) {
-  for (int j = 0; j < 8; ++j) {
+// The dot products of a block with one term of 32 activations, from `dot` on.
+__m512i dot_term(__m512i dot, const __m512i (&quants)[8],
+                 const std::array<std::int8_t, kBlock>& term) {
+  for (std::size_t j = 0; j < 8; ++j) {
     std::int32_t columns = 0;
-    __builtin_memcpy(&columns, term + 4 * j, 4);
+    __builtin_memcpy(&columns, term.data() + 4 * j, 4);
     dot = _mm512_dpbusd_epi32(dot, quants[j], _mm512_set1_epi32(columns));
   }
   return dot;
 }
 
 template <PanelLayout kLayout, int kTileRows>
-void integer_tile(const std::byte* block, std::int64_t num_blocks, const QuantizedRows& rows,
-                  std::int64_t first_row, float* tile) {
-  const std::int8_t* x = rows.terms + first_row * num_blocks * QuantizedRows::kBlockBytes;
-  const float* x_scales = rows.scales + first_row * num_blocks;
-  const std::int32_t* x_sums = rows.sums + first_row * num_blocks;
+void integer_tile(const std::byte* block, std::int64_t num_blocks, const ActivationBlock* rows,
+                  float* tile) {
   __m512 sums[kTileRows];
   for (auto& sum : sums) sum = _mm512_setzero_ps();
   for (std::int64_t b = 0; b < num_blocks; ++b, block += panel::block_bytes(kLayout)) {
@@ -82,25 +61,20 @@ void integer_tile(const std::byte* block, std::int64_t num_blocks, const Quantiz
     load_quants<kLayout>(block, quants);
     const __m512 scales = load_f16(block + panel::quant_bytes(kLayout));
     for (int row = 0; row < kTileRows; ++row) {
-      const std::int8_t* terms = x + (row * num_blocks + b) * QuantizedRows::kBlockBytes;
-      const float x_scale = x_scales[row * num_blocks + b];
-      const std::int32_t x_sum = x_sums[row * num_blocks + b];
-      const __m512i high = dot_term(_mm512_setzero_si512(), quants, terms);
-      const __m512i low = dot_term(_mm512_set1_epi32(-panel::zero_point(kLayout) * x_sum), quants,
-                                   terms + QuantizedRows::kTermBytes);
+      const ActivationBlock& x = rows[row * num_blocks + b];
+      const __m512i high = dot_term(_mm512_setzero_si512(), quants, x.high);
+      const __m512i low =
+          dot_term(_mm512_set1_epi32(-panel::zero_point(kLayout) * x.sum), quants, x.low);
       const __m512 product = _mm512_cvtepi32_ps(_mm512_add_epi32(_mm512_slli_epi32(high, 8), low));
       sums[row] =
-          _mm512_fmadd_ps(product, _mm512_mul_ps(scales, _mm512_set1_ps(x_scale)), sums[row]);
+          _mm512_fmadd_ps(product, _mm512_mul_ps(scales, _mm512_set1_ps(x.scale)), sums[row]);
       if constexpr (panel::has_min(kLayout)) {
         const __m512 mins = load_f16(block + panel::quant_bytes(kLayout) + panel::kScaleBytes);
-        sums[row] =
-            _mm512_fmadd_ps(mins, _mm512_set1_ps(x_scale * static_cast<float>(x_sum)), sums[row]);
+        sums[row] = _mm512_fmadd_ps(mins, _mm512_set1_ps(x.scaled_sum), sums[row]);
       }
     }
   }
-  for (int row = 0; row < kTileRows; ++row) {
-    _mm512_storeu_ps(tile + (first_row + row) * kRows, sums[row]);
-  }
+  for (int row = 0; row < kTileRows; ++row) _mm512_storeu_ps(tile + row * kRows, sums[row]);
 }
 
 // Rows in tiles of 8, then 4, 2 and 1.
@@ -120,15 +94,16 @@ void for_row_tiles(std::int64_t num_rows, Tile tile) {
 }
 
 template <PanelLayout kLayout>
-void integer_rows(const std::byte* panel_data, std::int64_t num_blocks, const QuantizedRows& rows,
+void integer_rows(const std::byte* panel_data, std::int64_t num_blocks, const ActivationBlock* rows,
                   std::int64_t num_rows, float* tile) {
   for_row_tiles(num_rows, [&](auto tile_rows, std::int64_t row) {
-    integer_tile<kLayout, tile_rows>(panel_data, num_blocks, rows, row, tile);
+    integer_tile<kLayout, tile_rows>(panel_data, num_blocks, rows + row * num_blocks,
+                                     tile + row * kRows);
   });
 }
 
 void integer_panel(PanelLayout layout, const std::byte* panel_data, std::int64_t num_blocks,
-                   const QuantizedRows& rows, std::int64_t num_rows, float* tile) {
+                   const ActivationBlock* rows, std::int64_t num_rows, float* tile) {
   switch (layout) {
     case PanelLayout::kNibbles:
       return integer_rows<PanelLayout::kNibbles>(panel_data, num_blocks, rows, num_rows, tile);

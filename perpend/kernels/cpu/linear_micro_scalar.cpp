@@ -18,25 +18,23 @@ std::uint16_t load_u16(const std::byte* from) {
   return bits;
 }
 
-void quantize_row(const float* x, std::int64_t in_features, std::int8_t* terms, float* scales,
-                  std::int32_t* sums) {
-  for (std::int64_t block = 0; block < in_features / kBlock; ++block) {
+void quantize_row(const float* x, std::int64_t in_features, ActivationBlock* blocks) {
+  for (std::int64_t b = 0; b < in_features / kBlock; ++b, x += kBlock) {
+    ActivationBlock& block = blocks[b];
     float largest = 0.0F;
     for (int i = 0; i < kBlock; ++i) largest = std::fmax(largest, std::fabs(x[i]));
-    const float inverse =
-        largest > QuantizedRows::kSmallestMaximum ? QuantizedRows::kLargestQuant / largest : 0.0F;
-    std::int32_t sum = 0;
-    for (int i = 0; i < kBlock; ++i) {
+    const float inverse = largest > ActivationBlock::kSmallestMaximum
+                              ? ActivationBlock::kLargestQuant / largest
+                              : 0.0F;
+    block.sum = 0;
+    for (std::size_t i = 0; i < kBlock; ++i) {
       const auto quant = static_cast<std::int32_t>(std::nearbyint(x[i] * inverse));
-      const auto low = static_cast<std::int8_t>(quant);
-      terms[i] = static_cast<std::int8_t>((quant - low) / 256);
-      terms[QuantizedRows::kTermBytes + i] = low;
-      sum += quant;
+      block.low[i] = static_cast<std::int8_t>(quant);
+      block.high[i] = static_cast<std::int8_t>((quant - block.low[i]) / 256);
+      block.sum += quant;
     }
-    scales[block] = largest / QuantizedRows::kLargestQuant;
-    sums[block] = sum;
-    x += kBlock;
-    terms += QuantizedRows::kBlockBytes;
+    block.scale = largest / ActivationBlock::kLargestQuant;
+    block.scaled_sum = block.scale * static_cast<float>(block.sum);
   }
 }
 
@@ -51,29 +49,27 @@ unsigned quant_of(PanelLayout layout, const std::byte* block, int row, int colum
 }
 
 void integer_panel(PanelLayout layout, const std::byte* panel_data, std::int64_t num_blocks,
-                   const QuantizedRows& rows, std::int64_t num_rows, float* tile) {
+                   const ActivationBlock* rows, std::int64_t num_rows, float* tile) {
   for (std::int64_t row = 0; row < num_rows; ++row) {
     std::array<float, kRows> sums{};
     for (std::int64_t b = 0; b < num_blocks; ++b) {
       const std::byte* block =
           panel_data + b * static_cast<std::int64_t>(panel::block_bytes(layout));
       const std::byte* scales = block + panel::quant_bytes(layout);
-      const std::int8_t* high = rows.terms + (row * num_blocks + b) * QuantizedRows::kBlockBytes;
-      const std::int8_t* low = high + QuantizedRows::kTermBytes;
-      const float x_scale = rows.scales[row * num_blocks + b];
-      const std::int32_t x_sum = rows.sums[row * num_blocks + b];
+      const ActivationBlock& x = rows[row * num_blocks + b];
       for (int r = 0; r < kRows; ++r) {
-        std::int32_t dot = -panel::zero_point(layout) * x_sum;
+        std::int32_t dot = -panel::zero_point(layout) * x.sum;
         for (int column = 0; column < kBlock; ++column) {
+          const auto at = static_cast<std::size_t>(column);
           dot += static_cast<std::int32_t>(quant_of(layout, block, r, column)) *
-                 (256 * high[column] + low[column]);
+                 (256 * x.high[at] + x.low[at]);
         }
         float& sum = sums[static_cast<std::size_t>(r)];
-        const float scale = f16_to_f32(load_u16(scales + 2 * r)) * x_scale;
+        const float scale = f16_to_f32(load_u16(scales + 2 * r)) * x.scale;
         sum = std::fma(static_cast<float>(dot), scale, sum);
         if (panel::has_min(layout)) {
           const float min = f16_to_f32(load_u16(scales + panel::kScaleBytes + 2 * r));
-          sum = std::fma(min, x_scale * static_cast<float>(x_sum), sum);
+          sum = std::fma(min, x.scaled_sum, sum);
         }
       }
     }
