@@ -4,8 +4,8 @@
 namespace perpend {
 
 const AttentionMicro& attention_micro_avx2() {
-  static constexpr AttentionMicro micro = make_attention_micro<avx2::Vec>();
-  return micro;
+  static constexpr AttentionMicro kMicro = make_attention_micro<avx2::Vec>();
+  return kMicro;
 }
 
 }  // namespace perpend

@@ -4,8 +4,8 @@
 namespace perpend {
 
 const AttentionMicro& attention_micro_scalar() {
-  static constexpr AttentionMicro micro = make_attention_micro<scalar::Vec>();
-  return micro;
+  static constexpr AttentionMicro kMicro = make_attention_micro<scalar::Vec>();
+  return kMicro;
 }
 
 }  // namespace perpend

@@ -244,9 +244,9 @@ void float_panel(PanelLayout layout, const std::byte* panel_data, std::int64_t i
 }  // namespace avx2
 
 const LinearMicro& linear_micro_avx2() {
-  static constexpr LinearMicro micro{nullptr, nullptr, avx2::quantize_row, avx2::integer_panel,
-                                     avx2::float_panel};
-  return micro;
+  static constexpr LinearMicro kMicro{nullptr, nullptr, avx2::quantize_row, avx2::integer_panel,
+                                      avx2::float_panel};
+  return kMicro;
 }
 
 }  // namespace perpend

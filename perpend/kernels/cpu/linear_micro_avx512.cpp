@@ -168,9 +168,9 @@ void float_panel(PanelLayout layout, const std::byte* panel_data, std::int64_t i
 }  // namespace avx512
 
 const LinearMicro& linear_micro_avx512() {
-  static constexpr LinearMicro micro{nullptr, nullptr, avx512::quantize_row, avx512::integer_panel,
-                                     avx512::float_panel};
-  return micro;
+  static constexpr LinearMicro kMicro{nullptr, nullptr, avx512::quantize_row, avx512::integer_panel,
+                                      avx512::float_panel};
+  return kMicro;
 }
 
 }  // namespace perpend

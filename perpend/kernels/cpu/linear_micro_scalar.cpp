@@ -107,8 +107,8 @@ void float_panel(PanelLayout layout, const std::byte* panel_data, std::int64_t i
 }  // namespace
 
 const LinearMicro& linear_micro_scalar() {
-  static constexpr LinearMicro micro{nullptr, nullptr, quantize_row, integer_panel, float_panel};
-  return micro;
+  static constexpr LinearMicro kMicro{nullptr, nullptr, quantize_row, integer_panel, float_panel};
+  return kMicro;
 }
 
 }  // namespace perpend

@@ -4,8 +4,8 @@
 namespace perpend {
 
 const RowMicro& row_micro_avx2() {
-  static constexpr RowMicro micro = make_row_micro<avx2::Vec>();
-  return micro;
+  static constexpr RowMicro kMicro = make_row_micro<avx2::Vec>();
+  return kMicro;
 }
 
 }  // namespace perpend

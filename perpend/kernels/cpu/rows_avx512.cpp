@@ -4,8 +4,8 @@
 namespace perpend {
 
 const RowMicro& row_micro_avx512() {
-  static constexpr RowMicro micro = make_row_micro<avx512::Vec>();
-  return micro;
+  static constexpr RowMicro kMicro = make_row_micro<avx512::Vec>();
+  return kMicro;
 }
 
 }  // namespace perpend

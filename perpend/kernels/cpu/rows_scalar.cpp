@@ -4,8 +4,8 @@
 namespace perpend {
 
 const RowMicro& row_micro_scalar() {
-  static constexpr RowMicro micro = make_row_micro<scalar::Vec>();
-  return micro;
+  static constexpr RowMicro kMicro = make_row_micro<scalar::Vec>();
+  return kMicro;
 }
 
 }  // namespace perpend
