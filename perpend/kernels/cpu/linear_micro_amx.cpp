@@ -11,7 +11,6 @@ namespace perpend {
 namespace amx {
 namespace {
 
-using panel::kBlock;
 using panel::kRows;
 
 // Rows of activations that one tile register holds.
@@ -202,7 +201,8 @@ template <PanelLayout kLayout>
 void integer_rows(const std::byte* panel_data, std::int64_t num_blocks, QuantizedRows rows,
                   std::int64_t num_rows, float* tile) {
   for (std::int64_t row = 0; row < num_rows; row += kTileRows) {
-    RowTile<kLayout>(panel_data, num_blocks, rows + row * num_blocks, tile + row * kRows).run();
+    float* sums = tile + row * kRows;
+    RowTile<kLayout>(panel_data, num_blocks, rows + row * num_blocks, sums).run();
   }
 }
 
