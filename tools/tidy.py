@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""tools/tidy.py [FILE...]: clang-tidy over these sources, or over all that is compiled.
+"""tools/tidy.py [--all | FILE...]: clang-tidy over these sources, or over all that is compiled.
 
+Sources that include LibTorch's headers, half a minute each, are looked at with --all or by name only.
 Prints what it finds and ends with a count; the exit status is 1 when there was anything. A source
 that passed is passed over until it, a header of ours that it includes, its compile command, .clang-tidy
 or the tool changes: the stamps lie under PERPEND_HOME/tidy. Compile commands are those of the presets
@@ -64,7 +65,8 @@ class Job:
         self.source = source
         self.build = build
         self.files = closure(source)
-        self.checks = TORCH_CHECKS if wants_torch(self.files) else ""
+        self.torch = wants_torch(self.files)
+        self.checks = TORCH_CHECKS if self.torch else ""
         # The same sources in another checkout are the same sources.
         self.command = command.replace(str(ROOT), "")
 
@@ -97,7 +99,9 @@ def compiled_sources() -> dict[pathlib.Path, Job]:
 
 def main() -> None:
     known = compiled_sources()
-    wanted = [pathlib.Path(name).resolve() for name in sys.argv[1:]] or sorted(known)
+    everything = sys.argv[1:] == ["--all"]
+    wanted = [] if everything else [pathlib.Path(name).resolve() for name in sys.argv[1:]]
+    wanted = wanted or [source for source in sorted(known) if everything or not known[source].torch]
     unknown = ", ".join(str(source) for source in wanted if source not in known)
     if not wanted or unknown:
         sys.exit(f"tidy: no compile command for {unknown or 'anything'}; configure the presets torch and fuzz")

@@ -34,9 +34,9 @@ void ChatCommand::answer(const LoadedModel& loaded, TextGenerator& generator,
   GenerateCallbacks callbacks;
   callbacks.on_text = [&](std::string_view text) {
     std::cout << text << std::flush;
-    return std::cout.good() && !scope.interrupted();
+    return std::cout.good() && !InterruptScope::interrupted();
   };
-  callbacks.on_prefill = [&](std::int64_t, std::int64_t) { return !scope.interrupted(); };
+  callbacks.on_prefill = [&](std::int64_t, std::int64_t) { return !InterruptScope::interrupted(); };
   const GenerateResult result =
       generator.generate(loaded.encode_chat(messages), generation.options, callbacks);
   std::cout << std::endl;

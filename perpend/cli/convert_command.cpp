@@ -55,7 +55,7 @@ std::optional<ConvertReport> ConvertCommand::convert(const ConvertOptions& optio
   return convert_checkpoint(options, pool, [&](std::int64_t done, std::int64_t total) {
     if (!bar) bar.emplace("convert (MiB)", total / kMebibyte);
     bar->update(done / kMebibyte);
-    return !scope.interrupted();
+    return !InterruptScope::interrupted();
   });
 }
 

@@ -18,6 +18,6 @@ InterruptScope::InterruptScope() {
 
 InterruptScope::~InterruptScope() { std::signal(SIGINT, previous_); }
 
-bool InterruptScope::interrupted() const { return pressed; }
+bool InterruptScope::interrupted() { return pressed; }
 
 }  // namespace perpend

@@ -11,7 +11,7 @@ class InterruptScope {
   InterruptScope& operator=(const InterruptScope&) = delete;
 
   // Whether Ctrl-C was pressed since the scope began.
-  bool interrupted() const;
+  static bool interrupted();
 
  private:
   void (*previous_)(int);
