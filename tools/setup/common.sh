@@ -156,6 +156,9 @@ MODEL_SHA256=b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
 needs_model() {
   case "${1:-}" in
     generate | chat | perplexity | inspect) ;;
+    convert)
+      case " $* " in *" smollm2-135m-instruct "*) return 0 ;; *) return 1 ;; esac
+      ;;
     *) return 1 ;;
   esac
   [ -z "${PERPEND_MODEL:-}" ] || return 1
