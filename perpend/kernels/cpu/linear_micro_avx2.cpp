@@ -167,16 +167,9 @@ void integer_rows(const std::byte* panel_data, std::int64_t num_blocks, Quantize
 
 void integer_panel(PanelLayout layout, const std::byte* panel_data, std::int64_t num_blocks,
                    QuantizedRows rows, std::int64_t num_rows, float* tile) {
-  switch (layout) {
-    case PanelLayout::kNibbles:
-      return integer_rows<PanelLayout::kNibbles>(panel_data, num_blocks, rows, num_rows, tile);
-    case PanelLayout::kNibblesMin:
-      return integer_rows<PanelLayout::kNibblesMin>(panel_data, num_blocks, rows, num_rows, tile);
-    case PanelLayout::kBytes:
-      return integer_rows<PanelLayout::kBytes>(panel_data, num_blocks, rows, num_rows, tile);
-    default:
-      return integer_rows<PanelLayout::kBytesMin>(panel_data, num_blocks, rows, num_rows, tile);
-  }
+  panel::visit_integer(layout, [&](auto constant) {
+    integer_rows<constant>(panel_data, num_blocks, rows, num_rows, tile);
+  });
 }
 
 template <PanelLayout kLayout>

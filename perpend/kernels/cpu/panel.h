@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include "perpend/kernels/quantized.h"
 
@@ -44,6 +45,21 @@ constexpr std::size_t panel_bytes(PanelLayout layout, std::int64_t in_features) 
   const auto columns = static_cast<std::size_t>(in_features);
   return is_integer(layout) ? columns / kBlock * block_bytes(layout)
                             : columns * kRows * float_bytes(layout);
+}
+
+// visit(std::integral_constant<PanelLayout, layout>{}) of an integer layout.
+template <class Visit>
+void visit_integer(PanelLayout layout, Visit visit) {
+  switch (layout) {
+    case PanelLayout::kNibbles:
+      return visit(std::integral_constant<PanelLayout, PanelLayout::kNibbles>{});
+    case PanelLayout::kNibblesMin:
+      return visit(std::integral_constant<PanelLayout, PanelLayout::kNibblesMin>{});
+    case PanelLayout::kBytes:
+      return visit(std::integral_constant<PanelLayout, PanelLayout::kBytes>{});
+    default:
+      return visit(std::integral_constant<PanelLayout, PanelLayout::kBytesMin>{});
+  }
 }
 
 }  // namespace panel
