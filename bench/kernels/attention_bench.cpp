@@ -14,6 +14,7 @@
 #include "perpend/core/half.h"
 #include "perpend/core/random.h"
 #include "perpend/kernels/table.h"
+#include "perpend/schedule/cost.h"
 
 namespace perpend {
 namespace {
@@ -54,7 +55,7 @@ struct Problem {
         k(kv_dtype, {1, kv_len, kKvHeads, kDim}, random),
         v(kv_dtype, {1, kv_len, kKvHeads, kDim}, random),
         shape{{{q_len, kv_len, kv_len - q_len}}, kQHeads, kKvHeads},
-        schedule(compile(mask, shape, cpu_kernels().attention.tiling({}))) {}
+        schedule(compile(mask, shape, cpu_kernels().attention.tiling({}, Sweep::kRows))) {}
 
   void run(ThreadPool& threads) {
     AttentionArgs args;
@@ -65,24 +66,18 @@ struct Problem {
     attention_forward(args, schedule, {&threads, nullptr});
   }
 
-  double live_pairs_of_a_head() const {
-    double pairs = 0;
-    for (const WorkItem& item : schedule.items) {
-      if (item.q_head != 0) continue;
-      for (const TileEntry& tile : schedule.row(item.row)) pairs += live_pairs(item, tile);
-    }
-    return pairs;
-  }
+  double live_pairs_of_a_head() const { return static_cast<double>(cost_of(schedule).live_pairs); }
 
   // The largest error of the last query, the one that sees most.
   double last_row_error() const {
+    const BoundMask bound(mask);
     const std::int64_t row = q.shape[1] - 1;
     double worst = 0;
     for (int head = 0; head < kQHeads; ++head) {
       std::vector<double> sum(kDim + 1);
       const std::int64_t q_at = (row * kQHeads + head) * kDim;
       for (std::int64_t key = 0; key < k.shape[1]; ++key) {
-        if (!mask.visible(k.shape[1] - 1, key)) continue;
+        if (!bound.visible(k.shape[1] - 1, key)) continue;
         const std::int64_t at = (key * kKvHeads + head * kKvHeads / kQHeads) * kDim;
         double dot = 0;
         for (std::int64_t d = 0; d < kDim; ++d) dot += q.get(q_at + d) * k.get(at + d);
@@ -104,20 +99,6 @@ struct Problem {
   Tensor q, o, k, v;
   AttentionShape shape;
   Schedule schedule;
-
- private:
-  double live_pairs(const WorkItem& item, const TileEntry& tile) const {
-    const std::int64_t keys =
-        std::min<std::int64_t>(schedule.tiling.kv_tile, k.shape[1] - tile.kv_begin);
-    if (tile.is_full()) return static_cast<double>(item.q_rows * keys);
-    double pairs = 0;
-    for (int row = 0; row < item.q_rows; ++row) {
-      for (std::uint64_t word : schedule.bitmaps.row(tile.bitmap, row)) {
-        pairs += __builtin_popcountll(word);
-      }
-    }
-    return pairs;
-  }
 };
 
 // Runs the problem once and tells whether its answer is right; if not, the case is not timed.

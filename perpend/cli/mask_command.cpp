@@ -83,7 +83,7 @@ void MaskShow::print(const Mask& mask, const Schedule& schedule) const {
 
 void MaskShow::run() const {
   const Mask mask = parse_mask(text);
-  const Schedule schedule = compile(mask, {{sequence()}, 1, 1}, {64, 64});
+  const Schedule schedule = compile(mask, {{sequence()}, 1, 1}, plain_tiling(64, 64));
   if (!png.empty()) write_png(draw_schedule(schedule, mask, kPicturePixels), png);
   if (!svg.empty()) scene_of(schedule).write(svg);
   print(mask, schedule);

@@ -62,9 +62,9 @@ void check_pages(const AttentionArgs& args, const Schedule& schedule) {
          "attention: page_table must be i32 [", batch, ", pages], found ", table);
   const std::int64_t page_size = args.k.size(1);
   demand_eq(page_size, args.v.size(1), "attention: page sizes of k and v differ");
-  demand(page_size % schedule.tiling.kv_tile == 0,
+  demand(page_size % schedule.plan.inner_tile == 0,
          "attention: page size must be a multiple of the key tile (", page_size, " vs ",
-         schedule.tiling.kv_tile, ")");
+         schedule.plan.inner_tile, ")");
   for (const SequenceShape& sequence : schedule.shape.sequences) {
     demand(ceil_div(sequence.kv_len, page_size) <= table.size(1), "attention: page_table has ",
            table.size(1), " pages a sequence, too few for ", sequence.kv_len, " keys");
@@ -128,6 +128,14 @@ void attention_forward(const AttentionArgs& args, const Schedule& schedule, Stre
                              "; head_dim 1 to 256 in f32, f16 and bf16 is"));
   }
   forward(args, schedule, stream);
+}
+
+void attention_backward(const AttentionGradArgs& args, const Schedule& rows,
+                        const Schedule& columns, Stream stream) {
+  const KernelTable& table = kernels_for(args.forward.q.device);
+  const auto backward = require(table.attention.backward, "attention backward", table);
+  check_args(args.forward, rows);
+  backward(args, rows, columns, stream);
 }
 
 }  // namespace perpend

@@ -2,11 +2,21 @@
 
 #include <cstdint>
 
+#include "perpend/core/aligned_buffer.h"
 #include "perpend/core/stream.h"
 #include "perpend/core/tensor_view.h"
 #include "perpend/schedule/schedule.h"
 
 namespace perpend {
+
+// What a model does to a score between scale * q k^T and the softmax; nothing by default, at no
+// cost. Order: cap, then bias.
+struct ScoreChange {
+  float soft_cap = 0.0F;  // s -> soft_cap * tanh(s / soft_cap) (Gemma 2, arXiv:2408.00118); 0: none
+  // [num_q_heads] f32: s -> s - slope * |q position - k position| (ALiBi, arXiv:2108.12409);
+  // absent: none.
+  TensorView alibi_slopes = {};
+};
 
 // Operands of one attention call. Batches are either dense, with a leading batch axis, or ragged,
 // with the tokens of all sequences one after another and an indptr that tells where each begins.
@@ -14,8 +24,9 @@ namespace perpend {
 //   k, v  [batch, kv_len, num_kv_heads, head_dim], ragged [total_kv, num_kv_heads, head_dim], or
 //         paged [num_pages, page_size, num_kv_heads, head_dim] with a page_table
 //   lse   [batch, num_q_heads, q_len] or ragged [num_q_heads, total_q], f32; may be absent
-// q, k, v are f32, bf16 or f16 (k and v alike, q may differ); o is f32 or the dtype of q. Any
-// strides, as long as the last axis is contiguous. num_q_heads is a multiple of num_kv_heads.
+// q, k, v are f32, bf16 or f16 (k and v alike, q may differ), or all f64 (with lse f64; the
+// portable path on the CPU, for checking gradients); o is f32 or the dtype of q. Any strides, as
+// long as the last axis is contiguous. num_q_heads is a multiple of num_kv_heads.
 struct AttentionArgs {
   TensorView q;
   TensorView k;
@@ -27,6 +38,21 @@ struct AttentionArgs {
   TensorView page_table =
       {};              // [batch, max_pages] i32: page of each page_size keys; absent otherwise
   float scale = 0.0F;  // multiplier of q k^T; 0 means 1 / sqrt(head_dim)
+  ScoreChange score = {};
+  AlignedBuffer* scratch = nullptr;  // CPU: grown when too small, kept by the caller between calls
+};
+
+// Operands of the gradient of attention_forward: its own operands with the o and lse it wrote (lse
+// is required, paged keys are not possible), and
+//   d_o         as o        d_lse  as lse, or absent for zero
+//   dq, dk, dv  as q, k, v  written, in the dtype of q or of k, or f32
+struct AttentionGradArgs {
+  AttentionArgs forward;
+  TensorView d_o;
+  TensorView d_lse = {};
+  TensorView dq;
+  TensorView dk;
+  TensorView dv;
 };
 
 // What a caller wants to run, asked before planning.
@@ -40,9 +66,11 @@ struct AttentionSpec {
 struct AttentionTable {
   // Says no rather than throw late.
   bool (*supports)(const AttentionSpec& spec);
-  // The tile sizes this device would like for `spec`, for compile().
-  Tiling (*tiling)(const AttentionSpec& spec);
+  // What the kernels of this device offer for `spec`, for compile().
+  Tiling (*tiling)(const AttentionSpec& spec, Sweep sweep);
   void (*forward)(const AttentionArgs& args, const Schedule& schedule, Stream stream);
+  void (*backward)(const AttentionGradArgs& args, const Schedule& rows, const Schedule& columns,
+                   Stream stream);
 };
 
 // o = softmax(scale * q k^T) v over the pairs that `schedule` holds, on the device of the views.
@@ -51,5 +79,13 @@ struct AttentionTable {
 // dtypes, a schedule of another shape) and Unsupported. Method: FlashAttention-2, arXiv:2307.08691,
 // algorithm 1; skipped tiles as in FlexAttention, arXiv:2412.05496.
 void attention_forward(const AttentionArgs& args, const Schedule& schedule, Stream stream);
+
+// dq, dk and dv of a loss whose gradients by o and lse are d_o and d_lse. `rows` and `columns` are
+// the schedules of one mask and shape for both sweeps. Two passes without atomics, so that the bits
+// are equal from run to run and for any number of threads; rows and keys without a live pair get
+// zeros. Throws as attention_forward(). Method: FlashAttention-2, arXiv:2307.08691, algorithm 2,
+// with dq in a pass of its own.
+void attention_backward(const AttentionGradArgs& args, const Schedule& rows,
+                        const Schedule& columns, Stream stream);
 
 }  // namespace perpend

@@ -23,24 +23,6 @@ void check_argument(std::int64_t value, std::string_view name) {
         concat("mask: ", name, " must be in [0, ", kMaxArgument, "] (", value, ")"));
 }
 
-Answer invert(Answer answer) {
-  if (answer == Answer::kSome) return answer;
-  return answer == Answer::kAll ? Answer::kNone : Answer::kAll;
-}
-
-Answer band_answer(const MaskNode& node, Range queries, Range keys) {
-  const Range first = node.band(queries.begin);
-  const Range last = node.band(queries.end - 1);
-  if (keys.begin >= last.begin && keys.end <= first.end) return Answer::kAll;
-  if (keys.end <= first.begin || keys.begin >= last.end) return Answer::kNone;
-  return Answer::kSome;
-}
-
-std::uint64_t low_bits(std::int64_t count) {
-  if (count <= 0) return 0;
-  return count >= 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << count) - 1;
-}
-
 // Children of a & or | with nested ones of the same kind flattened, equals dropped, `neutral`
 // dropped.
 std::vector<Mask> gather(Kind kind, const Mask& x, const Mask& y, const Mask& neutral) {
@@ -69,6 +51,21 @@ Range MaskNode::band(std::int64_t q) const {
       return {q - a + 1, b == kUnbounded ? kUnbounded : q + b};
     case Kind::kSink:
       return {-kUnbounded, a};
+    case Kind::kAll:
+      return {-kUnbounded, kUnbounded};
+    default:
+      return {kUnbounded, -kUnbounded};
+  }
+}
+
+Range MaskNode::column_band(std::int64_t k) const {
+  switch (kind) {
+    case Kind::kCausal:
+      return {k, kUnbounded};
+    case Kind::kWindow:
+      return {b == kUnbounded ? -kUnbounded : k - b + 1, k + a};
+    case Kind::kSink:
+      return k < a ? Range{-kUnbounded, kUnbounded} : Range{kUnbounded, -kUnbounded};
     case Kind::kAll:
       return {-kUnbounded, kUnbounded};
     default:
@@ -128,44 +125,6 @@ Mask operator~(const Mask& a) {
   return Mask(make_node(Kind::kNot, 0, 0, {a}));
 }
 
-bool Mask::visible(std::int64_t q, std::int64_t k) const { return (word(q, k) & 1U) != 0; }
-
-Answer Mask::answer(Range queries, Range keys) const {
-  if (!node_->is_operator()) return band_answer(*node_, queries, keys);
-  if (node_->kind == Kind::kNot) return invert(node_->children.front().answer(queries, keys));
-  // `decisive` from one child settles the whole; `other` must come from all of them.
-  const bool is_and = node_->kind == Kind::kAnd;
-  const Answer decisive = is_and ? Answer::kNone : Answer::kAll;
-  bool some = false;
-  for (const Mask& child : node_->children) {
-    const Answer answer = child.answer(queries, keys);
-    if (answer == decisive) return decisive;
-    some |= answer == Answer::kSome;
-  }
-  return some ? Answer::kSome : invert(decisive);
-}
-
-std::uint64_t Mask::word(std::int64_t q, std::int64_t key_begin) const {
-  switch (node_->kind) {
-    case Kind::kNot:
-      return ~node_->children.front().word(q, key_begin);
-    case Kind::kAnd: {
-      std::uint64_t bits = ~std::uint64_t{0};
-      for (const Mask& child : node_->children) bits &= child.word(q, key_begin);
-      return bits;
-    }
-    case Kind::kOr: {
-      std::uint64_t bits = 0;
-      for (const Mask& child : node_->children) bits |= child.word(q, key_begin);
-      return bits;
-    }
-    default: {
-      const Range band = node_->band(q);
-      return low_bits(band.end - key_begin) & ~low_bits(band.begin - key_begin);
-    }
-  }
-}
-
 std::string Mask::str() const {
   const auto joined = [&](std::string_view separator) {
     std::string text;
@@ -216,16 +175,5 @@ bool operator==(const Mask& a, const Mask& b) {
 }
 
 std::ostream& operator<<(std::ostream& out, const Mask& mask) { return out << mask.str(); }
-
-void append_tile_class(const Mask& mask, Range queries, Range keys,
-                       std::vector<std::int64_t>& key) {
-  const MaskNode& node = mask.node();
-  const Answer answer = mask.answer(queries, keys);
-  key.push_back(static_cast<std::int64_t>(answer));
-  if (answer != Answer::kSome) return;
-  for (const Mask& child : node.children) append_tile_class(child, queries, keys, key);
-  if (node.is_operator()) return;
-  key.push_back(node.kind == Kind::kSink ? keys.begin : queries.begin - keys.begin);
-}
 
 }  // namespace perpend

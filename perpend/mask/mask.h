@@ -33,12 +33,8 @@ class Mask {
   friend Mask operator|(const Mask& a, const Mask& b);
   friend Mask operator~(const Mask& a);
 
-  // Whether query q sees key k.
+  // Whether query q of head 0 sees key k; BoundMask answers all other questions.
   bool visible(std::int64_t q, std::int64_t k) const;
-  // The rectangle queries x keys (both not empty). kSome may be cautious; kAll and kNone never lie.
-  Answer answer(Range queries, Range keys) const;
-  // Keys [key_begin, key_begin + 64) of query q as one word, bit i for key key_begin + i.
-  std::uint64_t word(std::int64_t q, std::int64_t key_begin) const;
 
   // Text that parse_mask() reads back to an equal value.
   std::string str() const;

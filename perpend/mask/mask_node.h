@@ -20,13 +20,9 @@ struct MaskNode {
   std::vector<Mask> children;
 
   bool is_operator() const { return kind >= Kind::kNot; }
-  // The keys that query q sees, for primitives.
+  // The keys that query q sees, and the queries that see key k, for primitives.
   Range band(std::int64_t q) const;
+  Range column_band(std::int64_t k) const;
 };
-
-// Names the equality class of a rectangle's bits: two rectangles of equal size with equal classes
-// have equal bits. Appends to `key`; primitives that decide the whole rectangle leave only that,
-// bands that move with the query leave its distance, bands that do not leave the key position.
-void append_tile_class(const Mask& mask, Range queries, Range keys, std::vector<std::int64_t>& key);
 
 }  // namespace perpend

@@ -1,10 +1,12 @@
 #include "perpend/mask/retention.h"
 
+#include "perpend/mask/bound_mask.h"
+
 namespace perpend {
 
 bool may_be_seen(const Mask& mask, Range keys, std::int64_t next_q, std::int64_t max_len) {
   if (keys.empty() || next_q >= max_len) return false;
-  return mask.answer({next_q, max_len}, keys) != Answer::kNone;
+  return BoundMask(mask).answer({next_q, max_len}, keys) != Answer::kNone;
 }
 
 std::int64_t retained_bytes(const Mask& mask, std::int64_t num_tokens, std::int64_t max_len,

@@ -93,7 +93,7 @@ torch::Tensor Llama::forward(const ForwardInput& input, Context& context) const 
   kv.assign(input.sequences);
   const KvStore& store = input.sequences.front().sequence->store();
   const Tiling tiling = context.kernels->attention.tiling(
-      {DType::kF32, store.config().dtype, config_.head_dim, /*paged=*/true});
+      {DType::kF32, store.config().dtype, config_.head_dim, /*paged=*/true}, Sweep::kRows);
 
   const torch::Tensor x = embedding_.rows(input.tokens, context);
   std::shared_ptr<const Schedule> schedule;

@@ -1,15 +1,13 @@
 #pragma once
 
 #include <cstdint>
-#include <span>
 
 #include "perpend/schedule/schedule.h"
 
 namespace perpend {
 
-// Cost of a query tile in units of one full tile: partial tiles are a little dearer, and every item
-// costs something of its own (measured on a GPU; only the order matters on a CPU).
-float item_cost(std::span<const TileEntry> row);
+// Cost of one list in units of one full tile, by the costs of the schedule's tiling.
+float list_cost(const Schedule& schedule, std::int32_t list);
 
 // What a schedule amounts to, for one head.
 struct ScheduleCost {

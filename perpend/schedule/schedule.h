@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "perpend/core/range.h"
+#include "perpend/mask/bound_mask.h"
 #include "perpend/mask/mask.h"
 #include "perpend/schedule/attention_shape.h"
 #include "perpend/schedule/tile_bitmap.h"
@@ -13,59 +14,116 @@
 
 namespace perpend {
 
-// One live tile of a row: the kv_tile keys from kv_begin on. kv_begin is a multiple of kv_tile; the
-// last tile of a sequence may be short. `bitmap` is kFull when every pair of the tile (clipped to
-// the sequence) is live, else an index into Schedule::bitmaps.
+// How compile() chose to lay tiles, in positions (tokens). With packed heads a tile of
+// outer_tile positions has outer_tile * group_size rows.
+struct TilePlan {
+  int outer_tile = 0;    // positions of a work item, at most
+  int outer_part = 0;    // positions of one of its parts
+  int inner_tile = 0;    // positions of one step
+  int sub_tile = 0;      // positions of a gathered sub-tile; inner_tile when steps are contiguous
+  bool packed = false;   // an item covers all heads of a group
+  bool aligned = false;  // items begin at the starts of segments too
+
+  int num_parts() const { return outer_tile / outer_part; }
+  friend bool operator==(const TilePlan&, const TilePlan&) = default;
+};
+
+// One step of an item: up to inner_tile positions of the inner axis. Contiguous: those from `begin`
+// on, clipped to the sequence. Gathered: num_sub_tiles sub-tiles side by side, the first of them
+// Schedule::sub_tiles[begin].
 struct TileEntry {
   static constexpr std::int32_t kFull = -1;
 
-  std::int32_t kv_begin = 0;
-  std::int32_t bitmap = kFull;
+  std::int32_t begin = 0;
+  std::int32_t bitmap = kFull;     // kFull: every pair is live; else an index into the bitmaps
+  std::uint8_t num_sub_tiles = 0;  // 0: contiguous
+  std::uint8_t live_parts = 0xff;  // bit p: part p of the item has a live pair here
 
   bool is_full() const { return bitmap == kFull; }
+  bool is_gathered() const { return num_sub_tiles != 0; }
   friend bool operator==(const TileEntry&, const TileEntry&) = default;
 };
 
-// What one worker takes: one query tile of some heads of one group, and the key tiles it must
-// visit. The heads share keys, values and list, so that each key tile is read once for all of them.
-// Empty lists stay as items: they write o = 0 and lse = -inf.
+// What one worker takes. In a row sweep: a query tile of query heads [q_head, q_head + num_heads),
+// all of one key/value head. In a column sweep: a key tile of one key/value head with the query
+// heads that must be summed, all of its group. Empty lists stay as items: they write o = 0 and
+// lse = -inf, or zero gradients.
 struct WorkItem {
-  std::int32_t sequence = 0;   // index into shape.sequences
-  std::int32_t q_head = 0;     // first query head
-  std::int32_t num_heads = 1;  // query heads q_head, q_head + 1, ... of one key/value head
-  std::int32_t q_begin = 0;    // first query row, counted inside the sequence
-  std::int32_t q_rows = 0;     // rows of the tile, at most tiling.q_tile
-  std::int32_t row = 0;        // key list [row_indptr[row], row_indptr[row + 1])
+  std::int32_t sequence = 0;     // index into shape.sequences
+  std::int32_t q_head = 0;       // first query head
+  std::int32_t num_heads = 1;    // query heads, at most a group
+  std::int32_t begin = 0;        // first outer row, counted inside the sequence
+  std::int32_t size = 0;         // outer rows, at most plan.outer_tile
+  std::int32_t list = 0;         // list of the first head
+  std::int32_t list_stride = 0;  // 0: all heads share it; 1: head h has list + h - q_head
 };
 
-// A mask compiled for one shape: CSR key lists per query tile, shared by all heads (and equal
-// sequences) that have equal masks, the dictionary of partial tiles, and the work items of a launch
-// in the order in which they should start (longest first). Kernels see this and nothing else of a
-// mask.
-struct Schedule {
-  AttentionShape shape;
-  Tiling tiling;
-  std::vector<TileEntry> entries;  // partial tiles of a row first, then full; each by kv_begin
-  std::vector<std::int64_t> row_indptr;  // size: number of distinct rows + 1
-  std::vector<WorkItem> items;
-  TileBitmaps bitmaps;
+// Entries [begin, end) of Schedule::entries; several lists may name the same ones.
+struct ListRange {
+  std::int64_t begin = 0;
+  std::int64_t end = 0;
+};
 
-  std::int32_t num_rows() const { return static_cast<std::int32_t>(row_indptr.size()) - 1; }
-  std::span<const TileEntry> row(std::int32_t index) const {
-    const auto first = static_cast<std::size_t>(row_indptr[static_cast<std::size_t>(index)]);
-    const auto last = static_cast<std::size_t>(row_indptr[static_cast<std::size_t>(index) + 1]);
-    return std::span(entries).subspan(first, last - first);
+// A mask compiled for one shape and one sweep: the lists of steps, the dictionary of partial tiles,
+// and the work items of a launch in the order in which they should start (longest first). Kernels
+// see this and nothing else of a mask.
+struct Schedule {
+  Sweep sweep = Sweep::kRows;
+  AttentionShape shape;
+  Tiling tiling;                   // what the device offered
+  TilePlan plan;                   // what was chosen
+  std::vector<TileEntry> entries;  // of a list: partial tiles first, then full; each by position
+  std::vector<std::int32_t> sub_tiles;  // first inner position of each gathered sub-tile
+  std::vector<ListRange> lists;         // shared by heads and sequences with equal masks
+  std::vector<WorkItem> items;
+  TileBitmaps bitmaps;  // rows are outer positions, columns inner positions of a tile
+
+  std::int64_t outer_len(std::int32_t sequence) const;
+  std::int64_t inner_len(std::int32_t sequence) const;
+  std::span<const TileEntry> list(std::int32_t index) const {
+    const ListRange range = lists[static_cast<std::size_t>(index)];
+    return std::span(entries).subspan(static_cast<std::size_t>(range.begin),
+                                      static_cast<std::size_t>(range.end - range.begin));
+  }
+  // The list of query head `q_head`, one of the item's.
+  std::span<const TileEntry> list_of(const WorkItem& item, int q_head) const {
+    return list(item.list + item.list_stride * (q_head - item.q_head));
+  }
+  std::span<const std::int32_t> sub_tiles_of(const TileEntry& entry) const {
+    return std::span(sub_tiles).subspan(static_cast<std::size_t>(entry.begin), entry.num_sub_tiles);
+  }
+  // Calls body(first inner position, positions, first column of the tile) for each contiguous piece
+  // of a step, clipped to the sequence.
+  template <class Body>
+  void for_pieces(const TileEntry& entry, std::int64_t inner_length, Body body) const {
+    const auto piece = [&](std::int32_t begin, int size, int column) {
+      const auto count = std::min<std::int64_t>(size, inner_length - begin);
+      if (count > 0) body(begin, static_cast<int>(count), column);
+    };
+    if (!entry.is_gathered()) return piece(entry.begin, plan.inner_tile, 0);
+    int column = 0;
+    for (const std::int32_t begin : sub_tiles_of(entry)) {
+      piece(begin, plan.sub_tile, column);
+      column += plan.sub_tile;
+    }
   }
 };
 
 // Plans `mask` for `shape`: exact, without a device and without an S x S array; work is
 // proportional to live tiles and their boundary. Throws InvalidArgument for a shape that does not
-// fit the mask.
-Schedule compile(const Mask& mask, const AttentionShape& shape, const Tiling& tiling);
+// fit the mask and for names that are not bound.
+Schedule compile(const Mask& mask, const AttentionShape& shape, const Tiling& tiling,
+                 Sweep sweep = Sweep::kRows);
+// The same with a mask for each sequence of the batch.
+Schedule compile(std::span<const Mask> masks, const AttentionShape& shape, const Tiling& tiling,
+                 Sweep sweep = Sweep::kRows);
 
-// Proves that each live pair of each head lies in exactly one tile of its row and no dead pair in
+// Proves that each live pair of each head lies in exactly one tile of its items and no dead pair in
 // any. Returns an empty string, or the first violation in words. Cost: every pair; for tests and
 // debugging.
-std::string verify(const Schedule& schedule, const Mask& mask);
+std::string verify(const Schedule& schedule, std::span<const Mask> masks);
+inline std::string verify(const Schedule& schedule, const Mask& mask) {
+  return verify(schedule, std::span(&mask, 1));
+}
 
 }  // namespace perpend

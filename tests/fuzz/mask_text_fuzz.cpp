@@ -1,4 +1,5 @@
 #include "perpend/core/concat.h"
+#include "perpend/mask/bound_mask.h"
 #include "perpend/mask/layer_masks.h"
 #include "perpend/mask/mask.h"
 #include "tests/fuzz/fuzz_input.h"
@@ -13,10 +14,11 @@ constexpr std::int64_t kLength = 12;
 // pairs.
 void check_laws(const Mask& mask) {
   if (!(parse_mask(concat(mask)) == mask)) bug("the text of a mask reads back as another");
+  const BoundMask bound(mask);
   bool all = true;
   bool none = true;
   for (std::int64_t q = 0; q < kLength; ++q) {
-    const std::uint64_t word = mask.word(q, 0);
+    const std::uint64_t word = bound.word(Sweep::kRows, q, 0);
     for (std::int64_t k = 0; k < kLength; ++k) {
       const bool visible = mask.visible(q, k);
       if (visible != ((word >> k & 1) != 0)) bug("word and visible disagree");
@@ -24,7 +26,7 @@ void check_laws(const Mask& mask) {
       none = none && !visible;
     }
   }
-  const Answer answer = mask.answer({0, kLength}, {0, kLength});
+  const Answer answer = bound.answer({0, kLength}, {0, kLength});
   if ((answer == Answer::kAll && !all) || (answer == Answer::kNone && !none)) {
     bug("an answer contradicts a pair");
   }

@@ -7,7 +7,7 @@
 #include <gtest/gtest.h>
 
 #include "perpend/core/error.h"
-#include "perpend/mask/mask_node.h"
+#include "perpend/mask/bound_mask.h"
 #include "tests/campaign.h"
 #include "tests/mask/random_mask.h"
 
@@ -62,7 +62,7 @@ TEST(Mask, AnswersNeverContradictAPair) {
   for (int i = 0; i < 60; ++i) {
     const Mask mask = random_mask(random, kSize);
     for_all_rectangles([&](Range queries, Range keys) {
-      const Answer answer = mask.answer(queries, keys);
+      const Answer answer = BoundMask(mask).answer(queries, keys);
       if (answer == Answer::kSome) return;
       EXPECT_EQ(answer, brute_force(mask, queries, keys)) << mask << queries << keys;
     });
@@ -74,7 +74,7 @@ TEST(Mask, BandsAnswerExactly) {
     for_all_rectangles([&](Range queries, Range keys) {
       // A window with both ends may be cautious where queries outnumber it.
       if (mask == Mask::window(2, 3) && queries.size() > 1) return;
-      EXPECT_EQ(mask.answer(queries, keys), brute_force(mask, queries, keys)) << mask;
+      EXPECT_EQ(BoundMask(mask).answer(queries, keys), brute_force(mask, queries, keys)) << mask;
     });
   }
 }
@@ -85,7 +85,7 @@ TEST(Mask, WordsAreSixtyFourPairs) {
     const Mask mask = random_mask(random, 200);
     const auto q = static_cast<std::int64_t>(random.next_below(300));
     const auto first = static_cast<std::int64_t>(random.next_below(300));
-    const std::uint64_t word = mask.word(q, first);
+    const std::uint64_t word = BoundMask(mask).word(Sweep::kRows, q, first);
     for (std::int64_t k = 0; k < 64; ++k) {
       EXPECT_EQ((word >> k & 1U) != 0, mask.visible(q, first + k)) << mask;
     }
@@ -174,7 +174,7 @@ TEST(Mask, EqualTileClassesHaveEqualBits) {
     for (std::int64_t q = 0; q < 24; q += 4) {
       for (std::int64_t k = 0; k < 24; k += 4) {
         std::vector<std::int64_t> key;
-        append_tile_class(mask, {q, q + 4}, {k, k + 4}, key);
+        BoundMask(mask).append_class(Sweep::kRows, {q, q + 4}, {k, k + 4}, key);
         std::vector<bool> bits;
         for (std::int64_t p = 0; p < 16; ++p) bits.push_back(mask.visible(q + p / 4, k + p % 4));
         EXPECT_EQ(seen.try_emplace(key, bits).first->second, bits) << mask << " " << q << " " << k;

@@ -94,7 +94,7 @@ struct Case {
   DType q_dtype = DType::kF32;
   DType kv_dtype = DType::kF32;
   std::int64_t head_dim = 64;
-  Tiling tiling{64, 64};
+  Tiling tiling = plain_tiling(64, 64);
 
   std::string name() const {
     std::string text =

@@ -7,7 +7,7 @@ namespace {
 
 TEST(Picture, SmallMasksShowEveryPair) {
   const Mask mask = Mask::causal();
-  const Schedule schedule = compile(mask, {{{8, 8, 0}}, 1, 1}, {4, 4});
+  const Schedule schedule = compile(mask, {{{8, 8, 0}}, 1, 1}, plain_tiling(4, 4));
   const Image image = draw_schedule(schedule, mask, 64);
   EXPECT_EQ(image.width, 64);
   EXPECT_EQ(image.height, 64);
@@ -19,7 +19,7 @@ TEST(Picture, SmallMasksShowEveryPair) {
 
 TEST(Picture, LargeMasksStaySmallPictures) {
   const Mask mask = parse_mask("causal & window(4096)");
-  const Schedule schedule = compile(mask, {{{100000, 100000, 0}}, 1, 1}, {64, 64});
+  const Schedule schedule = compile(mask, {{{100000, 100000, 0}}, 1, 1}, plain_tiling(64, 64));
   const Image image = draw_schedule(schedule, mask, 300);
   EXPECT_EQ(image.width, 300);
   EXPECT_EQ(image.height, 300);

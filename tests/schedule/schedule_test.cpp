@@ -31,18 +31,20 @@ TEST(Schedule, HoldsEachLivePairOnce) {
   for (int i = num_trials(2000); i > 0; --i) {
     const Mask mask = random_mask(random, 40);
     const AttentionShape shape = random_shape(random);
-    const Tiling tiling{static_cast<int>(1 + random.next_below(17)),
-                        static_cast<int>(1 + random.next_below(80))};
-    EXPECT_EQ(verify(compile(mask, shape, tiling), mask), "") << mask;
+    const Tiling tiling = plain_tiling(static_cast<int>(1 + random.next_below(17)),
+                                       static_cast<int>(1 + random.next_below(80)));
+    for (const Sweep sweep : {Sweep::kRows, Sweep::kColumns}) {
+      EXPECT_EQ(verify(compile(mask, shape, tiling, sweep), mask), "") << mask;
+    }
   }
 }
 
 TEST(Schedule, VerifyFindsWhatIsWrong) {
   const Mask mask = Mask::causal();
   const AttentionShape shape{{{20, 20, 0}}, 2, 1};
-  const Schedule right = compile(mask, shape, {8, 8});
+  const Schedule right = compile(mask, shape, plain_tiling(8, 8));
   Schedule wrong = right;
-  wrong.entries.front().kv_begin += 8;
+  wrong.entries.front().begin += 8;
   EXPECT_NE(verify(wrong, mask), "");
   wrong = right;
   wrong.items.pop_back();
@@ -52,31 +54,32 @@ TEST(Schedule, VerifyFindsWhatIsWrong) {
 
 TEST(Schedule, EqualTilesShareBitmaps) {
   const AttentionShape shape{{{1024, 1024, 0}}, 1, 1};
-  EXPECT_EQ(compile(Mask::causal(), shape, {64, 64}).bitmaps.count(), 1);
-  EXPECT_EQ(compile(parse_mask("causal & window(100)"), shape, {64, 64}).bitmaps.count(), 3);
-  EXPECT_EQ(compile(Mask::all(), shape, {64, 64}).bitmaps.count(), 0);
+  EXPECT_EQ(compile(Mask::causal(), shape, plain_tiling(64, 64)).bitmaps.count(), 1);
+  EXPECT_EQ(
+      compile(parse_mask("causal & window(100)"), shape, plain_tiling(64, 64)).bitmaps.count(), 3);
+  EXPECT_EQ(compile(Mask::all(), shape, plain_tiling(64, 64)).bitmaps.count(), 0);
 }
 
 TEST(Schedule, SequencesAndHeadsShareLists) {
   AttentionShape shape{{{128, 128, 0}, {128, 128, 0}, {128, 128, 0}}, 8, 2};
-  const Schedule schedule = compile(Mask::causal(), shape, {64, 64});
-  EXPECT_EQ(schedule.num_rows(), 2);
+  const Schedule schedule = compile(Mask::causal(), shape, plain_tiling(64, 64));
+  EXPECT_EQ(schedule.lists.size(), 2U);
   EXPECT_EQ(schedule.items.size(), 3U * 2U * 2U);
   for (std::size_t i = 1; i < schedule.items.size(); ++i) {
-    EXPECT_GE(item_cost(schedule.row(schedule.items[i - 1].row)),
-              item_cost(schedule.row(schedule.items[i].row)));
+    EXPECT_GE(list_cost(schedule, schedule.items[i - 1].list),
+              list_cost(schedule, schedule.items[i].list));
   }
 }
 
 TEST(Schedule, DecodeStepsNeedNoBitmap) {
-  const Schedule schedule = compile(Mask::causal(), {{{1, 1000, 999}}, 9, 3}, {64, 64});
+  const Schedule schedule = compile(Mask::causal(), {{{1, 1000, 999}}, 9, 3}, plain_tiling(64, 64));
   EXPECT_EQ(schedule.bitmaps.count(), 0);
   EXPECT_EQ(schedule.entries.size(), 16U);
   EXPECT_EQ(schedule.items.size(), 3U);
 }
 
 TEST(Schedule, CostCountsPairs) {
-  const Schedule schedule = compile(Mask::causal(), {{{100, 100, 0}}, 1, 1}, {64, 64});
+  const Schedule schedule = compile(Mask::causal(), {{{100, 100, 0}}, 1, 1}, plain_tiling(64, 64));
   const ScheduleCost cost = cost_of(schedule);
   EXPECT_EQ(cost.live_pairs, 100 * 101 / 2);
   EXPECT_EQ(cost.total_pairs, 100 * 100);
@@ -91,7 +94,7 @@ TEST(Schedule, AMillionTokensCompileQuickly) {
   const Mask mask = parse_mask("causal & (sink(64) | window(1024))");
   const std::int64_t length = 1 << 20;
   const auto start = std::chrono::steady_clock::now();
-  const Schedule schedule = compile(mask, {{{length, length, 0}}, 1, 1}, {64, 64});
+  const Schedule schedule = compile(mask, {{{length, length, 0}}, 1, 1}, plain_tiling(64, 64));
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
   EXPECT_LT(schedule.bitmaps.count(), 10);
   EXPECT_LT(schedule.entries.size(), 400000U);
@@ -100,9 +103,9 @@ TEST(Schedule, AMillionTokensCompileQuickly) {
 }
 
 TEST(Schedule, ShapesThatMakeNoSenseAreRefused) {
-  EXPECT_THROW(compile(Mask::all(), {{{1, 1, 0}}, 3, 2}, {64, 64}), InvalidArgument);
-  EXPECT_THROW(compile(Mask::all(), {{{-1, 1, 0}}, 1, 1}, {64, 64}), InvalidArgument);
-  EXPECT_THROW(compile(Mask::all(), {{{1, 1, 0}}, 1, 1}, {0, 64}), InvalidArgument);
+  EXPECT_THROW(compile(Mask::all(), {{{1, 1, 0}}, 3, 2}, plain_tiling(64, 64)), InvalidArgument);
+  EXPECT_THROW(compile(Mask::all(), {{{-1, 1, 0}}, 1, 1}, plain_tiling(64, 64)), InvalidArgument);
+  EXPECT_THROW(compile(Mask::all(), {{{1, 1, 0}}, 1, 1}, plain_tiling(0, 64)), InvalidArgument);
 }
 
 }  // namespace

@@ -50,10 +50,10 @@ class Operands {
     const TensorView& lse = args_.lse;
     if (!args_.q_indptr) {
       return lse.as<float>() + item.sequence * lse.stride(0) + head * lse.stride(1) +
-             (item.q_begin + row) * lse.stride(2);
+             (item.begin + row) * lse.stride(2);
     }
     return lse.as<float>() + head * lse.stride(0) +
-           (first_token(args_.q_indptr, item) + item.q_begin + row) * lse.stride(1);
+           (first_token(args_.q_indptr, item) + item.begin + row) * lse.stride(1);
   }
   KvTile kv_tile(const WorkItem& item, std::int32_t kv_begin) const {
     const int kv_head = item.q_head / schedule_.shape.group_size();
@@ -72,7 +72,7 @@ class Operands {
   }
   static std::byte* token_row(const TensorView& view, const TensorView& indptr,
                               const WorkItem& item, int head, int row) {
-    const std::int64_t token = item.q_begin + row;
+    const std::int64_t token = item.begin + row;
     std::int64_t offset = 0;
     if (indptr) {
       offset = (first_token(indptr, item) + token) * view.stride(0) + head * view.stride(1);
@@ -120,12 +120,11 @@ struct Call {
   float q_scale;  // scale * log2(e)
 
   PackedRows rows_of(const WorkItem& item) const {
-    return {item.num_heads * item.q_rows, item.q_rows, head_dim, args.k.dtype};
+    return {item.num_heads * item.size, item.size, head_dim, args.k.dtype};
   }
   int num_keys(const WorkItem& item, const TileEntry& tile) const {
     const auto kv_len = schedule.shape.sequences[static_cast<std::size_t>(item.sequence)].kv_len;
-    return static_cast<int>(
-        std::min<std::int64_t>(schedule.tiling.kv_tile, kv_len - tile.kv_begin));
+    return static_cast<int>(std::min<std::int64_t>(schedule.plan.inner_tile, kv_len - tile.begin));
   }
   TileBits bits_of(const TileEntry& tile) const {
     if (tile.is_full()) return {};
@@ -136,8 +135,8 @@ struct Call {
 // Writes the output and the logsumexp of one packed row; `o` is read every `o_stride` floats.
 void store_row(const Call& call, const WorkItem& item, int packed_row, const float* o, int o_stride,
                float row_max, float row_sum) {
-  const int head = item.q_head + packed_row / item.q_rows;
-  const int row = packed_row % item.q_rows;
+  const int head = item.q_head + packed_row / item.size;
+  const int row = packed_row % item.size;
   std::byte* out = call.operands.o_row(item, head, row);
   const bool empty = row_sum == 0.0F;
   const float inverse = empty ? 0.0F : 1.0F / row_sum;
@@ -156,10 +155,10 @@ void store_row(const Call& call, const WorkItem& item, int packed_row, const flo
 class ManyRows {
  public:
   explicit ManyRows(const Call& call) : call_(call) {
-    const int max_rows = call.schedule.tiling.q_tile * call.schedule.shape.group_size();
+    const int max_rows = call.schedule.plan.outer_tile * call.schedule.shape.group_size();
     const auto stride = static_cast<std::size_t>(round_up(max_rows, call.micro.row_width));
     const auto dim = static_cast<std::size_t>(call.head_dim);
-    const auto keys = static_cast<std::size_t>(call.schedule.tiling.kv_tile);
+    const auto keys = static_cast<std::size_t>(call.schedule.plan.inner_tile);
     const std::size_t scratch = keys * (2 * dim + stride) + 32;
     memory_ = AlignedBuffer((2 * dim * stride + 2 * stride + scratch) * sizeof(float));
     q_ = memory_.as<float>();
@@ -173,8 +172,8 @@ class ManyRows {
     const PackedRows rows = call_.rows_of(item);
     const auto stride = static_cast<int>(round_up(rows.num_rows, call_.micro.row_width));
     pack(item, rows, stride);
-    for (const TileEntry& tile : call_.schedule.row(item.row)) {
-      call_.micro.add_tile_transposed(rows, stride, q_, call_.operands.kv_tile(item, tile.kv_begin),
+    for (const TileEntry& tile : call_.schedule.list(item.list)) {
+      call_.micro.add_tile_transposed(rows, stride, q_, call_.operands.kv_tile(item, tile.begin),
                                       call_.num_keys(item, tile), call_.bits_of(tile), scratch_,
                                       state_);
     }
@@ -246,8 +245,8 @@ void run_few_rows(const Call& call, const FewRowsPart& part, const SoftmaxState&
     }
   }
   for (const TileEntry& tile :
-       call.schedule.row(item.row).subspan(part.first_tile, part.num_tiles)) {
-    call.micro.add_tile_rows(rows, q.data(), call.operands.kv_tile(item, tile.kv_begin),
+       call.schedule.list(item.list).subspan(part.first_tile, part.num_tiles)) {
+    call.micro.add_tile_rows(rows, q.data(), call.operands.kv_tile(item, tile.begin),
                              call.num_keys(item, tile), call.bits_of(tile), scratch.data(), state);
   }
 }
@@ -272,7 +271,7 @@ void run_few_row_items(const Call& call, std::span<const WorkItem* const> items,
   std::vector<FewRowsPart> parts;
   std::int64_t total_tiles = 0;
   for (const WorkItem* item : items) {
-    const std::size_t num_tiles = call.schedule.row(item->row).size();
+    const std::size_t num_tiles = call.schedule.list(item->list).size();
     total_tiles += static_cast<std::int64_t>(num_tiles);
     for (std::size_t first = 0; first == 0 || first < num_tiles; first += kSplitTiles) {
       parts.push_back({item, first, std::min<std::size_t>(kSplitTiles, num_tiles - first)});
@@ -297,7 +296,7 @@ void run_few_row_items(const Call& call, std::span<const WorkItem* const> items,
   for (std::size_t i = 0; i < parts.size();) {
     const SoftmaxState& state = states[i].state;
     const WorkItem& item = *parts[i].item;
-    const int num_rows = item.num_heads * item.q_rows;
+    const int num_rows = item.num_heads * item.size;
     for (++i; i < parts.size() && parts[i].item == &item; ++i) {
       merge(num_rows, dim, states[i].state, state);
     }
@@ -315,7 +314,9 @@ bool supports(const AttentionSpec& spec) {
          spec.head_dim <= kMaxDim;
 }
 
-Tiling tiling(const AttentionSpec& /*spec*/) { return {kTile, kTile}; }
+Tiling tiling(const AttentionSpec& /*spec*/, Sweep /*sweep*/) {
+  return {.outer_tile = kTile, .outer_part = kTile, .inner_tile = kTile};
+}
 
 void forward_entry(const AttentionArgs& args, const Schedule& schedule, Stream stream) {
   static const AttentionMicro& micro = attention_micro(best_cpu_isa());
@@ -347,7 +348,7 @@ void cpu_attention_forward(const AttentionMicro& micro, const AttentionArgs& arg
                   head_dim, scale * std::numbers::log2e_v<float>};
   // The choice is an item's own: whoever shares the batch must not change its bits.
   const auto is_few = [&](const WorkItem& item) {
-    return item.num_heads * item.q_rows <= kFewRows && schedule.tiling.kv_tile <= kTile;
+    return item.num_heads * item.size <= kFewRows && schedule.plan.inner_tile <= kTile;
   };
   std::vector<const WorkItem*> few;
   std::vector<const WorkItem*> many;
@@ -359,6 +360,6 @@ void cpu_attention_forward(const AttentionMicro& micro, const AttentionArgs& arg
   run_few_row_items(call, few, *stream.threads);
 }
 
-AttentionTable cpu_attention_table() { return {supports, tiling, forward_entry}; }
+AttentionTable cpu_attention_table() { return {supports, tiling, forward_entry, nullptr}; }
 
 }  // namespace perpend
