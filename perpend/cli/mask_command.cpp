@@ -68,9 +68,9 @@ void MaskShow::print(const Mask& mask, const Schedule& schedule) const {
   const ScheduleCost cost = cost_of(schedule);
   std::cout << draw_text(mask, shape, kTextColumns);
   const std::int64_t total = shape.q_offset + shape.q_len;
-  const std::int64_t kept = retained_bytes(mask, total, total + kPageSize, kPageSize, key_bytes);
-  const std::int64_t all =
-      retained_bytes(Mask::causal(), total, total + kPageSize, kPageSize, key_bytes);
+  const auto bytes_kept = [&](const Mask& kept) {
+    return Retention(kept, total + kPageSize).retained_bytes(total, kPageSize, key_bytes);
+  };
   fmt::print("{:<14} {}\n", "mask", mask.str());
   fmt::print("{:<14} {} queries x {} keys\n", "shape", shape.q_len, shape.kv_len);
   fmt::print("{:<14} {} of {} pairs ({:.2f} %)\n", "live", cost.live_pairs, cost.total_pairs,
@@ -78,7 +78,8 @@ void MaskShow::print(const Mask& mask, const Schedule& schedule) const {
   fmt::print("{:<14} {} full, {} partial, {} distinct bitmaps (64 x 64)\n", "tiles",
              cost.full_tiles, cost.partial_tiles, schedule.bitmaps.count());
   fmt::print("{:<14} {} a layer after {} tokens ({} if nothing were freed; {} bytes a key)\n",
-             "KV at decode", bytes_text(kept), total, bytes_text(all), key_bytes);
+             "KV at decode", bytes_text(bytes_kept(mask)), total,
+             bytes_text(bytes_kept(Mask::causal())), key_bytes);
 }
 
 void MaskShow::run() const {

@@ -26,7 +26,7 @@ class Window {
                 .dtype = run.kv_dtype,
                 .max_tokens = run.window + kRows}),
         sequence_(store_),
-        policy_(masks_, run.window) {}
+        policy_(masks_, run.window, config().num_q_heads, config().num_kv_heads) {}
 
   // Log-probabilities [rows, vocab_size] after each of `tokens`, which follow those given before;
   // valid until the next pass in the same context.

@@ -45,7 +45,8 @@ struct TextGenerator::Cache {
       : masks(std::move(layer_masks)),
         store(store_config(model.config(), dtype, model.config().context_length)),
         sequence(store),
-        policy(masks, model.config().context_length),
+        policy(masks, model.config().context_length, model.config().num_q_heads,
+               model.config().num_kv_heads),
         loop(model.network(), context, sequence, policy, masks, prefill_chunk) {}
 
   std::vector<Mask> masks;

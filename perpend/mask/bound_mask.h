@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "perpend/core/range.h"
@@ -12,18 +13,14 @@ namespace perpend {
 // one keys (forward, dQ). kColumns: the outer axis are keys, the inner one queries (dK, dV).
 enum class Sweep : std::uint8_t { kRows, kColumns };
 
-// Which heads a mask is asked about: `heads(...)` looks at the query head, `every(...)` at the
-// key/value head.
-struct HeadIndex {
-  int q_head = 0;
-  int kv_head = 0;
-};
+struct MaskProgram;
 
 // A mask as one head sees it, ready to be asked: what planning, retention and pictures work with.
-// Positions are absolute. Equal values have equal bits everywhere, so that heads share plans.
+// A value, cheap to copy and to compare. Positions are absolute and not negative. Equal values have
+// equal bits everywhere, so that heads share plans. Questions allocate nothing.
 class BoundMask {
  public:
-  // Throws InvalidArgument that names the label when the mask still has unbound names.
+  // Throws InvalidArgument that names what is not bound, or the head for which there is no mask.
   explicit BoundMask(const Mask& mask, HeadIndex head = {});
 
   // Whether query q sees key k.
@@ -43,13 +40,25 @@ class BoundMask {
   std::uint64_t word(Sweep sweep, std::int64_t outer, std::int64_t inner_begin) const;
 
   // Names the equality class of a rectangle's bits: two rectangles of equal size with equal classes
-  // have equal bits. Appends to `key`.
+  // have equal bits (of one mask and sweep). Appends to `key`.
   void append_class(Sweep sweep, Range outer, Range inner, std::vector<std::int64_t>& key) const;
 
-  friend bool operator==(const BoundMask& a, const BoundMask& b) = default;
+  // Positions inside `outer`, its begin left out, where a segment, block or period of a label of
+  // the mask begins: where tiles may well begin too. Ascending. Labels whose parts are shorter than
+  // kLeastPart on average are left out.
+  static constexpr std::int64_t kLeastPart = 8;
+  std::vector<std::int64_t> starts(Sweep sweep, Range outer) const;
+
+  std::size_t hash() const;
+  friend bool operator==(const BoundMask& a, const BoundMask& b);
 
  private:
-  Mask mask_;
+  std::shared_ptr<const MaskProgram> program_;
 };
 
 }  // namespace perpend
+
+template <>
+struct std::hash<perpend::BoundMask> {
+  std::size_t operator()(const perpend::BoundMask& mask) const { return mask.hash(); }
+};

@@ -1,177 +1,273 @@
 #include "perpend/mask/mask.h"
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 #include "perpend/core/error.h"
+#include "perpend/mask/bindings.h"
+#include "perpend/mask/hash_mix.h"
+#include "perpend/mask/label_node.h"
 #include "perpend/mask/mask_node.h"
+#include "perpend/mask/words.h"
 
 namespace perpend {
 namespace {
 
 using Kind = MaskNode::Kind;
 
-std::shared_ptr<const MaskNode> make_node(Kind kind, std::int64_t a = 0, std::int64_t b = 0,
-                                          std::vector<Mask> children = {}) {
-  return std::make_shared<const MaskNode>(MaskNode{kind, a, b, std::move(children)});
-}
+constexpr std::int64_t kMaxPosition = std::int64_t{1} << 40;
+constexpr std::int64_t kMaxBlocks = std::int64_t{1} << 30;  // products of two stay far from 2^63
+constexpr std::int64_t kMaxValue = std::int64_t{1} << 60;
+constexpr std::size_t kMaxTable = 64;
 
-constexpr std::int64_t kMaxArgument = std::int64_t{1} << 40;
-
-void check_argument(std::int64_t value, std::string_view name) {
-  check(value >= 0 && value <= kMaxArgument,
-        concat("mask: ", name, " must be in [0, ", kMaxArgument, "] (", value, ")"));
-}
-
-// Children of a & or | with nested ones of the same kind flattened, equals dropped, `neutral`
-// dropped.
-std::vector<Mask> gather(Kind kind, const Mask& x, const Mask& y, const Mask& neutral) {
-  std::vector<Mask> children;
-  const auto add = [&](const Mask& child) {
-    const bool known = std::find(children.begin(), children.end(), child) != children.end();
-    if (!known && child != neutral) children.push_back(child);
-  };
-  for (const Mask* side : {&x, &y}) {
-    if (side->node().kind == kind) {
-      for (const Mask& child : side->node().children) add(child);
-    } else {
-      add(*side);
+Mask make(MaskNode node) {
+  HashMix hash(static_cast<std::uint64_t>(node.kind) + 1);
+  hash.add(node.a).add(node.b).add(node.c);
+  for (const std::int64_t value : node.values) hash.add(value);
+  for (const auto& spans : node.spans) {
+    for (const HeadSpan& span : spans) {
+      hash.add(std::int64_t{span.first}).add(std::int64_t{span.last});
     }
   }
-  return children;
+  for (const Mask& child : node.children) hash.add(std::uint64_t{child.hash()});
+  if (node.label) hash.add(std::uint64_t{node.label->hash()});
+  for (const char letter : node.name) hash.add(static_cast<std::int64_t>(letter));
+  if (node.tiles) hash.add(std::uint64_t{node.tiles->hash()});
+  node.hash = hash.value();
+  return Mask(std::make_shared<const MaskNode>(std::move(node)));
+}
+
+Mask make_labelled(Kind kind, const Label& label, std::vector<std::int64_t> values = {}) {
+  MaskNode node{.kind = kind, .values = std::move(values)};
+  node.label = label;
+  return make(std::move(node));
+}
+
+void check_between(std::int64_t value, std::int64_t least, std::int64_t most,
+                   std::string_view what) {
+  check(value >= least && value <= most,
+        concat("mask: ", what, " must be in [", least, ", ", most, "] (", value, ")"));
+}
+
+std::vector<std::int64_t> checked_values(std::vector<std::int64_t> values, std::string_view word) {
+  check(!values.empty(), concat("mask: ", word, " needs at least one value"));
+  for (const std::int64_t value : values) {
+    check_between(value, -kMaxValue, kMaxValue, concat("a value of ", word));
+  }
+  std::sort(values.begin(), values.end());
+  values.erase(std::unique(values.begin(), values.end()), values.end());
+  return values;
+}
+
+bool is_complement(const Mask& a, const Mask& b) {
+  return (a.node().kind == Kind::kNot && a.node().children.front() == b) ||
+         (b.node().kind == Kind::kNot && b.node().children.front() == a);
+}
+
+bool has_child(const Mask& mask, const Mask& child) {
+  const auto& children = mask.node().children;
+  return std::find(children.begin(), children.end(), child) != children.end();
+}
+
+// The masks of one & or |: nested ones of the same kind flattened, equal ones kept once, `neutral`
+// left out, absorbed ones (x & (x | y) = x) left out; `absorbing` when it is there, or x and ~x.
+Mask join(Kind kind, std::span<const Mask> masks, const Mask& neutral, const Mask& absorbing) {
+  std::vector<Mask> parts;
+  for (const Mask& mask : masks) {
+    const auto& children = mask.node().children;
+    const bool flat = mask.node().kind == kind;
+    parts.insert(parts.end(), flat ? children.data() : &mask,
+                 flat ? children.data() + children.size() : &mask + 1);
+  }
+  const Kind other = kind == Kind::kAnd ? Kind::kOr : Kind::kAnd;
+  std::vector<Mask> kept;
+  for (const Mask& part : parts) {
+    if (part == absorbing) return absorbing;
+    bool needed = part != neutral;
+    for (const Mask& known : kept) {
+      if (is_complement(known, part)) return absorbing;
+      needed &= known != part;
+    }
+    const auto absorbs = [&](const Mask& whole) { return has_child(part, whole); };
+    if (part.node().kind == other) needed &= std::none_of(parts.begin(), parts.end(), absorbs);
+    if (needed) kept.push_back(part);
+  }
+  if (kept.empty()) return neutral;
+  if (kept.size() == 1) return kept.front();
+  return make({.kind = kind, .children = std::move(kept)});
+}
+
+void collect_names(const Label& label, std::vector<std::string>& names) {
+  const LabelNode& node = label.node();
+  if (node.is_bound()) return;
+  if (node.inner) return collect_names(*node.inner, names);
+  if (std::find(names.begin(), names.end(), node.name) == names.end()) names.push_back(node.name);
+}
+
+void collect_names(const MaskNode& node, std::vector<std::string>& names) {
+  if (node.label) collect_names(*node.label, names);
+  if (node.kind == Kind::kTiles && !node.tiles &&
+      std::find(names.begin(), names.end(), node.name) == names.end()) {
+    names.push_back(node.name);
+  }
+  for (const Mask& child : node.children) collect_names(child.node(), names);
 }
 
 }  // namespace
 
-Range MaskNode::band(std::int64_t q) const {
-  switch (kind) {
-    case Kind::kCausal:
-      return {-kUnbounded, q + 1};
-    case Kind::kWindow:
-      return {q - a + 1, b == kUnbounded ? kUnbounded : q + b};
-    case Kind::kSink:
-      return {-kUnbounded, a};
-    case Kind::kAll:
-      return {-kUnbounded, kUnbounded};
-    default:
-      return {kUnbounded, -kUnbounded};
+const Mask& MaskNode::child_of_head(int q_head) const {
+  for (std::size_t i = 0; i < spans.size(); ++i) {
+    for (const HeadSpan& span : spans[i]) {
+      if (span.first <= q_head && q_head <= span.last) return children[i];
+    }
   }
-}
-
-Range MaskNode::column_band(std::int64_t k) const {
-  switch (kind) {
-    case Kind::kCausal:
-      return {k, kUnbounded};
-    case Kind::kWindow:
-      return {b == kUnbounded ? -kUnbounded : k - b + 1, k + a};
-    case Kind::kSink:
-      return k < a ? Range{-kUnbounded, kUnbounded} : Range{kUnbounded, -kUnbounded};
-    case Kind::kAll:
-      return {-kUnbounded, kUnbounded};
-    default:
-      return {kUnbounded, -kUnbounded};
-  }
+  check(has_rest, concat("mask: heads(...) names no mask for head ", q_head, "; add 'rest: ...'"));
+  return children.back();
 }
 
 Mask::Mask() : Mask(all()) {}
 Mask::Mask(std::shared_ptr<const MaskNode> node) : node_(std::move(node)) {}
 
 Mask Mask::all() {
-  static const auto node = make_node(Kind::kAll);
-  return Mask(node);
+  static const Mask mask = make({.kind = Kind::kAll});
+  return mask;
 }
 Mask Mask::none() {
-  static const auto node = make_node(Kind::kNone);
-  return Mask(node);
+  static const Mask mask = make({.kind = Kind::kNone});
+  return mask;
 }
 Mask Mask::causal() {
-  static const auto node = make_node(Kind::kCausal);
-  return Mask(node);
+  static const Mask mask = make({.kind = Kind::kCausal});
+  return mask;
 }
 Mask Mask::window(std::int64_t width) {
-  check_argument(width, "window");
-  return Mask(make_node(Kind::kWindow, width, MaskNode::kUnbounded));
+  check_between(width, 0, kMaxPosition, "window");
+  return make({.kind = Kind::kWindow, .a = width, .b = kUnbounded});
 }
 Mask Mask::window(std::int64_t left, std::int64_t right) {
-  check_argument(left, "window");
-  check_argument(right, "window");
-  return Mask(make_node(Kind::kWindow, left, right));
+  check_between(left, 0, kMaxPosition, "window");
+  check_between(right, 0, kMaxPosition, "window");
+  return make({.kind = Kind::kWindow, .a = left, .b = right});
 }
 Mask Mask::sink(std::int64_t count) {
-  check_argument(count, "sink");
-  return Mask(make_node(Kind::kSink, count));
+  check_between(count, 0, kMaxPosition, "sink");
+  return make({.kind = Kind::kSink, .a = count});
+}
+Mask Mask::same(const Label& label) { return make_labelled(Kind::kSame, label); }
+Mask Mask::upto(const Label& label) { return make_labelled(Kind::kUpto, label); }
+Mask Mask::before(const Label& label) { return make_labelled(Kind::kBefore, label); }
+Mask Mask::q_in(const Label& label, std::vector<std::int64_t> values) {
+  return make_labelled(Kind::kQueryIn, label, checked_values(std::move(values), "q_in"));
+}
+Mask Mask::k_in(const Label& label, std::vector<std::int64_t> values) {
+  return make_labelled(Kind::kKeyIn, label, checked_values(std::move(values), "k_in"));
+}
+Mask Mask::every(std::int64_t block_size, std::int64_t count, std::int64_t step) {
+  check_between(block_size, 1, kMaxBlocks, "the block size of every");
+  check_between(count, 1, kMaxBlocks, "the count of every");
+  check_between(step, 0, kMaxBlocks, "the step of every");
+  return make({.kind = Kind::kEvery, .a = block_size, .b = count, .c = step});
+}
+Mask Mask::near(std::int64_t block_size, std::int64_t count) {
+  check_between(block_size, 1, kMaxBlocks, "the block size of near");
+  check_between(count, 0, kMaxBlocks, "the count of near");
+  return make({.kind = Kind::kNear, .a = block_size, .b = count});
 }
 
-Mask operator&(const Mask& a, const Mask& b) {
-  if (a == Mask::none() || b == Mask::none()) return Mask::none();
-  auto children = gather(Kind::kAnd, a, b, Mask::all());
-  if (children.empty()) return Mask::all();
-  if (children.size() == 1) return children.front();
-  return Mask(make_node(Kind::kAnd, 0, 0, std::move(children)));
+Mask Mask::table(const Label& label, const std::vector<std::string>& rows) {
+  check(!rows.empty() && rows.size() <= kMaxTable,
+        concat("mask: a table must have 1 to ", kMaxTable, " rows (", rows.size(), ")"));
+  std::vector<std::int64_t> bits;
+  for (const std::string& row : rows) {
+    check_eq(row.size(), rows.size(), "mask: a table must be square, a row has another length");
+    std::uint64_t word = 0;
+    for (std::size_t c = 0; c < row.size(); ++c) {
+      check(row[c] == '0' || row[c] == '1',
+            concat("mask: a row of a table must be of 0 and 1 (", row, ")"));
+      word |= std::uint64_t{row[c] == '1'} << c;
+    }
+    bits.push_back(static_cast<std::int64_t>(word));
+  }
+  return make_labelled(Kind::kTable, label, std::move(bits));
 }
 
-Mask operator|(const Mask& a, const Mask& b) {
-  if (a == Mask::all() || b == Mask::all()) return Mask::all();
-  auto children = gather(Kind::kOr, a, b, Mask::none());
-  if (children.empty()) return Mask::none();
-  if (children.size() == 1) return children.front();
-  return Mask(make_node(Kind::kOr, 0, 0, std::move(children)));
+Mask Mask::tiles(const std::string& name) {
+  check_name(name);
+  MaskNode node{.kind = Kind::kTiles};
+  node.name = name;
+  return make(std::move(node));
 }
+
+Mask Mask::heads(std::vector<HeadChoice> choices, std::optional<Mask> rest) {
+  MaskNode node{.kind = Kind::kHeads, .has_rest = rest.has_value()};
+  std::vector<HeadSpan> taken;
+  for (auto& [spans, mask] : choices) {
+    check(!spans.empty(), "mask: heads needs at least one head for each mask");
+    for (const HeadSpan& span : spans) {
+      check(span.first >= 0 && span.first <= span.last,
+            concat("mask: heads ", span.first, "-", span.last, " run backwards"));
+      for (const HeadSpan& other : taken) {
+        check(span.last < other.first || other.last < span.first,
+              concat("mask: head ", std::max(span.first, other.first), " is given twice"));
+      }
+      taken.push_back(span);
+    }
+    node.spans.push_back(std::move(spans));
+    node.children.push_back(std::move(mask));
+  }
+  if (rest) node.children.push_back(*std::move(rest));
+  check(!node.children.empty(), "mask: heads needs at least one mask");
+  const bool alike = std::all_of(node.children.begin(), node.children.end(),
+                                 [&](const Mask& child) { return child == node.children.front(); });
+  if (node.has_rest && alike) return node.children.front();
+  return make(std::move(node));
+}
+
+Mask Mask::all_of(std::span<const Mask> masks) {
+  return join(Kind::kAnd, masks, Mask::all(), Mask::none());
+}
+
+Mask Mask::any_of(std::span<const Mask> masks) {
+  return join(Kind::kOr, masks, Mask::none(), Mask::all());
+}
+
+Mask operator&(const Mask& a, const Mask& b) { return Mask::all_of(std::array{a, b}); }
+Mask operator|(const Mask& a, const Mask& b) { return Mask::any_of(std::array{a, b}); }
 
 Mask operator~(const Mask& a) {
   if (a.node().kind == Kind::kNot) return a.node().children.front();
   if (a == Mask::all()) return Mask::none();
   if (a == Mask::none()) return Mask::all();
-  return Mask(make_node(Kind::kNot, 0, 0, {a}));
+  return make({.kind = Kind::kNot, .children = {a}});
 }
 
-std::string Mask::str() const {
-  const auto joined = [&](std::string_view separator) {
-    std::string text;
-    for (const Mask& child : node_->children) {
-      const bool wrap = child.node().kind == Kind::kOr || child.node().kind == Kind::kAnd;
-      text += concat(text.empty() ? "" : separator, wrap ? "(" : "", child.str(), wrap ? ")" : "");
-    }
-    return text;
-  };
-  switch (node_->kind) {
-    case Kind::kAll:
-      return "all";
-    case Kind::kNone:
-      return "none";
-    case Kind::kCausal:
-      return "causal";
-    case Kind::kWindow:
-      return node_->b == MaskNode::kUnbounded ? concat("window(", node_->a, ")")
-                                              : concat("window(", node_->a, ", ", node_->b, ")");
-    case Kind::kSink:
-      return concat("sink(", node_->a, ")");
-    case Kind::kNot:
-      return concat("~", joined(""));
-    case Kind::kAnd:
-      return joined(" & ");
-    case Kind::kOr:
-      return joined(" | ");
+Mask Mask::bind(const Bindings& bindings) const {
+  if (unbound_names().empty()) return *this;
+  MaskNode node = *node_;
+  if (node.label) node.label = bindings.bind(*node.label);
+  if (const TileMap* tiles = bindings.tiles(node.name); tiles != nullptr && !node.tiles) {
+    node.tiles = *tiles;
   }
-  bug("Mask::str: unknown kind");
+  for (Mask& child : node.children) child = child.bind(bindings);
+  return make(std::move(node));
 }
 
-std::size_t Mask::hash() const {
-  auto value = static_cast<std::uint64_t>(node_->kind) * 0x9E3779B97F4A7C15U;
-  const auto mix = [&](std::uint64_t part) {
-    value = (value ^ part) * 0xFF51AFD7ED558CCDU;
-    value ^= value >> 32;
-  };
-  mix(static_cast<std::uint64_t>(node_->a));
-  mix(static_cast<std::uint64_t>(node_->b));
-  for (const Mask& child : node_->children) mix(child.hash());
-  return value;
+std::vector<std::string> Mask::unbound_names() const {
+  std::vector<std::string> names;
+  collect_names(*node_, names);
+  return names;
 }
+
+std::size_t Mask::hash() const { return node_->hash; }
 
 bool operator==(const Mask& a, const Mask& b) {
-  if (a.node_ == b.node_) return true;
-  return a.node_->kind == b.node_->kind && a.node_->a == b.node_->a && a.node_->b == b.node_->b &&
-         a.node_->children == b.node_->children;
+  const MaskNode& x = *a.node_;
+  const MaskNode& y = *b.node_;
+  if (&x == &y) return true;
+  return x.hash == y.hash && x.kind == y.kind && x.has_rest == y.has_rest && x.a == y.a &&
+         x.b == y.b && x.c == y.c && x.values == y.values && x.spans == y.spans &&
+         x.name == y.name && x.label == y.label && x.tiles == y.tiles && x.children == y.children;
 }
 
 std::ostream& operator<<(std::ostream& out, const Mask& mask) { return out << mask.str(); }

@@ -1,28 +1,56 @@
 #pragma once
 
 #include <cstdint>
-#include <limits>
+#include <optional>
+#include <string>
 #include <vector>
 
+#include "perpend/mask/label.h"
 #include "perpend/mask/mask.h"
+#include "perpend/mask/run_index.h"
+#include "perpend/mask/tile_map.h"
 
 namespace perpend {
 
-// The inside of a Mask. Primitives are bands: the keys that a query sees form one interval whose
-// two ends never move back as the query moves on. Operators combine children.
+// The inside of a Mask.
 struct MaskNode {
-  enum class Kind : std::uint8_t { kAll, kNone, kCausal, kWindow, kSink, kNot, kAnd, kOr };
-  static constexpr std::int64_t kUnbounded = std::numeric_limits<std::int64_t>::max() / 4;
+  enum class Kind : std::uint8_t {
+    kAll,
+    kNone,
+    kCausal,
+    kWindow,  // a keys to the left, b to the right (kUnbounded when not given)
+    kSink,    // a: count
+    kSame,    // label
+    kUpto,
+    kBefore,
+    kQueryIn,  // label, values ascending
+    kKeyIn,
+    kEvery,  // a: block size, b: count, c: step
+    kNear,   // a: block size, b: count
+    kTable,  // label, values: rows as bits, bit c for column c
+    kTiles,  // name, tiles when bound
+    kHeads,  // children, spans of each; the last child without spans when has_rest
+    kNot,
+    kAnd,
+    kOr,
+  };
 
   Kind kind = Kind::kAll;
-  std::int64_t a = 0;  // window: keys to the left; sink: count
-  std::int64_t b = 0;  // window: keys to the right, kUnbounded when not given
-  std::vector<Mask> children;
+  bool has_rest = false;
+  std::int64_t a = 0;
+  std::int64_t b = 0;
+  std::int64_t c = 0;
+  std::vector<std::int64_t> values{};
+  std::vector<std::vector<HeadSpan>> spans{};
+  std::vector<Mask> children{};
+  std::optional<Label> label{};
+  std::string name{};
+  std::optional<TileMap> tiles{};
+  std::size_t hash = 0;
 
-  bool is_operator() const { return kind >= Kind::kNot; }
-  // The keys that query q sees, and the queries that see key k, for primitives.
-  Range band(std::int64_t q) const;
-  Range column_band(std::int64_t k) const;
+  bool is_joined() const { return kind == Kind::kAnd || kind == Kind::kOr; }
+  // What `heads(...)` says for one query head. Throws InvalidArgument when it says nothing.
+  const Mask& child_of_head(int q_head) const;
 };
 
 }  // namespace perpend

@@ -1,13 +1,11 @@
 #include "perpend/mask/mask.h"
 
-#include <functional>
 #include <vector>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "perpend/core/error.h"
-#include "perpend/mask/bound_mask.h"
 #include "tests/campaign.h"
 #include "tests/mask/random_mask.h"
 
@@ -30,64 +28,6 @@ TEST(Mask, PrimitivesAreTheirDefinitions) {
           EXPECT_EQ(Mask::window(w, r).visible(q, k), q - w < k && k < q + r);
         }
       }
-    }
-  }
-}
-
-Answer brute_force(const Mask& mask, Range queries, Range keys) {
-  bool any = false;
-  bool all = true;
-  for (std::int64_t q = queries.begin; q < queries.end; ++q) {
-    for (std::int64_t k = keys.begin; k < keys.end; ++k) {
-      any |= mask.visible(q, k);
-      all &= mask.visible(q, k);
-    }
-  }
-  if (all) return Answer::kAll;
-  return any ? Answer::kSome : Answer::kNone;
-}
-
-void for_all_rectangles(const std::function<void(Range, Range)>& visit) {
-  for (std::int64_t a = 0; a < kSize; ++a) {
-    for (std::int64_t b = a + 1; b <= kSize; ++b) {
-      for (std::int64_t c = 0; c < kSize; ++c) {
-        for (std::int64_t d = c + 1; d <= kSize; ++d) visit({a, b}, {c, d});
-      }
-    }
-  }
-}
-
-TEST(Mask, AnswersNeverContradictAPair) {
-  Random random(1);
-  for (int i = 0; i < 60; ++i) {
-    const Mask mask = random_mask(random, kSize);
-    for_all_rectangles([&](Range queries, Range keys) {
-      const Answer answer = BoundMask(mask).answer(queries, keys);
-      if (answer == Answer::kSome) return;
-      EXPECT_EQ(answer, brute_force(mask, queries, keys)) << mask << queries << keys;
-    });
-  }
-}
-
-TEST(Mask, BandsAnswerExactly) {
-  for (const Mask& mask : {Mask::causal(), Mask::window(3), Mask::sink(5), Mask::window(2, 3)}) {
-    for_all_rectangles([&](Range queries, Range keys) {
-      // A window with both ends may be cautious where queries outnumber it.
-      if (mask == Mask::window(2, 3) && queries.size() > 1) return;
-      EXPECT_EQ(BoundMask(mask).answer(queries, keys), brute_force(mask, queries, keys)) << mask;
-    });
-  }
-}
-
-TEST(Mask, WordsAreSixtyFourPairs) {
-  Random random(2);
-  for (int i = num_trials(300); i > 0; --i) {
-    const Mask mask = random_mask(random, 200);
-    const auto q = static_cast<std::int64_t>(random.next_below(300));
-    const auto first = static_cast<std::int64_t>(random.next_below(300));
-    const std::uint64_t word = BoundMask(mask).word(Sweep::kRows, q, first);
-    for (std::int64_t k = 0; k < 64; ++k) {
-      EXPECT_EQ((word >> k & 1U) != 0, mask.visible(q, first + k)) << mask;
     }
   }
 }
@@ -164,23 +104,6 @@ TEST(Mask, ErrorsNameColumnAndExpectation) {
   EXPECT_THAT(error_of(std::string(5000, '(')), HasSubstr("nested deeper"));
   EXPECT_THAT(error_of(std::string(100000, ' ')), HasSubstr("longer than"));
   EXPECT_THROW(Mask::window(-1), InvalidArgument);
-}
-
-TEST(Mask, EqualTileClassesHaveEqualBits) {
-  Random random(5);
-  for (int i = 0; i < 40; ++i) {
-    const Mask mask = random_mask(random, 20);
-    std::map<std::vector<std::int64_t>, std::vector<bool>> seen;
-    for (std::int64_t q = 0; q < 24; q += 4) {
-      for (std::int64_t k = 0; k < 24; k += 4) {
-        std::vector<std::int64_t> key;
-        BoundMask(mask).append_class(Sweep::kRows, {q, q + 4}, {k, k + 4}, key);
-        std::vector<bool> bits;
-        for (std::int64_t p = 0; p < 16; ++p) bits.push_back(mask.visible(q + p / 4, k + p % 4));
-        EXPECT_EQ(seen.try_emplace(key, bits).first->second, bits) << mask << " " << q << " " << k;
-      }
-    }
-  }
 }
 
 }  // namespace

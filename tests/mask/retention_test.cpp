@@ -28,7 +28,8 @@ TEST(Retention, NeverDropsAKeyThatIsStillVisible) {
         for (std::int64_t size : {1, 4}) {
           const Range keys{begin, begin + size};
           if (ever_seen(mask, keys, next_q)) {
-            EXPECT_TRUE(may_be_seen(mask, keys, next_q, kMaxLen)) << mask << keys << next_q;
+            EXPECT_TRUE(Retention(mask, kMaxLen).may_be_seen(keys, next_q))
+                << mask << keys << next_q;
           }
         }
       }
@@ -43,7 +44,7 @@ TEST(Retention, KeepsNoDeadPageOfSinkAndWindowMasks) {
     for (std::int64_t next_q = 0; next_q <= kMaxLen; ++next_q) {
       for (std::int64_t begin = 0; begin < kMaxLen; begin += 4) {
         const Range keys{begin, begin + 4};
-        EXPECT_EQ(may_be_seen(mask, keys, next_q, kMaxLen), ever_seen(mask, keys, next_q))
+        EXPECT_EQ(Retention(mask, kMaxLen).may_be_seen(keys, next_q), ever_seen(mask, keys, next_q))
             << text << keys << next_q;
       }
     }
@@ -53,9 +54,9 @@ TEST(Retention, KeepsNoDeadPageOfSinkAndWindowMasks) {
 TEST(Retention, BytesOfASinkAndAWindow) {
   const Mask mask = parse_mask("causal & (sink(64) | window(448))");
   // One page of sinks, seven of window, one more while the window straddles two, in pages of 64.
-  EXPECT_EQ(retained_bytes(mask, 6400, 8192, 64, 10), 8 * 64 * 10);
-  EXPECT_EQ(retained_bytes(mask, 6401, 8192, 64, 10), 9 * 64 * 10);
-  EXPECT_EQ(retained_bytes(Mask::causal(), 6400, 8192, 64, 10), 6400 * 10);
+  EXPECT_EQ(Retention(mask, 8192).retained_bytes(6400, 64, 10), 8 * 64 * 10);
+  EXPECT_EQ(Retention(mask, 8192).retained_bytes(6401, 64, 10), 9 * 64 * 10);
+  EXPECT_EQ(Retention(Mask::causal(), 8192).retained_bytes(6400, 64, 10), 6400 * 10);
 }
 
 }  // namespace

@@ -53,8 +53,9 @@ class Run {
     for (std::size_t i = 0; i < tokens_.size(); ++i) {
       sequences_.push_back(std::make_unique<KvSequence>(store_));
       if (spec["retain"].get<bool>()) {
-        policies_.push_back(
-            std::make_unique<RetainedPolicy>(masks_, model.config().context_length));
+        policies_.push_back(std::make_unique<RetainedPolicy>(masks_, model.config().context_length,
+                                                             model.config().num_q_heads,
+                                                             model.config().num_kv_heads));
       } else {
         policies_.push_back(std::make_unique<ExactPolicy>());
       }

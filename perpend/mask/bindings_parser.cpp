@@ -1,0 +1,20 @@
+#include "perpend/core/error.h"
+#include "perpend/mask/bindings.h"
+#include "perpend/mask/mask_parser.h"
+
+namespace perpend {
+
+Bindings parse_bindings(std::string_view text) {
+  Bindings bindings;
+  TextReader reader(text, "bindings");
+  while (!reader.at_end()) {
+    const std::string_view name = reader.word();
+    if (name.empty()) reader.fail(concat(reader.found(), ", expected a name"));
+    reader.expect('=', "after the name");
+    bindings.set(std::string(name), bindings.bind(read_label(reader)));
+    if (!reader.accept(';')) reader.expect_end("';' or the end");
+  }
+  return bindings;
+}
+
+}  // namespace perpend

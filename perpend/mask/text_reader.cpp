@@ -1,0 +1,84 @@
+#include "perpend/mask/text_reader.h"
+
+#include "perpend/core/error.h"
+#include "perpend/mask/words.h"
+
+namespace perpend {
+namespace {
+
+constexpr std::size_t kMaxText = std::size_t{1} << 16;
+constexpr std::int64_t kMaxNumber = std::int64_t{1} << 60;
+
+bool is_blank(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; }
+bool is_digit(char c) { return c >= '0' && c <= '9'; }
+
+}  // namespace
+
+TextReader::TextReader(std::string_view text, std::string_view what, std::size_t first_column)
+    : text_(text), what_(what), first_column_(first_column) {
+  check(text.size() <= kMaxText, concat(what, ": text is longer than ", kMaxText, " characters"));
+}
+
+void TextReader::fail_at(std::size_t position, const std::string& problem) const {
+  throw InvalidArgument(concat(what_, ": column ", first_column_ + position, ": ", problem));
+}
+
+void TextReader::skip_blanks() {
+  while (position_ < text_.size() && is_blank(text_[position_])) ++position_;
+}
+
+bool TextReader::at_end() {
+  skip_blanks();
+  return position_ == text_.size();
+}
+
+char TextReader::peek() { return at_end() ? '\0' : text_[position_]; }
+
+bool TextReader::accept(char c) {
+  if (at_end() || text_[position_] != c) return false;
+  ++position_;
+  return true;
+}
+
+void TextReader::expect(char c, std::string_view where) {
+  if (!accept(c)) fail(concat("expected '", c, "' ", where));
+}
+
+void TextReader::expect_end(std::string_view expected) {
+  if (!at_end()) fail(concat("unexpected '", text_[position_], "', expected ", expected));
+}
+
+std::string TextReader::found() {
+  return at_end() ? "unexpected end" : concat("unexpected '", text_[position_], "'");
+}
+
+std::string_view TextReader::word() {
+  skip_blanks();
+  const std::size_t begin = position_;
+  while (position_ < text_.size() && is_name_letter(text_[position_], position_ == begin)) {
+    ++position_;
+  }
+  return text_.substr(begin, position_ - begin);
+}
+
+std::string_view TextReader::digits(std::string_view expected) {
+  skip_blanks();
+  const std::size_t begin = position_;
+  while (position_ < text_.size() && is_digit(text_[position_])) ++position_;
+  if (position_ == begin) fail(concat("expected ", expected));
+  return text_.substr(begin, position_ - begin);
+}
+
+std::int64_t TextReader::integer(bool negative) {
+  const bool minus = negative && accept('-');
+  skip_blanks();
+  const std::size_t begin = position_;
+  std::int64_t value = 0;
+  for (const char digit : digits("a number")) {
+    value = value * 10 + (digit - '0');
+    if (value > kMaxNumber) fail_at(begin, "the number is too large");
+  }
+  return minus ? -value : value;
+}
+
+}  // namespace perpend
