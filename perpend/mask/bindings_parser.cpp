@@ -8,10 +8,12 @@ Bindings parse_bindings(std::string_view text) {
   Bindings bindings;
   TextReader reader(text, "bindings");
   while (!reader.at_end()) {
+    const std::size_t begin = reader.position();
     const std::string_view name = reader.word();
     if (name.empty()) reader.fail(concat(reader.found(), ", expected a name"));
     reader.expect('=', "after the name");
-    bindings.set(std::string(name), bindings.bind(read_label(reader)));
+    const Label label = bindings.bind(read_label(reader));
+    reader.placed(begin, [&] { return &bindings.set(std::string(name), label); });
     if (!reader.accept(';')) reader.expect_end("';' or the end");
   }
   return bindings;

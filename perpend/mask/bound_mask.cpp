@@ -11,7 +11,7 @@ BoundMask::BoundMask(const Mask& mask, HeadIndex head)
     : program_(std::make_shared<const MaskProgram>(make_program(mask, head))) {}
 
 bool BoundMask::visible(std::int64_t q, std::int64_t k) const {
-  return NodeQuestions(*program_, Sweep::kRows).pair(program_->nodes.front(), q, k);
+  return NodeQuestions(*program_, Sweep::kRows, {q, q + 1}).pair(program_->nodes.front(), q, k);
 }
 
 Answer BoundMask::answer(Range queries, Range keys) const {
@@ -20,16 +20,31 @@ Answer BoundMask::answer(Range queries, Range keys) const {
 }
 
 BoundMask::Stretch BoundMask::stretch(Sweep sweep, Range outer, Range inner) const {
-  return NodeQuestions(*program_, sweep).stretch(program_->nodes.front(), outer, inner);
+  return NodeQuestions(*program_, sweep, outer)
+      .stretch(program_->nodes.front(), inner.begin, inner.end);
 }
 
 std::uint64_t BoundMask::word(Sweep sweep, std::int64_t outer, std::int64_t inner_begin) const {
-  return NodeQuestions(*program_, sweep).word(program_->nodes.front(), outer, inner_begin);
+  return NodeQuestions(*program_, sweep, {outer, outer + 1})
+      .word(program_->nodes.front(), outer, inner_begin);
+}
+
+void BoundMask::words(Sweep sweep, Range outer, std::int64_t inner_begin, std::uint64_t* words,
+                      std::ptrdiff_t stride) const {
+  std::array<std::uint64_t, NodeQuestions::kMostRows> rows;
+  for (std::int64_t begin = outer.begin; begin < outer.end; begin += NodeQuestions::kMostRows) {
+    const Range part{begin, std::min(begin + NodeQuestions::kMostRows, outer.end)};
+    NodeQuestions(*program_, sweep, part).words(program_->nodes.front(), inner_begin, rows.data());
+    for (std::int64_t i = 0; i < part.size(); ++i) {
+      *words = rows[static_cast<std::size_t>(i)];
+      words += stride;
+    }
+  }
 }
 
 void BoundMask::append_class(Sweep sweep, Range outer, Range inner,
                              std::vector<std::int64_t>& key) const {
-  NodeQuestions(*program_, sweep).append_class(program_->nodes.front(), outer, inner, key);
+  NodeQuestions(*program_, sweep, outer).append_class(program_->nodes.front(), inner, key);
 }
 
 std::vector<std::int64_t> BoundMask::starts(Sweep sweep, Range outer) const {
@@ -46,6 +61,25 @@ std::vector<std::int64_t> BoundMask::starts(Sweep sweep, Range outer) const {
   std::sort(result.begin(), result.end());
   result.erase(std::unique(result.begin(), result.end()), result.end());
   return result;
+}
+
+MaskWalk::MaskWalk(const BoundMask& mask, Sweep sweep, Range outer)
+    : program_(*mask.program_), outer_(outer), sweep_(sweep) {
+  const std::size_t num_nodes = std::min(program_.nodes.size(), kMostNodes);
+  for (std::size_t i = 0; i < num_nodes; ++i) memory_[i] = {};
+}
+
+BoundMask::Stretch MaskWalk::stretch(Range inner) {
+  return questions().stretch(program_.nodes.front(), inner.begin, inner.end);
+}
+
+void MaskWalk::append_class(Range inner, std::vector<std::int64_t>& key) {
+  questions().append_class(program_.nodes.front(), inner, key);
+}
+
+NodeQuestions MaskWalk::questions() {
+  const bool fits = program_.nodes.size() <= kMostNodes;
+  return {program_, sweep_, outer_, fits ? memory_.data() : nullptr};
 }
 
 std::size_t BoundMask::hash() const { return program_->hash; }

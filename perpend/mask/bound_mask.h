@@ -1,5 +1,7 @@
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -14,6 +16,7 @@ namespace perpend {
 enum class Sweep : std::uint8_t { kRows, kColumns };
 
 struct MaskProgram;
+class NodeQuestions;
 
 // A mask as one head sees it, ready to be asked: what planning, retention and pictures work with.
 // A value, cheap to copy and to compare. Positions are absolute and not negative. Equal values have
@@ -39,6 +42,10 @@ class BoundMask {
   // Pairs (outer, inner_begin + i) for i in [0, 64) as one word, bit i for inner_begin + i.
   std::uint64_t word(Sweep sweep, std::int64_t outer, std::int64_t inner_begin) const;
 
+  // The same for each of `outer`: the word of outer.begin + i goes to words[i * stride].
+  void words(Sweep sweep, Range outer, std::int64_t inner_begin, std::uint64_t* words,
+             std::ptrdiff_t stride = 1) const;
+
   // Names the equality class of a rectangle's bits: two rectangles of equal size with equal classes
   // have equal bits (of one mask and sweep). Appends to `key`.
   void append_class(Sweep sweep, Range outer, Range inner, std::vector<std::int64_t>& key) const;
@@ -53,7 +60,36 @@ class BoundMask {
   friend bool operator==(const BoundMask& a, const BoundMask& b);
 
  private:
+  friend class MaskWalk;
   std::shared_ptr<const MaskProgram> program_;
+};
+
+// The questions of one outer range, asked along the inner axis: the same answers as BoundMask's,
+// and faster where one follows another, because parts of the mask that have not changed their
+// answer are not asked again. Refers to the mask; allocates nothing.
+class MaskWalk {
+ public:
+  MaskWalk(const BoundMask& mask, Sweep sweep, Range outer);
+
+  BoundMask::Stretch stretch(Range inner);
+  void append_class(Range inner, std::vector<std::int64_t>& key);
+
+  // What a node of the program said last: `answer` in [begin, end).
+  struct Memory {
+    std::int64_t begin = 0;
+    std::int64_t end = 0;
+    Answer answer = Answer::kNone;
+  };
+
+ private:
+  static constexpr std::size_t kMostNodes = 48;  // larger masks are asked anew each time
+
+  NodeQuestions questions();
+
+  const MaskProgram& program_;
+  Range outer_;
+  Sweep sweep_;
+  std::array<Memory, kMostNodes> memory_;
 };
 
 }  // namespace perpend

@@ -77,14 +77,16 @@ Label read_label(TextReader& reader, int depth) {
   const std::string_view word = reader.word();
   if (word.empty()) reader.fail(concat(reader.found(), ", expected a label"));
   for (const std::string_view known : label_words()) {
-    if (word == known) return read_known(reader, word, depth);
+    if (word == known) {
+      return reader.placed(begin, [&] { return read_known(reader, word, depth); });
+    }
   }
   if (reader.peek() == '(') {
     reader.fail_at(begin, unknown_word("label", word, label_words(),
                                        "block(...), segments(...), segments_at(...), copy(...), "
                                        "within(...), grid(...) or a name"));
   }
-  return Label::named(std::string(word));
+  return reader.placed(begin, [&] { return Label::named(std::string(word)); });
 }
 
 Label parse_label_at(std::string_view text, std::size_t first_column) {

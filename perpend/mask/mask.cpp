@@ -60,14 +60,14 @@ std::vector<std::int64_t> checked_values(std::vector<std::int64_t> values, std::
   return values;
 }
 
-bool is_complement(const Mask& a, const Mask& b) {
-  return (a.node().kind == Kind::kNot && a.node().children.front() == b) ||
-         (b.node().kind == Kind::kNot && b.node().children.front() == a);
-}
-
-bool has_child(const Mask& mask, const Mask& child) {
+// Whether `parts`, joined by `kind`, hold `mask` among them, or all children of it.
+bool are_held(Kind kind, const std::vector<Mask>& parts, const Mask& mask) {
+  const auto is_part = [&](const Mask& child) {
+    return std::find(parts.begin(), parts.end(), child) != parts.end();
+  };
   const auto& children = mask.node().children;
-  return std::find(children.begin(), children.end(), child) != children.end();
+  return mask.node().kind == kind ? std::all_of(children.begin(), children.end(), is_part)
+                                  : is_part(mask);
 }
 
 // The masks of one & or |: nested ones of the same kind flattened, equal ones kept once, `neutral`
@@ -81,17 +81,16 @@ Mask join(Kind kind, std::span<const Mask> masks, const Mask& neutral, const Mas
                  flat ? children.data() + children.size() : &mask + 1);
   }
   const Kind other = kind == Kind::kAnd ? Kind::kOr : Kind::kAnd;
+  const auto held = [&](const Mask& mask) { return are_held(kind, parts, mask); };
   std::vector<Mask> kept;
   for (const Mask& part : parts) {
+    const MaskNode& node = part.node();
     if (part == absorbing) return absorbing;
-    bool needed = part != neutral;
-    for (const Mask& known : kept) {
-      if (is_complement(known, part)) return absorbing;
-      needed &= known != part;
-    }
-    const auto absorbs = [&](const Mask& whole) { return has_child(part, whole); };
-    if (part.node().kind == other) needed &= std::none_of(parts.begin(), parts.end(), absorbs);
-    if (needed) kept.push_back(part);
+    if (node.kind == Kind::kNot && held(node.children.front())) return absorbing;
+    const bool absorbed =
+        node.kind == other && std::any_of(node.children.begin(), node.children.end(), held);
+    const bool known = std::find(kept.begin(), kept.end(), part) != kept.end();
+    if (part != neutral && !absorbed && !known) kept.push_back(part);
   }
   if (kept.empty()) return neutral;
   if (kept.size() == 1) return kept.front();

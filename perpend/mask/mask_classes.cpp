@@ -52,18 +52,18 @@ void replace_by_place(std::size_t size, std::int64_t outer, std::int64_t inner,
 
 }  // namespace
 
-void NodeQuestions::append_band_class(const Node& node, Range outer, Range inner,
+void NodeQuestions::append_band_class(const Node& node, Range inner,
                                       std::vector<std::int64_t>& key) const {
   const auto relative = [&](std::int64_t position) {
     return std::clamp(position, inner.begin, inner.end) - inner.begin;
   };
-  const Range first = band(node, outer.begin);
-  if (first == band(node, outer.end - 1)) {
+  const Range first = band(node, outer_.begin);
+  if (first == band(node, outer_.end - 1)) {
     key.insert(key.end(), {kOneBand, relative(first.begin), relative(first.end)});
     return;
   }
   if (node.op == Op::kCausal || node.op == Op::kWindow) {
-    key.insert(key.end(), {kDistance, outer.begin - inner.begin});
+    key.insert(key.end(), {kDistance, outer_.begin - inner.begin});
     return;
   }
   if (node.op == Op::kNear || is_blocks(program_.label(node))) {
@@ -71,17 +71,17 @@ void NodeQuestions::append_band_class(const Node& node, Range outer, Range inner
     const std::int64_t size = near ? node.a : program_.label(node).args[0];
     const std::int64_t start = near ? 0 : program_.label(node).args[1];
     key.insert(key.end(),
-               {kBlocks, floor_mod(outer.begin - start, size), outer.begin - inner.begin});
+               {kBlocks, floor_mod(outer_.begin - start, size), outer_.begin - inner.begin});
     return;
   }
   const std::size_t size = key.size();
   key.push_back(kBands);
   int parts = 0;
-  for (std::int64_t p = outer.begin; p < outer.end;) {
-    if (++parts > kMostParts) return replace_by_place(size, outer.begin, inner.begin, key);
+  for (std::int64_t p = outer_.begin; p < outer_.end;) {
+    if (++parts > kMostParts) return replace_by_place(size, outer_.begin, inner.begin, key);
     const Range live = band(node, p);
-    p = std::min(program_.label(node).run(p).end, outer.end);
-    key.insert(key.end(), {p - outer.begin, relative(live.begin), relative(live.end)});
+    p = std::min(program_.label(node).run(p).end, outer_.end);
+    key.insert(key.end(), {p - outer_.begin, relative(live.begin), relative(live.end)});
   }
 }
 
@@ -95,7 +95,7 @@ void NodeQuestions::append_side_class(const Node& node, Range positions,
   key.push_back(kTurns);
   int parts = 0;
   for (std::int64_t p = positions.begin; p < positions.end;) {
-    const Stretch part = side_stretch(node, {p, positions.end});
+    const Stretch part = side_stretch(node, p, positions.end);
     if (++parts > kMostParts) return replace_by_place(size, positions.begin, 0, key);
     key.push_back(static_cast<std::int64_t>(part.answer));
     key.push_back(part.end - positions.begin);
@@ -129,19 +129,19 @@ void NodeQuestions::append_comparison_class(const Node& node, const LabelNode& l
   }
 }
 
-void NodeQuestions::append_tiles_class(const Node& node, Range outer, Range inner,
+void NodeQuestions::append_tiles_class(const Node& node, Range inner,
                                        std::vector<std::int64_t>& key) const {
   const TileMap& tiles = map(node);
   const std::int64_t outer_tile = by_rows() ? tiles.tile_q() : tiles.tile_k();
   const std::int64_t inner_tile = by_rows() ? tiles.tile_k() : tiles.tile_q();
-  const std::int64_t last_line = (outer.end - 1) / outer_tile;
+  const std::int64_t last_line = (outer_.end - 1) / outer_tile;
   const std::int64_t first_place = inner.begin / inner_tile;
   const std::int64_t last_place = (inner.end - 1) / inner_tile;
   const std::size_t size = key.size();
-  key.insert(key.end(), {kTileStates, outer.begin % outer_tile, inner.begin % inner_tile});
-  for (std::int64_t line_idx = outer.begin / outer_tile; line_idx <= last_line; ++line_idx) {
+  key.insert(key.end(), {kTileStates, outer_.begin % outer_tile, inner.begin % inner_tile});
+  for (std::int64_t line_idx = outer_.begin / outer_tile; line_idx <= last_line; ++line_idx) {
     if (last_place - first_place >= kMostParts || key.size() - size > 2 * kMostParts) {
-      return replace_by_place(size, outer.begin, inner.begin, key);
+      return replace_by_place(size, outer_.begin, inner.begin, key);
     }
     const TileMap::Line line = tiles.line(by_rows(), line_idx);
     const auto* found =
@@ -155,23 +155,23 @@ void NodeQuestions::append_tiles_class(const Node& node, Range outer, Range inne
   }
 }
 
-void NodeQuestions::append_class(const Node& node, Range outer, Range inner,
+void NodeQuestions::append_class(const Node& node, Range inner,
                                  std::vector<std::int64_t>& key) const {
-  const Stretch whole = stretch(node, outer, inner);
+  const Stretch whole = stretch(node, inner.begin, inner.end);
   if (whole.answer != Answer::kSome && whole.end == inner.end) {
     key.push_back(static_cast<std::int64_t>(whole.answer));
     return;
   }
-  if (node.is_band()) return append_band_class(node, outer, inner, key);
-  if (node.is_side()) return append_side_class(node, is_inner(node) ? inner : outer, key);
+  if (node.is_band()) return append_band_class(node, inner, key);
+  if (node.is_side()) return append_side_class(node, is_inner(node) ? inner : outer_, key);
   if (node.is_comparison()) {
-    return append_comparison_class(node, program_.label(node), outer, inner, key);
+    return append_comparison_class(node, program_.label(node), outer_, inner, key);
   }
-  if (node.op == Op::kTiles) return append_tiles_class(node, outer, inner, key);
+  if (node.op == Op::kTiles) return append_tiles_class(node, inner, key);
   key.push_back(kOperator);
   const Node* end = &node + node.size;
   for (const Node* child = &node + 1; child != end; child += child->size) {
-    append_class(*child, outer, inner, key);
+    append_class(*child, inner, key);
   }
 }
 

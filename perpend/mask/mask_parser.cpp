@@ -57,11 +57,13 @@ class MaskParser {
     if (word == "all") return Mask::all();
     if (word == "none") return Mask::none();
     if (word == "causal") return Mask::causal();
-    if (word == "heads") return heads(depth);
+    if (word == "heads") return reader_.placed(begin, [&] { return heads(depth); });
     const Composition* composition = find_composition(word);
     if (composition == nullptr && !is_known(word)) reader_.fail_at(begin, unknown(word));
     reader_.expect('(', concat("after ", word));
-    Mask mask = composition != nullptr ? expand(*composition, begin) : with_arguments(word);
+    Mask mask = composition != nullptr
+                    ? expand(*composition, begin)
+                    : reader_.placed(begin, [&] { return with_arguments(word); });
     reader_.expect(')', concat("after the arguments of ", word));
     return mask;
   }
@@ -186,7 +188,8 @@ class MaskParser {
     try {
       return MaskParser(expanded(composition, arguments), 1, depth_ + 1).parse();
     } catch (const InvalidArgument& error) {
-      reader_.fail_at(begin, concat("in ", composition.name, ": ", error.what()));
+      reader_.fail_at(
+          begin, concat("in ", composition.name, "(...): ", TextReader::problem_of(error.what())));
     }
   }
 

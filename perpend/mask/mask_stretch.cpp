@@ -80,23 +80,24 @@ Range NodeQuestions::band(const Node& node, std::int64_t outer) const {
 }
 
 // Both ends of the bands of `outer` move one way only, so the first and the last tell all.
-Stretch NodeQuestions::band_stretch(const Node& node, Range outer, Range inner) const {
-  const Range a = band(node, outer.begin);
-  const Range b = outer.size() == 1 ? a : band(node, outer.end - 1);
+Stretch NodeQuestions::band_stretch(const Node& node, std::int64_t begin, std::int64_t end) const {
+  const Range a = band(node, outer_.begin);
+  const Range b = outer_.size() == 1 ? a : band(node, outer_.end - 1);
   const Range common = intersect(a, b);
   const Range hull{std::min(a.begin, b.begin), std::max(a.end, b.end)};
-  const std::int64_t from = inner.begin;
-  const auto until = [&](std::int64_t end) { return std::min(end, inner.end); };
-  if (hull.empty() || from >= hull.end) return {Answer::kNone, inner.end};
-  if (from < hull.begin) return {Answer::kNone, until(hull.begin)};
-  if (common.contains(from)) return {Answer::kAll, until(common.end)};
-  if (!common.empty() && from < common.begin) return {Answer::kSome, until(common.begin)};
-  return {Answer::kSome, until(hull.end)};
+  if (hull.empty() || begin >= hull.end) return {Answer::kNone, end};
+  if (begin < hull.begin) return {Answer::kNone, std::min(hull.begin, end)};
+  if (common.contains(begin)) return {Answer::kAll, std::min(common.end, end)};
+  if (!common.empty() && begin < common.begin) {
+    return {Answer::kSome, std::min(common.begin, end)};
+  }
+  return {Answer::kSome, std::min(hull.end, end)};
 }
 
-Stretch NodeQuestions::member_stretch(const Node& node, Range positions) const {
+Stretch NodeQuestions::member_stretch(const Node& node, std::int64_t begin,
+                                      std::int64_t end) const {
   const LabelNode& label = program_.label(node);
-  const std::int64_t value = label.at(positions.begin);
+  const std::int64_t value = label.at(begin);
   const LabelRange* first = program_.value_ranges.data() + node.first;
   const LabelRange* last = first + node.count;
   const LabelRange* next =
@@ -104,19 +105,16 @@ Stretch NodeQuestions::member_stretch(const Node& node, Range positions) const {
   const bool inside = next != last && next->min <= value;
   const LabelRange gap{next == first ? -kUnbounded : (next - 1)->max + 1,
                        next == last ? kUnbounded : next->min - 1};
-  return {inside ? Answer::kAll : Answer::kNone,
-          label.leave(positions.begin, positions.end, inside ? *next : gap)};
+  return {inside ? Answer::kAll : Answer::kNone, label.leave(begin, end, inside ? *next : gap)};
 }
 
-Stretch NodeQuestions::side_stretch(const Node& node, Range positions) const {
-  const std::int64_t from = positions.begin;
-  const auto until = [&](Answer answer, std::int64_t end) {
-    return Stretch{answer, std::min(end, positions.end)};
+Stretch NodeQuestions::side_stretch(const Node& node, std::int64_t begin, std::int64_t end) const {
+  const auto until = [end](Answer answer, std::int64_t reach) {
+    return Stretch{answer, std::min(reach, end)};
   };
   const auto in_interval = [&](Range interval) {
-    if (from < interval.begin) return until(Answer::kNone, interval.begin);
-    return from < interval.end ? until(Answer::kAll, interval.end)
-                               : until(Answer::kNone, positions.end);
+    if (begin < interval.begin) return until(Answer::kNone, interval.begin);
+    return begin < interval.end ? until(Answer::kAll, interval.end) : Stretch{Answer::kNone, end};
   };
   switch (node.op) {
     case Op::kInterval:
@@ -125,24 +123,25 @@ Stretch NodeQuestions::side_stretch(const Node& node, Range positions) const {
       const Range* first = program_.intervals.data() + node.first;
       const Range* last = first + node.count;
       const Range* next =
-          std::partition_point(first, last, [&](const Range& range) { return range.end <= from; });
-      return next == last ? until(Answer::kNone, positions.end) : in_interval(*next);
+          std::partition_point(first, last, [&](const Range& range) { return range.end <= begin; });
+      return next == last ? Stretch{Answer::kNone, end} : in_interval(*next);
     }
     case Op::kEvery: {
-      const std::int64_t block = from / node.a;
+      const std::int64_t block = begin / node.a;
       const std::int64_t phase = (block + node.c) % node.b;
       return phase == 0 ? until(Answer::kAll, (block + 1) * node.a)
                         : until(Answer::kNone, (block + node.b - phase) * node.a);
     }
     default:
-      return member_stretch(node, positions);
+      return member_stretch(node, begin, end);
   }
 }
 
-Stretch NodeQuestions::comparison_stretch(const Node& node, Range outer, Range inner) const {
+Stretch NodeQuestions::comparison_stretch(const Node& node, std::int64_t begin,
+                                          std::int64_t end) const {
   const LabelNode& label = program_.label(node);
-  const Zones zones = zones_of(node.op, by_rows(), label.range(outer));
-  const std::int64_t value = label.at(inner.begin);
+  const Zones zones = zones_of(node.op, by_rows(), label.range(outer_));
+  const std::int64_t value = label.at(begin);
   Answer answer = zones.above;
   LabelRange alike{zones.last_inside + 1, kUnbounded};
   if (value <= zones.last_below) {
@@ -152,17 +151,17 @@ Stretch NodeQuestions::comparison_stretch(const Node& node, Range outer, Range i
     answer = zones.inside;
     alike = {zones.last_below + 1, zones.last_inside};
   }
-  return {answer, label.leave(inner.begin, inner.end, alike)};
+  return {answer, label.leave(begin, end, alike)};
 }
 
-Stretch NodeQuestions::table_stretch(const Node& node, Range outer, Range inner) const {
+Stretch NodeQuestions::table_stretch(const Node& node, std::int64_t begin, std::int64_t end) const {
   const LabelNode& label = program_.label(node);
   // The labels of the outer positions as bits; too many runs, or labels outside the table, and all
   // of the table may be among them.
   std::uint64_t present = 0;
   bool all_known = true;
   int parts = 0;
-  for (std::int64_t p = outer.begin; p < outer.end; p = label.run(p).end) {
+  for (std::int64_t p = outer_.begin; p < outer_.end; p = label.run(p).end) {
     const std::int64_t value = label.at(p);
     all_known &= value >= 0 && value < node.count && ++parts <= kMostParts;
     if (!all_known) break;
@@ -179,74 +178,85 @@ Stretch NodeQuestions::table_stretch(const Node& node, Range outer, Range inner)
     if ((live & present) == 0) return Answer::kNone;
     return (live & present) == present ? Answer::kAll : Answer::kSome;
   };
-  Stretch result{answer_at(inner.begin), label.run(inner.begin).end};
-  for (int i = 0; i < kMostParts && result.end < inner.end; ++i) {
+  Stretch result{answer_at(begin), label.run(begin).end};
+  for (int i = 0; i < kMostParts && result.end < end; ++i) {
     if (answer_at(result.end) != result.answer) return result;
     result.end = label.run(result.end).end;
   }
-  return {result.answer, std::min(result.end, inner.end)};
+  return {result.answer, std::min(result.end, end)};
 }
 
-Stretch NodeQuestions::tiles_stretch(const Node& node, Range outer, Range inner) const {
+Stretch NodeQuestions::tiles_stretch(const Node& node, std::int64_t begin, std::int64_t end) const {
   const TileMap& tiles = map(node);
   const std::int64_t outer_tile = by_rows() ? tiles.tile_q() : tiles.tile_k();
   const std::int64_t inner_tile = by_rows() ? tiles.tile_k() : tiles.tile_q();
-  const std::int64_t first = outer.begin / outer_tile;
-  const std::int64_t last = (outer.end - 1) / outer_tile;
-  if (last - first >= kMostParts) return {Answer::kSome, inner.end};
+  const std::int64_t first = outer_.begin / outer_tile;
+  const std::int64_t last = (outer_.end - 1) / outer_tile;
+  if (last - first >= kMostParts) return {Answer::kSome, end};
   Stretch result{Answer::kSome, kUnbounded};
   for (std::int64_t i = first; i <= last; ++i) {
-    const Stretch line = line_stretch(tiles.line(by_rows(), i), inner.begin / inner_tile);
+    const Stretch line = line_stretch(tiles.line(by_rows(), i), begin / inner_tile);
     result.answer = i == first || line.answer == result.answer ? line.answer : Answer::kSome;
     result.end = std::min(result.end, line.end);
   }
-  result.end = result.end == kUnbounded ? inner.end : std::min(inner.end, result.end * inner_tile);
+  result.end = result.end == kUnbounded ? end : std::min(end, result.end * inner_tile);
   return result;
 }
 
-Stretch NodeQuestions::joined_stretch(const Node& node, Range outer, Range inner) const {
+Stretch NodeQuestions::joined_stretch(const Node& node, std::int64_t begin,
+                                      std::int64_t end) const {
   // `decisive` from one child settles the whole as far as that child goes; else all must agree.
   const Answer decisive = node.op == Op::kAnd ? Answer::kNone : Answer::kAll;
-  Stretch settled{decisive, inner.begin};
-  Stretch all{invert(decisive), inner.end};
-  const Node* end = &node + node.size;
-  for (const Node* child = &node + 1; child != end; child += child->size) {
-    const Stretch part = stretch(*child, outer, inner);
+  Stretch settled{decisive, begin};
+  Stretch all{invert(decisive), end};
+  const Node* last = &node + node.size;
+  for (const Node* child = &node + 1; child != last; child += child->size) {
+    const Stretch part = stretch(*child, begin, end);
     if (part.answer == decisive) {
       settled.end = std::max(settled.end, part.end);
-      if (settled.end == inner.end) break;
+      if (settled.end == end) break;
     }
     if (part.answer == Answer::kSome) all.answer = Answer::kSome;
     all.end = std::min(all.end, part.end);
   }
-  return settled.end > inner.begin ? settled : all;
+  return settled.end > begin ? settled : all;
 }
 
-Stretch NodeQuestions::stretch(const Node& node, Range outer, Range inner) const {
-  if (node.is_band()) return band_stretch(node, outer, inner);
+Stretch NodeQuestions::stretch(const Node& node, std::int64_t begin, std::int64_t end) const {
+  if (memory_ == nullptr) return asked_stretch(node, begin, end);
+  MaskWalk::Memory& known = memory_[&node - program_.nodes.data()];
+  if (begin < known.begin || begin >= known.end) {
+    const Stretch part = asked_stretch(node, begin, end);
+    known = {begin, part.end, part.answer};
+  }
+  return {known.answer, std::min(known.end, end)};
+}
+
+Stretch NodeQuestions::asked_stretch(const Node& node, std::int64_t begin, std::int64_t end) const {
+  if (node.is_band()) return band_stretch(node, begin, end);
   if (node.is_side()) {
-    if (is_inner(node)) return side_stretch(node, inner);
-    const Stretch part = side_stretch(node, outer);
-    return {part.end == outer.end ? part.answer : Answer::kSome, inner.end};
+    if (is_inner(node)) return side_stretch(node, begin, end);
+    const Stretch part = side_stretch(node, outer_.begin, outer_.end);
+    return {part.end == outer_.end ? part.answer : Answer::kSome, end};
   }
   switch (node.op) {
     case Op::kAll:
-      return {Answer::kAll, inner.end};
+      return {Answer::kAll, end};
     case Op::kNone:
-      return {Answer::kNone, inner.end};
+      return {Answer::kNone, end};
     case Op::kTable:
-      return table_stretch(node, outer, inner);
+      return table_stretch(node, begin, end);
     case Op::kTiles:
-      return tiles_stretch(node, outer, inner);
+      return tiles_stretch(node, begin, end);
     case Op::kNot: {
-      const Stretch child = stretch(*(&node + 1), outer, inner);
+      const Stretch child = stretch(*(&node + 1), begin, end);
       return {invert(child.answer), child.end};
     }
     case Op::kAnd:
     case Op::kOr:
-      return joined_stretch(node, outer, inner);
+      return joined_stretch(node, begin, end);
     default:
-      return comparison_stretch(node, outer, inner);
+      return comparison_stretch(node, begin, end);
   }
 }
 

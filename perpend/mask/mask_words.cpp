@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <array>
 
 #include "perpend/mask/mask_questions.h"
 
@@ -34,7 +35,7 @@ bool NodeQuestions::holds(const Node& node, std::int64_t outer_label,
 std::uint64_t NodeQuestions::side_word(const Node& node, std::int64_t begin) const {
   std::uint64_t bits = 0;
   for (std::int64_t p = begin; p < begin + 64;) {
-    const Stretch part = side_stretch(node, {p, begin + 64});
+    const Stretch part = side_stretch(node, p, begin + 64);
     if (part.answer == Answer::kAll) bits |= bits_between(begin, p, part.end);
     p = part.end;
   }
@@ -90,7 +91,7 @@ std::uint64_t NodeQuestions::word(const Node& node, std::int64_t outer, std::int
   }
   if (node.is_side()) {
     if (is_inner(node)) return side_word(node, begin);
-    return side_stretch(node, {outer, outer + 1}).answer == Answer::kAll ? kAll : 0;
+    return side_stretch(node, outer, outer + 1).answer == Answer::kAll ? kAll : 0;
   }
   if (node.is_comparison()) return comparison_word(node, outer, begin);
   if (node.op == Op::kTiles) return tiles_word(node, outer, begin);
@@ -107,11 +108,66 @@ std::uint64_t NodeQuestions::word(const Node& node, std::int64_t outer, std::int
   return bits;
 }
 
+std::int64_t NodeQuestions::rows_alike(const Node& node, std::int64_t outer) const {
+  const std::int64_t left = outer_.end - outer;
+  switch (node.op) {
+    case Op::kCausal:
+    case Op::kWindow:
+    case Op::kTiles:
+      return 1;
+    case Op::kNear:
+      return std::min(left, node.a - outer % node.a);
+    case Op::kSameBand:
+    case Op::kUptoBand:
+    case Op::kBeforeBand:
+    case Op::kSame:
+    case Op::kUpto:
+    case Op::kBefore:
+    case Op::kTable:
+      return std::min(left, program_.label(node).run(outer).end - outer);
+    case Op::kInterval:
+    case Op::kIntervals:
+    case Op::kMember:
+    case Op::kEvery:
+      return is_inner(node) ? left : side_stretch(node, outer, outer_.end).end - outer;
+    default:
+      return left;
+  }
+}
+
+void NodeQuestions::joined_words(const Node& node, std::int64_t begin, std::uint64_t* rows) const {
+  const auto count = static_cast<std::size_t>(outer_.size());
+  const Node* end = &node + node.size;
+  const Node* child = &node + 1;
+  words(*child, begin, rows);
+  std::array<std::uint64_t, kMostRows> part;
+  for (child += child->size; child != end; child += child->size) {
+    words(*child, begin, part.data());
+    for (std::size_t i = 0; i < count; ++i) {
+      rows[i] = node.op == Op::kAnd ? rows[i] & part[i] : rows[i] | part[i];
+    }
+  }
+}
+
+void NodeQuestions::words(const Node& node, std::int64_t begin, std::uint64_t* rows) const {
+  if (node.op == Op::kAnd || node.op == Op::kOr) return joined_words(node, begin, rows);
+  if (node.op == Op::kNot) {
+    words(*(&node + 1), begin, rows);
+    for (std::int64_t i = 0; i < outer_.size(); ++i) rows[i] = ~rows[i];
+    return;
+  }
+  for (std::int64_t outer = outer_.begin; outer < outer_.end;) {
+    const std::int64_t count = rows_alike(node, outer);
+    std::fill_n(rows + (outer - outer_.begin), count, word(node, outer, begin));
+    outer += count;
+  }
+}
+
 bool NodeQuestions::pair(const Node& node, std::int64_t outer, std::int64_t inner) const {
   if (node.is_band()) return band(node, outer).contains(inner);
   if (node.is_side()) {
     const std::int64_t place = is_inner(node) ? inner : outer;
-    return side_stretch(node, {place, place + 1}).answer == Answer::kAll;
+    return side_stretch(node, place, place + 1).answer == Answer::kAll;
   }
   if (node.is_comparison()) {
     const LabelNode& label = program_.label(node);

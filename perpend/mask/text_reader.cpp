@@ -1,5 +1,7 @@
 #include "perpend/mask/text_reader.h"
 
+#include <algorithm>
+
 #include "perpend/core/error.h"
 #include "perpend/mask/words.h"
 
@@ -21,6 +23,19 @@ TextReader::TextReader(std::string_view text, std::string_view what, std::size_t
 
 void TextReader::fail_at(std::size_t position, const std::string& problem) const {
   throw InvalidArgument(concat(what_, ": column ", first_column_ + position, ": ", problem));
+}
+
+void TextReader::fail_placed(std::size_t position, std::string_view message) const {
+  if (message.find(": column ") != std::string_view::npos) {
+    throw InvalidArgument(std::string(message));
+  }
+  fail_at(position, std::string(problem_of(message)));
+}
+
+std::string_view TextReader::problem_of(std::string_view message) {
+  message.remove_prefix(std::min(message.find(": ") + 2, message.size()));
+  if (message.substr(0, 7) == "column ") message.remove_prefix(message.find(": ") + 2);
+  return message;
 }
 
 void TextReader::skip_blanks() {

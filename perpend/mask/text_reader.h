@@ -5,6 +5,8 @@
 #include <string>
 #include <string_view>
 
+#include "perpend/core/error.h"
+
 namespace perpend {
 
 // A text being read, with the column (from 1) at which it begins in a longer one, so that errors
@@ -16,6 +18,20 @@ class TextReader {
   // Throws InvalidArgument "<what>: column <of position>: <problem>".
   [[noreturn]] void fail_at(std::size_t position, const std::string& problem) const;
   [[noreturn]] void fail(const std::string& problem) const { fail_at(position_, problem); }
+
+  // What `body` returns. An InvalidArgument that it throws without a column (a value that does not
+  // fit) is given that of `position`.
+  template <class Body>
+  auto placed(std::size_t position, Body body) const {
+    try {
+      return body();
+    } catch (const InvalidArgument& error) {
+      fail_placed(position, error.what());
+    }
+  }
+
+  // The last part of such an error: what was wrong.
+  static std::string_view problem_of(std::string_view message);
 
   std::size_t position() const { return position_; }
   void move_to(std::size_t position) { position_ = position; }
@@ -41,6 +57,8 @@ class TextReader {
   std::string_view digits(std::string_view expected);
 
  private:
+  [[noreturn]] void fail_placed(std::size_t position, std::string_view message) const;
+
   std::string_view text_;
   std::string_view what_;
   std::size_t first_column_;

@@ -151,6 +151,46 @@ TEST(BoundMask, EqualClassesHaveEqualBits) {
   }
 }
 
+TEST(BoundMask, ManyWordsAreWordsOneByOne) {
+  Random random(6);
+  for (int i = num_trials(400); i > 0; --i) {
+    const BoundMask bound(some_mask(random, 200, 400), random_head(random));
+    const auto first = static_cast<std::int64_t>(random.next_below(200));
+    const Range outer{first, first + 1 + static_cast<std::int64_t>(random.next_below(200))};
+    const auto inner = static_cast<std::int64_t>(random.next_below(336));
+    for (const Sweep sweep : kSweeps) {
+      std::vector<std::uint64_t> words(static_cast<std::size_t>(3 * outer.size()));
+      bound.words(sweep, outer, inner, words.data(), 3);
+      for (std::int64_t o = outer.begin; o < outer.end; ++o) {
+        ASSERT_EQ(words[static_cast<std::size_t>(3 * (o - outer.begin))],
+                  bound.word(sweep, o, inner));
+      }
+    }
+  }
+}
+
+// A walk asks from left to right, as planning does, and now and then again further left.
+TEST(BoundMask, WalksAnswerAsTheMaskDoes) {
+  Random random(7);
+  for (int i = num_trials(300); i > 0; --i) {
+    const Mask mask = some_mask(random, 30, 60);
+    const BoundMask bound(mask, random_head(random));
+    const auto first = static_cast<std::int64_t>(random.next_below(50));
+    const Range outer{first, first + 1 + static_cast<std::int64_t>(random.next_below(10))};
+    for (const Sweep sweep : kSweeps) {
+      MaskWalk walk(bound, sweep, outer);
+      for (std::int64_t begin = 0; begin < 60;
+           begin += random.next_below(9) == 0 ? -begin / 2 : 1) {
+        const Range inner{begin, begin + 1 + static_cast<std::int64_t>(random.next_below(30))};
+        const auto part = walk.stretch(inner);
+        const auto fresh = bound.stretch(sweep, outer, inner);
+        ASSERT_TRUE(inner.begin < part.end && part.end <= inner.end) << mask;
+        ASSERT_EQ(part.answer, fresh.answer) << mask << outer << inner;
+      }
+    }
+  }
+}
+
 std::size_t num_classes(const char* mask_text, const char* bindings, std::int64_t length,
                         std::int64_t tile) {
   const BoundMask bound(parse_mask(mask_text).bind(parse_bindings(bindings)));
