@@ -3,10 +3,13 @@
 #include <fmt/core.h>
 
 #include "perpend/cli/commands.h"
+#include "perpend/cli/mask_commands.h"
 #include "perpend/cli/options.h"
 #include "perpend/cli/report.h"
 #include "perpend/io/png.h"
 #include "perpend/io/svg.h"
+#include "perpend/mask/bindings.h"
+#include "perpend/mask/covers.h"
 #include "perpend/mask/retention.h"
 #include "perpend/schedule/cost.h"
 #include "perpend/schedule/picture.h"
@@ -24,6 +27,7 @@ constexpr int kPicturePixels = 1024;
 
 struct MaskShow {
   std::string text;
+  std::string labels;
   std::int64_t q = 0;
   std::int64_t k = 0;
   std::int64_t q_offset = 0;
@@ -83,8 +87,10 @@ void MaskShow::print(const Mask& mask, const Schedule& schedule) const {
 }
 
 void MaskShow::run() const {
-  const Mask mask = parse_mask(text);
-  const Schedule schedule = compile(mask, {{sequence()}, 1, 1}, plain_tiling(64, 64));
+  const Mask mask = parse_mask(text).bind(parse_bindings(labels));
+  const SequenceShape shape = sequence();
+  check_covers(mask, shape.q_len, shape.kv_len, shape.q_offset);
+  const Schedule schedule = compile(mask, {{shape}, 1, 1}, plain_tiling(64, 64));
   if (!png.empty()) write_png(draw_schedule(schedule, mask, kPicturePixels), png);
   if (!svg.empty()) scene_of(schedule).write(svg);
   print(mask, schedule);
@@ -98,6 +104,8 @@ void add_mask_command(CLI::App& app) {
   mask.require_subcommand(1);
   CLI::App& show = *mask.add_subcommand("show", "Draw a mask with its tiles and its cost");
   show.add_option("mask", command->text, "The mask, e.g. \"causal & window(1024)\"")->required();
+  add_option(show, "--labels", command->labels,
+             "What names of the mask stand for, e.g. \"doc = segments(160*101, 224)\"");
   add_option(show, "--q", command->q, "Number of queries")->required();
   add_option(show, "--k", command->k, "Number of keys; 0: as many as queries and offset");
   add_option(show, "--q-offset", command->q_offset, "Position of the first query");
@@ -109,6 +117,8 @@ void add_mask_command(CLI::App& app) {
       "Examples:\n"
       "  perpend mask show causal --q 256\n"
       "  perpend mask show \"causal & (sink(64) | window(448))\" --q 4096 --png mask.png");
+  add_mask_list_command(mask);
+  add_mask_explain_command(mask);
   show.callback([command] { command->run(); });
 }
 

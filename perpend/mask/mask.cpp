@@ -151,6 +151,7 @@ Mask Mask::window(std::int64_t left, std::int64_t right) {
 }
 Mask Mask::sink(std::int64_t count) {
   check_between(count, 0, kMaxPosition, "sink");
+  if (count == 0) return none();
   return make({.kind = Kind::kSink, .a = count});
 }
 Mask Mask::same(const Label& label) { return make_labelled(Kind::kSame, label); }

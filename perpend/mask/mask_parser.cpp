@@ -179,12 +179,13 @@ class MaskParser {
 
   Mask expand(const Composition& composition, std::size_t begin) {
     std::vector<std::string> arguments;
-    do {
-      reader_.skip_blanks();
+    while (reader_.peek() != ')') {
       const char next = reader_.peek();
       arguments.push_back(next >= '0' && next <= '9' ? concat(reader_.integer())
                                                      : read_label(reader_).str());
-    } while (reader_.accept(','));
+      if (!reader_.accept(',')) break;
+      if (reader_.peek() == ')') reader_.fail("expected an argument");
+    }
     try {
       return MaskParser(expanded(composition, arguments), 1, depth_ + 1).parse();
     } catch (const InvalidArgument& error) {

@@ -257,6 +257,7 @@ TEST(Mask, ErrorsNameColumnAndExpectation) {
   EXPECT_THAT(error_of("all & block_diffusion(3)"),
               HasSubstr("column 7: in block_diffusion(...): block_diffusion(n, b) needs b"));
   EXPECT_THAT(error_of("frames(1, 2, 3, 4)"), HasSubstr("takes 3 arguments, not 4"));
+  EXPECT_THAT(error_of("frames(1, 2,)"), HasSubstr("column 13: expected an argument"));
   EXPECT_THAT(error_of("frames(0, 2, 3)"),
               HasSubstr("column 1: in frames(...): the side of a grid must be"));
   EXPECT_THAT(error_of("frames(doc, 2, 3)"),
