@@ -63,7 +63,7 @@ std::string_view meaning(Kind kind) {
     case Kind::kKeyIn:
       return "keys with one of these labels";
     case Kind::kEvery:
-      return "every so-manieth block of keys, moved for each key/value head";
+      return "every n-th block of keys, moved for each key/value head";
     case Kind::kNear:
       return "keys at most so many blocks behind the query, and all after it";
     case Kind::kTable:

@@ -68,13 +68,25 @@ bool Retention::may_be_seen(int kv_head, Range keys, std::int64_t next_q) const 
   });
 }
 
-std::int64_t Retention::retained_pages(std::int64_t num_tokens, std::int64_t page_size) const {
-  std::int64_t pages = 0;
+std::vector<Range> Retention::kept_keys(std::int64_t num_tokens, std::int64_t page_size) const {
+  std::vector<Range> kept;
   for (std::int64_t begin = 0; begin < num_tokens; begin += page_size) {
-    const bool whole = begin + page_size <= num_tokens;
-    pages += !whole || may_be_seen({begin, begin + page_size}, num_tokens) ? 1 : 0;
+    const Range page{begin, begin + page_size};
+    const bool whole = page.end <= num_tokens;
+    if (whole && !may_be_seen(page, num_tokens)) continue;
+    if (!kept.empty() && kept.back().end == begin) {
+      kept.back().end = page.end;
+    } else {
+      kept.push_back(page);
+    }
   }
-  return pages;
+  return kept;
+}
+
+std::int64_t Retention::retained_pages(std::int64_t num_tokens, std::int64_t page_size) const {
+  std::int64_t num_keys = 0;
+  for (const Range& keys : kept_keys(num_tokens, page_size)) num_keys += keys.size();
+  return num_keys / page_size;
 }
 
 }  // namespace perpend

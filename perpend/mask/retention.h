@@ -22,8 +22,11 @@ class Retention {
   bool may_be_seen(Range keys, std::int64_t next_q) const;
   bool may_be_seen(int kv_head, Range keys, std::int64_t next_q) const;
 
-  // Pages of `page_size` keys that a cache holds after `num_tokens` tokens when it frees every
-  // whole page that can not be seen again.
+  // Keys that a cache with pages of `page_size` keys holds after `num_tokens` tokens when it frees
+  // every whole page that can not be seen again: whole pages, ascending, neighbours joined; the
+  // last page may not be full. page_size 1: the keys that may be seen.
+  std::vector<Range> kept_keys(std::int64_t num_tokens, std::int64_t page_size) const;
+  // How many pages that is.
   std::int64_t retained_pages(std::int64_t num_tokens, std::int64_t page_size) const;
   // Their bytes; `bytes_per_key` counts K and V of all heads.
   std::int64_t retained_bytes(std::int64_t num_tokens, std::int64_t page_size,
