@@ -199,10 +199,10 @@ Mask Mask::tiles(const std::string& name) {
   return make(std::move(node));
 }
 
-Mask Mask::heads(std::vector<HeadChoice> choices, std::optional<Mask> rest) {
+Mask Mask::heads(const std::vector<HeadChoice>& choices, const std::optional<Mask>& rest) {
   MaskNode node{.kind = Kind::kHeads, .has_rest = rest.has_value()};
   std::vector<HeadSpan> taken;
-  for (auto& [spans, mask] : choices) {
+  for (const auto& [spans, mask] : choices) {
     check(!spans.empty(), "mask: heads needs at least one head for each mask");
     for (const HeadSpan& span : spans) {
       check(span.first >= 0 && span.first <= span.last,
@@ -213,10 +213,10 @@ Mask Mask::heads(std::vector<HeadChoice> choices, std::optional<Mask> rest) {
       }
       taken.push_back(span);
     }
-    node.spans.push_back(std::move(spans));
-    node.children.push_back(std::move(mask));
+    node.spans.push_back(spans);
+    node.children.push_back(mask);
   }
-  if (rest) node.children.push_back(*std::move(rest));
+  if (rest) node.children.push_back(*rest);
   check(!node.children.empty(), "mask: heads needs at least one mask");
   const bool alike = std::all_of(node.children.begin(), node.children.end(),
                                  [&](const Mask& child) { return child == node.children.front(); });

@@ -63,7 +63,7 @@ class Mask {
   static Mask tiles(const std::string& name);  // a TileMap, to be bound
   // Each mask on its query heads, `rest` on all others.
   using HeadChoice = std::pair<std::vector<HeadSpan>, Mask>;
-  static Mask heads(std::vector<HeadChoice> choices, std::optional<Mask> rest);
+  static Mask heads(const std::vector<HeadChoice>& choices, const std::optional<Mask>& rest);
 
   // Every one of the masks, any of them; all of no masks is `all`, any of none is `none`.
   static Mask all_of(std::span<const Mask> masks);

@@ -154,7 +154,7 @@ class MaskParser {
     std::vector<Mask::HeadChoice> choices;
     std::optional<Mask> rest;
     for (const Choice& choice : split_choices(inside_brackets(), "mask", "head", column)) {
-      Mask mask = MaskParser(choice.text, choice.column, depth + 1).parse();
+      const Mask mask = MaskParser(choice.text, choice.column, depth + 1).parse();
       std::vector<HeadSpan> spans;
       for (const Choice::Selector& selector : choice.selectors) {
         if (selector.is_rest && !rest && choice.selectors.size() == 1) {
@@ -167,10 +167,10 @@ class MaskParser {
         }
       }
       if (choice.selectors.empty()) fail_in_column(choice.column, "expected 'heads: mask'");
-      if (!spans.empty()) choices.emplace_back(std::move(spans), std::move(mask));
+      if (!spans.empty()) choices.emplace_back(std::move(spans), mask);
     }
     reader_.expect(')', "after the choices of heads");
-    return Mask::heads(std::move(choices), std::move(rest));
+    return Mask::heads(choices, rest);
   }
 
   [[noreturn]] static void fail_in_column(std::size_t column, std::string_view problem) {

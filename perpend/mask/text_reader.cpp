@@ -90,8 +90,8 @@ std::int64_t TextReader::integer(bool negative) {
   const std::size_t begin = position_;
   std::int64_t value = 0;
   for (const char digit : digits("a number")) {
+    if (value > kMaxNumber / 10) fail_at(begin, "the number is too large");
     value = value * 10 + (digit - '0');
-    if (value > kMaxNumber) fail_at(begin, "the number is too large");
   }
   return minus ? -value : value;
 }

@@ -37,7 +37,6 @@ class TextReader {
   void move_to(std::size_t position) { position_ = position; }
   std::size_t column() const { return first_column_ + position_; }
   std::string_view text() const { return text_; }
-  std::string_view what() const { return what_; }
 
   void skip_blanks();
   bool at_end();
@@ -60,7 +59,7 @@ class TextReader {
   [[noreturn]] void fail_placed(std::size_t position, std::string_view message) const;
 
   std::string_view text_;
-  std::string_view what_;
+  std::string what_;
   std::size_t first_column_;
   std::size_t position_ = 0;
 };

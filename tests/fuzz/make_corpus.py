@@ -27,6 +27,12 @@ MASKS = [
     "all", "none", "causal", "window(4)", "window(2, 7)", "sink(3)", "~causal", "causal & (sink(64) | window(448))",
     "~(causal | ~window(3)) & ~~sink(0)", "0-9,20-29: causal & (sink(64) | window(448)); rest: causal",
     "all: causal", "0: none; 1-28: all; rest: ~none",
+    "causal & (same(doc) | k_in(doc, 0, -1) | q_in(doc, 3))", "upto(block(3, 2)) | before(within(5, block(2)))",
+    "same(segments(2*3, 0, 6))", "same(segments_at(0, 4, 4, 9))", "k_in(copy(4), 1) & near(3, 2) | every(2, 3, 1)",
+    "same(grid(3, 4).window(2, 2, 1))", "upto(grid(2, 2, 3).frame)", "table(within(6, block(2)), 110, 011, 111)",
+    "tiles(map) & ~same(part)", "heads(0-3, 5: causal; 7: none; rest: window(3))",
+    "0: heads(0: all; rest: causal); rest: causal", "block_diffusion(6, 2)", "longgen_sink()", "swin(4, 3, 2, 4)",
+    "dreamvla(2, 3, 1)", "ladir_train(6, part, doc)", "doc = segments(2*3, 6); part = within(4, doc)",
 ]  # fmt: skip
 
 

@@ -22,6 +22,15 @@ TEST(LayerMasks, SelectorsChooseLayers) {
   EXPECT_EQ(parse_layer_masks("all: causal", 2), std::vector(2, Mask::causal()));
 }
 
+TEST(LayerMasks, SeparatorsInBracketsBelongToTheMask) {
+  const auto masks = parse_layer_masks(
+      "0,2: heads(0-3: causal & window(2); rest: (all)); rest: heads(0: none; rest: causal)", 3);
+  EXPECT_EQ(masks[0], parse_mask("heads(0-3: causal & window(2); rest: all)"));
+  EXPECT_EQ(masks[1], parse_mask("heads(0: none; rest: causal)"));
+  EXPECT_EQ(masks[2], masks[0]);
+  EXPECT_EQ(parse_layer_masks("heads(0: none; rest: causal)", 2), std::vector(2, masks[1]));
+}
+
 std::string error_of(std::string_view text) {
   try {
     parse_layer_masks(text, 4);
@@ -40,6 +49,9 @@ TEST(LayerMasks, ErrorsNameTheColumn) {
   EXPECT_THAT(error_of("x: causal"), HasSubstr("column 1: expected a layer number"));
   EXPECT_THAT(error_of("2-1: causal; rest: all"), HasSubstr("backwards"));
   EXPECT_THAT(error_of("rest: all; rest: all"), HasSubstr("rest is given twice"));
+  EXPECT_THAT(error_of("all: heads(0: causl; rest: all)"), HasSubstr("column 15: unknown word"));
+  EXPECT_THAT(error_of("all: heads(0: causal; 0: all)"), HasSubstr("column 6: head 0 is given"));
+  EXPECT_THAT(error_of("0, rest, x: causal"), HasSubstr("column 10: expected a layer number"));
   EXPECT_THAT(error_of("causal;"), HasSubstr("column 8"));
   EXPECT_THAT(error_of(""), HasSubstr("column 1"));
 }
