@@ -16,6 +16,7 @@
 #include "perpend/mask/bindings.h"
 #include "perpend/mask/bound_mask.h"
 #include "perpend/mask/hash_mix.h"
+#include "perpend/mask/retention.h"
 
 namespace perpend {
 namespace {
@@ -137,6 +138,22 @@ BENCHMARK_CAPTURE(walk, block_diffusion_8k, kDiffusion, Sweep::kRows)
     ->Unit(benchmark::kMicrosecond);
 BENCHMARK_CAPTURE(walk, swin_256, kSwin, Sweep::kRows)->Unit(benchmark::kMillisecond);
 BENCHMARK_CAPTURE(walk, frames_4608, kFrames, Sweep::kRows)->Unit(benchmark::kMicrosecond);
+
+// What a cache asks each time a page of 64 keys is full, about every page it might hold.
+void retain(benchmark::State& state, const Workload& work) {
+  const Mask mask = parse_mask(work.mask).bind(parse_bindings(work.bindings));
+  const Retention retention(mask, work.length);
+  const std::int64_t num_tokens = work.length / 2;
+  std::int64_t kept = 0;
+  for (auto _ : state) kept = retention.retained_pages(num_tokens, 64);
+  state.counters["kept"] = static_cast<double>(kept);
+  state.counters["s_per_page"] = benchmark::Counter(
+      static_cast<double>(num_tokens / 64),
+      benchmark::Counter::kIsIterationInvariantRate | benchmark::Counter::kInvert);
+}
+BENCHMARK_CAPTURE(retain, sink_window, kSinkWindow)->Unit(benchmark::kMicrosecond);
+BENCHMARK_CAPTURE(retain, strided, kStrided)->Unit(benchmark::kMicrosecond);
+BENCHMARK_CAPTURE(retain, documents, kDocuments)->Unit(benchmark::kMicrosecond);
 
 void bind(benchmark::State& state, const Workload& work) {
   const Mask mask = parse_mask(work.mask).bind(parse_bindings(work.bindings));

@@ -120,6 +120,10 @@ void add_mask_list_command(CLI::App& mask) {
   auto json = std::make_shared<bool>(false);
   CLI::App& list = *mask.add_subcommand("list", "List the named masks of papers");
   add_flag(list, "--json", *json, "One JSON object a line");
+  list.footer(
+      "Examples:\n"
+      "  perpend mask list\n"
+      "  perpend mask show \"longgen_sink(64, 1, 31)\" --q 8192");
   list.callback([json] { *json ? list_compositions_as_json() : list_compositions(); });
 }
 
@@ -128,6 +132,9 @@ void add_mask_explain_command(CLI::App& mask) {
   CLI::App& command =
       *mask.add_subcommand("explain", "Write a mask out and say what its parts mean");
   command.add_option("mask", *text, "The mask, e.g. \"block_diffusion(4096, 32)\"")->required();
+  command.footer(
+      "Examples:\n"
+      "  perpend mask explain \"block_diffusion(4096, 32)\"");
   command.callback([text] { explain_text(*text); });
 }
 

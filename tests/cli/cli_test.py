@@ -171,7 +171,11 @@ class Help(unittest.TestCase):
     def test_every_command_explains_itself(self):
         commands = re.findall(r"(?m)^  (\w+) {3,}\S", output_of("--help").split("Subcommands:")[1])
         self.assertLessEqual({"generate", "chat", "inspect", "mask", "perplexity"}, set(commands))
-        for command in [[name] for name in commands if name != "mask"] + [["mask", "show"]]:
+        for command in [[name] for name in commands if name != "mask"] + [
+            ["mask", "show"],
+            ["mask", "list"],
+            ["mask", "explain"],
+        ]:
             text = output_of(*command, "--help")
             self.assertIn("Examples:\n  perpend " + " ".join(command), text)
         self.assertIn("PERPEND_MAX_TOKENS", output_of("generate", "-h"))
@@ -201,6 +205,11 @@ class Mistakes(unittest.TestCase):
         for flag, value in [("--q", 0), ("--q", 2**62), ("--k", -1), ("--q-offset", -1), ("--key-bytes", 0)]:
             sizes = {"--q": 8} | {flag: value}
             self.check(flag, "mask", "show", "causal", *(word for size in sizes.items() for word in size))
+        self.check("the label 'doc' is not bound", "mask", "show", "same(doc)", "--q", 8)
+        doc = ["mask", "show", "same(doc)", "--q", 8, "--labels"]
+        self.check("given for 7 positions, the sequence has 8", *doc, "doc = segments(7)")
+        self.check("bindings: column 7: unknown label 'segmnts'", *doc, "doc = segmnts(8)")
+        self.check("column 1: in frames(...): frames(f, h, w) needs h", "mask", "explain", "frames(3)")
         self.check("too large to draw", "mask", "show", "causal", "--q", 2**29)
         self.check("/no/such/folder/x.png", "mask", "show", "causal", "--q", 8, "--png", "/no/such/folder/x.png")
 
@@ -282,6 +291,18 @@ class MaskShow(unittest.TestCase):
         self.assertIn("128 queries x 256 keys", text)
         text = output_of("mask", "show", "causal", "--q", 2, "--q-offset", 6)
         self.assertIn("15 of 16 pairs", text)
+
+    def test_labels(self):
+        text = output_of("mask", "show", "causal & same(doc)", "--q", 8, "--labels", "doc = segments(3, 5)")
+        self.assertIn("21 of 64 pairs", text)
+
+    def test_named_masks(self):
+        self.assertIn("block_diffusion(n, b)\n", output_of("mask", "list"))
+        masks = [json.loads(line) for line in output_of("mask", "list", "--json").splitlines()]
+        self.assertIn("NBDiff, section 2.1", [mask["paper"] for mask in masks if mask["name"] == "context_causal"])
+        text = output_of("mask", "explain", "blockrank(doc, 3)")
+        self.assertTrue(text.startswith("causal & (same(doc) | k_in(doc, 0) | q_in(doc, 3))\n"), text)
+        self.assertIn("To be bound", text)
 
     def test_pictures(self):
         with tempfile.TemporaryDirectory() as name:
