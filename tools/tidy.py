@@ -17,6 +17,7 @@ import pathlib
 import re
 import subprocess
 import sys
+import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BUILDS = [ROOT / "build" / "torch", ROOT / "build" / "fuzz"]
@@ -60,10 +61,14 @@ def file_hash(path: pathlib.Path) -> bytes:
     return hashlib.sha256(path.read_bytes()).digest()
 
 
+def without_precompiled(command: str) -> str:
+    """A compile command without GCC's precompiled headers, which clang can not read."""
+    return re.sub(r" -Winvalid-pch| -fpch-preprocess| -include \S*cmake_pch\.hxx", "", command)
+
+
 class Job:
-    def __init__(self, source: pathlib.Path, build: pathlib.Path, command: str):
+    def __init__(self, source: pathlib.Path, command: str):
         self.source = source
-        self.build = build
         self.files = closure(source)
         self.torch = wants_torch(self.files)
         self.checks = TORCH_CHECKS if self.torch else ""
@@ -76,8 +81,8 @@ class Job:
             digest.update(file_hash(file))
         return STAMPS / digest.hexdigest()[:32]
 
-    def passes(self) -> bool:
-        arguments = [TOOL, "-p", self.build, "--quiet", self.source]
+    def passes(self, database: str) -> bool:
+        arguments = [TOOL, "-p", database, "--quiet", self.source]
         if self.checks:
             arguments.append(f"--checks={self.checks}")
         result = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -86,19 +91,20 @@ class Job:
         return result.returncode == 0
 
 
-def compiled_sources() -> dict[pathlib.Path, Job]:
-    jobs = {}
+def compile_commands() -> dict[pathlib.Path, dict[str, str]]:
+    """How each source is compiled, by the first build that has it."""
+    entries = {}
     for build in BUILDS:
         database = build / "compile_commands.json"
         for entry in json.loads(database.read_text()) if database.exists() else []:
-            source = pathlib.Path(entry["file"])
-            if source not in jobs:
-                jobs[source] = Job(source, build, entry["command"])
-    return jobs
+            entry["command"] = without_precompiled(entry["command"])
+            entries.setdefault(pathlib.Path(entry["file"]), entry)
+    return entries
 
 
 def main() -> None:
-    known = compiled_sources()
+    commands = compile_commands()
+    known = {source: Job(source, entry["command"]) for source, entry in commands.items()}
     everything = sys.argv[1:] == ["--all"]
     wanted = [] if everything else [pathlib.Path(name).resolve() for name in sys.argv[1:]]
     wanted = wanted or [source for source in sorted(known) if everything or not known[source].torch]
@@ -109,17 +115,20 @@ def main() -> None:
     settings = version + (ROOT / ".clang-tidy").read_bytes()
     STAMPS.mkdir(parents=True, exist_ok=True)
 
-    def look_at(job: Job) -> bool:
-        passed = job.passes()
-        if passed:
-            job.stamp(settings).touch()
-        return passed
-
     jobs = [known[source] for source in wanted if not known[source].stamp(settings).exists()]
     # The long ones first, so that no worker is left waiting for one at the end.
     jobs.sort(key=lambda job: not job.checks)
-    with concurrent.futures.ThreadPoolExecutor(WORKERS) as pool:
-        passed = list(pool.map(look_at, jobs))
+    with tempfile.TemporaryDirectory() as database:
+        (pathlib.Path(database) / "compile_commands.json").write_text(json.dumps(list(commands.values())))
+
+        def look_at(job: Job) -> bool:
+            passed = job.passes(database)
+            if passed:
+                job.stamp(settings).touch()
+            return passed
+
+        with concurrent.futures.ThreadPoolExecutor(WORKERS) as pool:
+            passed = list(pool.map(look_at, jobs))
     print(f"tidy: {len(wanted)} sources, {len(jobs)} of them looked at, {passed.count(False)} with findings")
     sys.exit(0 if all(passed) else 1)
 

@@ -2,8 +2,6 @@
 
 #include <utility>
 
-#include <torch/torch.h>
-
 #include "perpend/ops/tensor_view_of.h"
 
 namespace perpend {

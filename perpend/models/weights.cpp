@@ -2,8 +2,6 @@
 
 #include <numeric>
 
-#include <torch/torch.h>
-
 #include "perpend/formats/block_format.h"
 
 namespace perpend {
@@ -155,8 +153,8 @@ Linear WeightReader::linear(std::initializer_list<WeightRole> roles, LinearMode 
 }
 
 torch::Tensor WeightReader::vector(WeightRole role, int layer) const {
-  const std::vector<float> values = to_f32(find_weight(checkpoint_, config_, role, layer));
-  return torch::tensor(values);
+  std::vector<float> values = to_f32(find_weight(checkpoint_, config_, role, layer));
+  return torch::from_blob(values.data(), {static_cast<std::int64_t>(values.size())}).clone();
 }
 
 }  // namespace perpend

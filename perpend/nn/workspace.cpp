@@ -1,6 +1,6 @@
 #include "perpend/nn/workspace.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 namespace perpend {
 

@@ -5,7 +5,9 @@
 PERPEND_ROOT=$PWD
 export PERPEND_HOME=${PERPEND_HOME:-${XDG_CACHE_HOME:-$HOME/.cache}/perpend}
 export CCACHE_DIR=$PERPEND_HOME/ccache CCACHE_BASEDIR=$PERPEND_ROOT CCACHE_NOHASHDIR=1
-export CCACHE_MAXSIZE=2G
+export CCACHE_MAXSIZE=3G
+# Objects made from precompiled headers are kept too; the headers themselves are hashed.
+export CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime
 
 say() { printf '%s\n' "perpend: $*" >&2; }
 die() {
