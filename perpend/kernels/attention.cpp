@@ -1,6 +1,6 @@
 #include "perpend/kernels/attention.h"
 
-#include "perpend/kernels/demand.h"
+#include "perpend/core/demand.h"
 #include "perpend/kernels/table.h"
 
 namespace perpend {

@@ -2,7 +2,7 @@
 
 #include <string_view>
 
-#include "perpend/kernels/demand.h"
+#include "perpend/core/demand.h"
 
 namespace perpend {
 namespace {

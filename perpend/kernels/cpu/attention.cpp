@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "perpend/core/aligned_buffer.h"
+#include "perpend/core/demand.h"
 #include "perpend/core/half.h"
-#include "perpend/kernels/demand.h"
 
 namespace perpend {
 namespace {

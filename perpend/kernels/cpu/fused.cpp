@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "perpend/kernels/demand.h"
+#include "perpend/core/demand.h"
 #include "perpend/kernels/fused_checks.h"
 
 namespace perpend {

@@ -1,7 +1,7 @@
 #include "perpend/kernels/cuda/launch.h"
 
+#include "perpend/core/demand.h"
 #include "perpend/kernels/cuda/cuda_check.h"
-#include "perpend/kernels/demand.h"
 
 namespace perpend {
 
