@@ -66,8 +66,6 @@ struct Problem {
     attention_forward(args, schedule, {&threads, nullptr});
   }
 
-  double live_pairs_of_a_head() const { return static_cast<double>(cost_of(schedule).live_pairs); }
-
   // The largest error of the last query, the one that sees most.
   double last_row_error() const {
     const BoundMask bound(mask);
@@ -114,7 +112,7 @@ void prefill(benchmark::State& state, const std::string& mask, DType kv_dtype) {
   Problem problem(parse_mask(mask), state.range(0), state.range(0), kv_dtype);
   if (!is_right(problem, threads, state)) return;
   for (auto _ : state) problem.run(threads);
-  const double work = 4.0 * kDim * kQHeads * problem.live_pairs_of_a_head();
+  const double work = cost_of(problem.schedule).flops(kDim);
   state.counters["GFLOP/s"] =
       benchmark::Counter(work * 1e-9, benchmark::Counter::kIsIterationInvariantRate);
 }

@@ -1,202 +1,336 @@
 #include <algorithm>
-#include <map>
-#include <tuple>
-#include <unordered_map>
+#include <array>
+#include <deque>
+#include <functional>
+#include <numeric>
 
-#include "perpend/core/error.h"
+#include "perpend/core/demand.h"
+#include "perpend/mask/covers.h"
 #include "perpend/schedule/cost.h"
-#include "perpend/schedule/schedule.h"
+#include "perpend/schedule/list_builder.h"
+#include "perpend/schedule/tiling_search.h"
 
 namespace perpend {
 namespace {
 
-struct ClassHash {
-  std::size_t operator()(const std::vector<std::int64_t>& key) const {
-    std::uint64_t hash = key.size();
-    for (const std::int64_t part : key) {
-      hash = (hash ^ static_cast<std::uint64_t>(part)) * 0x9E3779B97F4A7C15U;
-      hash ^= hash >> 31;
-    }
-    return hash;
+void check_tiling(const Tiling& tiling) {
+  demand(tiling.outer_tile > 0 && tiling.inner_tile > 0, "schedule: tiles must be positive (",
+         tiling.outer_tile, " x ", tiling.inner_tile, ")");
+  demand(tiling.outer_part > 0 &&
+             (tiling.outer_part == tiling.outer_tile || 2 * tiling.outer_part == tiling.outer_tile),
+         "schedule: outer_part must be outer_tile or half of it (", tiling.outer_part, " vs ",
+         tiling.outer_tile, ")");
+  for (const int sub_tile : tiling.sub_tiles) {
+    demand(
+        sub_tile == 0 || (sub_tile > 0 && 64 % sub_tile == 0 && tiling.inner_tile % sub_tile == 0 &&
+                          sub_tile < tiling.inner_tile && tiling.inner_tile / sub_tile < 256),
+        "schedule: sub-tiles must divide 64 and the inner tile (", sub_tile, " vs ",
+        tiling.inner_tile, ")");
   }
-};
-
-// Where the two axes of a sweep begin, in absolute positions.
-struct Axes {
-  std::int64_t outer_offset = 0;
-  std::int64_t outer_len = 0;
-  std::int64_t inner_offset = 0;
-  std::int64_t inner_len = 0;
-};
-
-Axes axes_of(const SequenceShape& sequence, Sweep sweep) {
-  if (sweep == Sweep::kRows) return {sequence.q_offset, sequence.q_len, 0, sequence.kv_len};
-  return {0, sequence.kv_len, sequence.q_offset, sequence.q_len};
 }
 
-// Fills the lists of one head of one sequence, outer tile by outer tile.
-class ListBuilder {
- public:
-  ListBuilder(const BoundMask& mask, const Axes& axes, Schedule& schedule)
-      : mask_(mask), axes_(axes), schedule_(schedule), inner_tile_(schedule.plan.inner_tile) {}
-
-  // Appends the list of outer rows [begin, begin + size).
-  void add_list(std::int64_t begin, std::int64_t size) {
-    outer_ = {axes_.outer_offset + begin, axes_.outer_offset + begin + size};
-    const auto first = static_cast<std::int64_t>(schedule_.entries.size());
-    full_.clear();
-    for (std::int64_t inner = 0; inner < axes_.inner_len;) inner = add_from(inner);
-    schedule_.entries.insert(schedule_.entries.end(), full_.begin(), full_.end());
-    schedule_.lists.push_back({first, static_cast<std::int64_t>(schedule_.entries.size())});
-  }
-
- private:
-  Range absolute(std::int64_t begin, std::int64_t end) const {
-    return {axes_.inner_offset + begin, axes_.inner_offset + end};
-  }
-
-  // Handles the tile at `inner` or, when one answer reaches further, the tiles up to there; returns
-  // where to go on.
-  std::int64_t add_from(std::int64_t inner) {
-    const auto stretch = mask_.stretch(schedule_.sweep, outer_, absolute(inner, axes_.inner_len));
-    const std::int64_t reach = stretch.end - axes_.inner_offset;
-    // Whole tiles of one answer; the last tile of a sequence is whole when the sequence ends there.
-    const std::int64_t whole =
-        reach == axes_.inner_len ? reach : floor_div(reach, inner_tile_) * inner_tile_;
-    if (stretch.answer == Answer::kSome || whole <= inner) {
-      add_tile(inner);
-      return inner + inner_tile_;
-    }
-    if (stretch.answer == Answer::kAll) {
-      for (; inner < whole; inner += inner_tile_) add_full(inner);
-    }
-    return whole;
-  }
-
-  void add_full(std::int64_t inner) {
-    full_.push_back({static_cast<std::int32_t>(inner), TileEntry::kFull});
-  }
-
-  // A tile that no answer decides: its bits, from an equal tile when one was seen.
-  void add_tile(std::int64_t inner) {
-    const Range tile = absolute(inner, std::min(inner + inner_tile_, axes_.inner_len));
-    class_key_ = {outer_.size(), tile.size()};
-    mask_.append_class(schedule_.sweep, outer_, tile, class_key_);
-    auto found = by_class_.find(class_key_);
-    if (found == by_class_.end()) found = by_class_.emplace(class_key_, evaluate(tile)).first;
-    if (found->second == kDead) return;
-    if (found->second == TileEntry::kFull) return add_full(inner);
-    schedule_.entries.push_back({static_cast<std::int32_t>(inner), found->second});
-  }
-
-  // Index of the tile's bitmap, kFull when every pair is live, kDead when none is.
-  std::int32_t evaluate(Range tile) {
-    std::vector<std::uint64_t> words(schedule_.bitmaps.words_per_tile());
-    const int words_per_row = schedule_.bitmaps.words_per_row();
-    bool any = false;
-    bool all = true;
-    for (std::int64_t row = 0; row < outer_.size(); ++row) {
-      for (int w = 0; w < words_per_row; ++w) {
-        const std::int64_t begin = tile.begin + 64 * w;
-        const std::int64_t count = std::clamp<std::int64_t>(tile.end - begin, 0, 64);
-        if (count == 0) break;
-        const std::uint64_t inside =
-            count == 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << count) - 1;
-        const std::uint64_t bits = mask_.word(schedule_.sweep, outer_.begin + row, begin) & inside;
-        words[static_cast<std::size_t>(row * words_per_row + w)] = bits;
-        any |= bits != 0;
-        all &= bits == inside;
-      }
-    }
-    if (!any) return kDead;
-    return all ? TileEntry::kFull : schedule_.bitmaps.add(words);
-  }
-
-  static constexpr std::int32_t kDead = -2;
-
-  const BoundMask& mask_;
-  Axes axes_;
-  Schedule& schedule_;
-  std::int64_t inner_tile_;
-  Range outer_;
-  std::vector<TileEntry> full_;
-  std::vector<std::int64_t> class_key_;
-  std::unordered_map<std::vector<std::int64_t>, std::int32_t, ClassHash> by_class_;
-};
-
-void check_shape(const AttentionShape& shape, const Tiling& tiling, std::size_t num_masks) {
-  check(tiling.outer_tile > 0 && tiling.inner_tile > 0, "schedule: tiles must be positive");
-  check(num_masks == 1 || num_masks == shape.sequences.size(),
-        concat("schedule: expected one mask or one a sequence (", num_masks, " masks, ",
-               shape.sequences.size(), " sequences)"));
-  check(shape.num_q_heads > 0 && shape.num_kv_heads > 0 &&
-            shape.num_q_heads % shape.num_kv_heads == 0,
-        concat("schedule: query heads must be a positive multiple of key/value heads (",
-               shape.num_q_heads, " vs ", shape.num_kv_heads, ")"));
+void check_shape(const AttentionShape& shape, std::span<const Mask> masks) {
+  const std::size_t num_masks = masks.size();
+  demand(num_masks == 1 || num_masks == shape.sequences.size(),
+         "schedule: expected one mask or one a sequence (", num_masks, " masks, ",
+         shape.sequences.size(), " sequences)");
+  demand(shape.num_q_heads > 0 && shape.num_kv_heads > 0 &&
+             shape.num_q_heads % shape.num_kv_heads == 0,
+         "schedule: query heads must be a positive multiple of key/value heads (",
+         shape.num_q_heads, " vs ", shape.num_kv_heads, ")");
   constexpr std::int64_t kMax = std::int64_t{1} << 30;
+  const auto fits = [](std::int64_t length) { return length >= 0 && length < kMax; };
   for (const SequenceShape& sequence : shape.sequences) {
-    check(sequence.q_len >= 0 && sequence.q_len < kMax && sequence.kv_len >= 0 &&
-              sequence.kv_len < kMax && sequence.q_offset >= 0 && sequence.q_offset < kMax,
-          concat("schedule: q_len, kv_len and q_offset must be in [0, 2^30) (", sequence.q_len,
-                 ", ", sequence.kv_len, ", ", sequence.q_offset, ")"));
+    demand(fits(sequence.q_len) && fits(sequence.kv_len) && fits(sequence.q_offset),
+           "schedule: q_len, kv_len and q_offset must be in [0, 2^30) (", sequence.q_len, ", ",
+           sequence.kv_len, ", ", sequence.q_offset, ")");
+  }
+  for (std::size_t s = 0; s < shape.sequences.size(); ++s) {
+    const SequenceShape& sequence = shape.sequences[s];
+    check_covers(masks[num_masks == 1 ? 0 : s], sequence.q_len, sequence.kv_len, sequence.q_offset);
   }
 }
 
-// Longest first, so that the last items to start are short (hopper-style LPT order); items of equal
-// cost keep the order of heads and rows, in which they share keys.
+// The outer tiles of all problems and the lists made for them.
+struct TilesOfProblems {
+  std::vector<Range> tiles;
+  std::vector<std::size_t> first;  // of each problem, and one more
+
+  std::span<const Range> of(std::int32_t problem) const {
+    const auto p = static_cast<std::size_t>(problem);
+    return std::span(tiles).subspan(first[p], first[p + 1] - first[p]);
+  }
+  // List of the first tile: lists stand in the order of tiles.
+  std::int32_t list_of(std::int32_t problem) const {
+    return static_cast<std::int32_t>(first[static_cast<std::size_t>(problem)]);
+  }
+};
+
+// What was chosen for each kind of sequence.
+using Plans = std::vector<PlanCandidate>;
+
+TilesOfProblems lay_all_tiles(const Problems& problems, const Plans& plans, Sweep sweep) {
+  TilesOfProblems laid;
+  for (std::size_t k = 0; k < plans.size(); ++k) {
+    const TilePlan& plan = plans[k].plan;
+    for (const Problem& problem : problems.of(problems.kinds()[k])) {
+      laid.first.push_back(laid.tiles.size());
+      const auto starts =
+          plan.aligned ? segment_starts(problems, problem, sweep) : std::vector<std::int64_t>();
+      const std::int64_t outer_len = problem.axes.outer_len;
+      lay_outer_tiles(plan, starts, {0, outer_len}, outer_len, laid.tiles);
+    }
+  }
+  laid.first.push_back(laid.tiles.size());
+  return laid;
+}
+
+void make_lists(const Problems& problems, const Plans& plans, const TilesOfProblems& laid,
+                const CompileOptions& options, Schedule& schedule) {
+  schedule.lists.reserve(laid.tiles.size());
+  struct Builder {
+    Builder(Schedule& schedule, const TilePlan& plan_, const CompileOptions& options)
+        : plan(plan_), lists(schedule, plan_, options) {}
+    TilePlan plan;
+    ListBuilder lists;
+  };
+  std::deque<Builder> builders;  // of the distinct plans, which are few
+  for (std::size_t k = 0; k < plans.size(); ++k) {
+    const TilePlan& plan = plans[k].plan;
+    auto builder = std::ranges::find(builders, plan, &Builder::plan);
+    if (builder == builders.end()) {
+      builders.emplace_back(schedule, plan, options);
+      builder = builders.end() - 1;
+    }
+    const Problems::Kind& kind = problems.kinds()[k];
+    for (std::size_t p = kind.first; p < kind.first + kind.count; ++p) {
+      const Problem& problem = problems.all()[p];
+      builder->lists.add_lists(problems.mask_of(problem), problem,
+                               laid.of(static_cast<std::int32_t>(p)));
+    }
+  }
+}
+
+// Appends the items of query heads [q_head, q_head + num_heads) of a sequence, which share lists.
+void add_items(std::size_t sequence, int q_head, int num_heads, std::int32_t problem,
+               const TilesOfProblems& laid, Schedule& schedule) {
+  std::int32_t list = laid.list_of(problem);
+  for (const Range tile : laid.of(problem)) {
+    schedule.items.push_back({static_cast<std::int32_t>(sequence), q_head, num_heads,
+                              static_cast<std::int32_t>(tile.begin),
+                              static_cast<std::int32_t>(tile.size()), list++});
+  }
+}
+
+// Items of a group whose heads differ, in a column sweep: lists side by side, one a head.
+void add_summed_items(std::size_t sequence, int q_head, int group, const Problems& problems,
+                      const TilesOfProblems& laid, Schedule& schedule) {
+  const auto tiles = laid.of(problems.of(sequence, q_head));
+  for (std::size_t t = 0; t < tiles.size(); ++t) {
+    schedule.items.push_back({static_cast<std::int32_t>(sequence), q_head, group,
+                              static_cast<std::int32_t>(tiles[t].begin),
+                              static_cast<std::int32_t>(tiles[t].size()),
+                              static_cast<std::int32_t>(schedule.lists.size()), 1});
+    for (int head = q_head; head < q_head + group; ++head) {
+      const std::int32_t first = laid.list_of(problems.of(sequence, head));
+      const ListRange list = schedule.lists[static_cast<std::size_t>(first) + t];
+      schedule.lists.push_back(list);
+    }
+  }
+}
+
+// Heads [q_head, end) of a group with the problem of q_head end here at the latest.
+int end_of_equals(const Problems& problems, std::size_t sequence, int q_head, int group_end) {
+  int end = q_head + 1;
+  while (end < group_end && problems.of(sequence, end) == problems.of(sequence, q_head)) ++end;
+  return end;
+}
+
+void make_items(const Problems& problems, const TilesOfProblems& laid, Schedule& schedule) {
+  const AttentionShape& shape = schedule.shape;
+  const int group = shape.group_size();
+  const bool columns = schedule.sweep == Sweep::kColumns;
+  std::size_t num_items = 0;
+  for (std::size_t s = 0; s < shape.sequences.size(); ++s) {
+    num_items += laid.of(problems.of(s, 0)).size();
+  }
+  schedule.items.reserve(num_items * static_cast<std::size_t>(schedule.plan.packed || columns
+                                                                  ? shape.num_kv_heads
+                                                                  : shape.num_q_heads));
+  for (std::size_t s = 0; s < shape.sequences.size(); ++s) {
+    const bool together = schedule.plans[s].packed || columns;
+    for (int head = 0; head < shape.num_q_heads;) {
+      const int group_end = (head / group + 1) * group;
+      const int end = together ? end_of_equals(problems, s, head, group_end) : head + 1;
+      if (columns && end != group_end) {
+        add_summed_items(s, head, group, problems, laid, schedule);
+        head = group_end;
+        continue;
+      }
+      add_items(s, head, end - head, problems.of(s, head), laid, schedule);
+      head = end;
+    }
+  }
+}
+
+// Modelled cost of each item: of its lists, as often as it runs them, and of itself.
+std::vector<float> item_costs(const Schedule& schedule) {
+  std::vector<float> of_list(schedule.lists.size());
+  for (std::size_t list = 0; list < of_list.size(); ++list) {
+    of_list[list] = list_cost(schedule, static_cast<std::int32_t>(list));
+  }
+  const auto rows = static_cast<float>(schedule.tiling.outer_part);
+  std::vector<float> costs;
+  costs.reserve(schedule.items.size());
+  for (const WorkItem& item : schedule.items) {
+    const auto first = static_cast<std::size_t>(item.list);
+    float cost = of_list[first];
+    if (item.list_stride == 0) {
+      const float heads = schedule.sweep == Sweep::kColumns
+                              ? static_cast<float>(item.num_heads)
+                              : static_cast<float>(schedule.rows_of_part(item)) / rows;
+      cost *= heads;
+    }
+    for (int head = 1; head < item.num_heads * item.list_stride; ++head) {
+      cost += of_list[first + static_cast<std::size_t>(head)];
+    }
+    costs.push_back(schedule.tiling.costs.item + cost);
+  }
+  return costs;
+}
+
+// Indices of `costs` by falling cost, equal ones in their order: a radix sort, since a fraction of
+// a tile makes no difference.
+std::vector<std::uint32_t> order_by_cost(const std::vector<float>& costs) {
+  constexpr float kStepsOfATile = 32;
+  constexpr unsigned kDigitBits = 11;
+  constexpr std::uint32_t kDigits = 1U << kDigitBits;
+  struct Keyed {
+    std::uint32_t key = 0;  // falls as the cost rises
+    std::uint32_t index = 0;
+  };
+  std::vector<Keyed> order(costs.size());
+  for (std::uint32_t i = 0; i < order.size(); ++i) {
+    constexpr float kMost = static_cast<float>(kDigits * kDigits - 1);
+    order[i] = {kDigits * kDigits - 1 -
+                    static_cast<std::uint32_t>(std::min(costs[i] * kStepsOfATile, kMost)),
+                i};
+  }
+  std::vector<Keyed> next(costs.size());
+  for (const unsigned shift : {0U, kDigitBits}) {
+    std::array<std::uint32_t, kDigits> place{};
+    for (const Keyed& item : order) ++place[item.key >> shift & (kDigits - 1)];
+    std::exclusive_scan(place.begin(), place.end(), place.begin(), 0U);
+    for (const Keyed& item : order) next[place[item.key >> shift & (kDigits - 1)]++] = item;
+    order.swap(next);
+  }
+  std::vector<std::uint32_t> indices;
+  indices.reserve(order.size());
+  for (const Keyed& item : order) indices.push_back(item.index);
+  return indices;
+}
+
+// Longest first, so that the last items to start are short (LPT order); items of equal cost keep
+// the order of sequences, heads and positions, in which they share keys.
 void sort_items(Schedule& schedule) {
   if (schedule.items.size() < 2) return;
-  std::vector<float> cost(schedule.lists.size());
-  for (std::size_t list = 0; list < cost.size(); ++list) {
-    cost[list] = list_cost(schedule, static_cast<std::int32_t>(list));
+  const std::vector<float> costs = item_costs(schedule);
+  if (std::ranges::is_sorted(costs, std::greater<>())) return;
+  std::vector<WorkItem> sorted;
+  sorted.reserve(costs.size());
+  for (const std::uint32_t item : order_by_cost(costs)) sorted.push_back(schedule.items[item]);
+  schedule.items = std::move(sorted);
+}
+
+Plans choose_plans(const Problems& problems, const Schedule& schedule,
+                   const CompileOptions& options) {
+  const int group_size = schedule.shape.group_size();
+  Plans plans;
+  for (const Problems::Kind& kind : problems.kinds()) {
+    if (options.plan || !options.search_tiling) {
+      plans.push_back({options.plan.value_or(plainest_plan(schedule.tiling, group_size))});
+    } else {
+      plans.push_back(
+          plan_candidates(problems, kind, group_size, schedule.tiling, schedule.sweep, options)
+              .front());
+    }
   }
-  std::stable_sort(
-      schedule.items.begin(), schedule.items.end(), [&](const WorkItem& a, const WorkItem& b) {
-        return cost[static_cast<std::size_t>(a.list)] > cost[static_cast<std::size_t>(b.list)];
-      });
+  return plans;
+}
+
+// Notes the plans in the schedule, and makes room for what they are expected to need.
+void adopt_plans(const Problems& problems, const Plans& plans, Schedule& schedule) {
+  constexpr double kRoom = 1.05;
+  schedule.plan = plainest_plan(schedule.tiling, schedule.shape.group_size());
+  if (!plans.empty()) schedule.plan = plans.front().plan;
+  double steps = 0;
+  for (const PlanCandidate& candidate : plans) {
+    const TilePlan& plan = candidate.plan;
+    TilePlan& widest = schedule.plan;
+    widest.outer_tile = std::max(widest.outer_tile, plan.outer_tile);
+    widest.outer_part = std::max(widest.outer_part, plan.outer_part);
+    widest.sub_tile = std::min(widest.sub_tile, plan.sub_tile);
+    widest.packed |= plan.packed;
+    widest.aligned |= plan.aligned;
+    steps += candidate.steps;
+  }
+  for (std::size_t s = 0; s < schedule.shape.sequences.size(); ++s) {
+    schedule.plans.push_back(plans[problems.kind_of(s)].plan);
+  }
+  schedule.bitmaps = TileBitmaps(schedule.plan.outer_tile, schedule.plan.inner_tile);
+  schedule.entries.reserve(static_cast<std::size_t>(steps * kRoom));
+}
+
+#ifdef NDEBUG
+constexpr bool kProvesPlans = false;
+#else
+constexpr bool kProvesPlans = true;
+#endif
+
+// Debug builds prove small plans right where they are made.
+void prove(const Schedule& schedule, std::span<const Mask> masks) {
+  constexpr std::int64_t kMostPairs = 4096;
+  if constexpr (!kProvesPlans) return;
+  if (cost_of(schedule).total_pairs > kMostPairs) return;
+  const std::string fault = verify(schedule, masks);
+  if (!fault.empty()) bug(concat("compile: ", fault));
 }
 
 }  // namespace
 
 Schedule compile(std::span<const Mask> masks, const AttentionShape& shape, const Tiling& tiling,
-                 Sweep sweep) {
-  check_shape(shape, tiling, masks.size());
+                 Sweep sweep, const CompileOptions& options) {
+  check_tiling(tiling);
+  check_shape(shape, masks);
+  const Problems problems(masks, shape, sweep, options.share_lists);
   Schedule schedule;
   schedule.sweep = sweep;
   schedule.shape = shape;
   schedule.tiling = tiling;
-  schedule.plan = {tiling.outer_tile, tiling.outer_tile, tiling.inner_tile,
-                   tiling.inner_tile, /*packed=*/true,   /*aligned=*/false};
-  schedule.bitmaps = TileBitmaps(schedule.plan.outer_tile, schedule.plan.inner_tile);
-  // Equal sequences share their lists.
-  std::map<std::tuple<std::string, std::int64_t, std::int64_t, std::int64_t>, std::int32_t> known;
-  const int group = shape.group_size();
-  for (std::size_t s = 0; s < shape.sequences.size(); ++s) {
-    const SequenceShape& sequence = shape.sequences[s];
-    const Mask& mask = masks[masks.size() == 1 ? 0 : s];
-    const BoundMask bound(mask);
-    const Axes axes = axes_of(sequence, sweep);
-    const auto [first, is_new] =
-        known.try_emplace({mask.str(), sequence.q_len, sequence.kv_len, sequence.q_offset},
-                          static_cast<std::int32_t>(schedule.lists.size()));
-    ListBuilder builder(bound, axes, schedule);
-    const int outer_tile = schedule.plan.outer_tile;
-    for (std::int64_t begin = 0; begin < axes.outer_len; begin += outer_tile) {
-      const std::int64_t size = std::min<std::int64_t>(outer_tile, axes.outer_len - begin);
-      if (is_new) builder.add_list(begin, size);
-      for (int kv_head = 0; kv_head < shape.num_kv_heads; ++kv_head) {
-        schedule.items.push_back({static_cast<std::int32_t>(s), kv_head * group, group,
-                                  static_cast<std::int32_t>(begin), static_cast<std::int32_t>(size),
-                                  first->second + static_cast<std::int32_t>(begin / outer_tile)});
-      }
-    }
-  }
-  sort_items(schedule);
+  const Plans plans = choose_plans(problems, schedule, options);
+  adopt_plans(problems, plans, schedule);
+  const TilesOfProblems laid = lay_all_tiles(problems, plans, sweep);
+  make_lists(problems, plans, laid, options, schedule);
+  make_items(problems, laid, schedule);
+  if (options.sort_items) sort_items(schedule);
+  prove(schedule, masks);
   return schedule;
 }
 
-Schedule compile(const Mask& mask, const AttentionShape& shape, const Tiling& tiling, Sweep sweep) {
-  return compile(std::span(&mask, 1), shape, tiling, sweep);
+Schedule compile(const Mask& mask, const AttentionShape& shape, const Tiling& tiling, Sweep sweep,
+                 const CompileOptions& options) {
+  return compile(std::span(&mask, 1), shape, tiling, sweep, options);
+}
+
+std::vector<PlanCandidate> plan_candidates(std::span<const Mask> masks, const AttentionShape& shape,
+                                           const Tiling& tiling, Sweep sweep) {
+  check_tiling(tiling);
+  check_shape(shape, masks);
+  const CompileOptions options;
+  const Problems problems(masks, shape, sweep, options.share_lists);
+  if (problems.kinds().empty()) return {PlanCandidate{plainest_plan(tiling, shape.group_size())}};
+  return plan_candidates(problems, problems.kinds().front(), shape.group_size(), tiling, sweep,
+                         options);
 }
 
 }  // namespace perpend

@@ -6,25 +6,45 @@
 
 namespace perpend {
 
-// Cost of one list in units of one full tile, by the costs of the schedule's tiling.
+// Cost of the steps of one list in units of one full tile, by the costs of the schedule's tiling.
 float list_cost(const Schedule& schedule, std::int32_t list);
 
-// What a schedule amounts to, for one head.
+// What a schedule amounts to, over all heads of all sequences.
 struct ScheduleCost {
-  std::int64_t live_pairs = 0;      // visible (query, key) pairs
-  std::int64_t computed_pairs = 0;  // pairs of all live tiles, clipped to the sequences
-  std::int64_t total_pairs = 0;     // q_len * kv_len
-  std::int64_t full_tiles = 0;
-  std::int64_t partial_tiles = 0;
+  std::int64_t live_pairs = 0;  // visible (query, key) pairs
+  // Pairs that a kernel computes: each live part of a step with all its rows and columns, those
+  // beyond an item, a sub-tile or the sequence included.
+  std::int64_t computed_pairs = 0;
+  std::int64_t total_pairs = 0;    // q_len * kv_len
+  std::int64_t full_tiles = 0;     // steps of all items without a bitmap
+  std::int64_t partial_tiles = 0;  // and with one
+  std::int64_t half_skipped = 0;   // steps that one of two parts skips
+  std::int64_t gathered = 0;       // steps of sub-tiles
+  std::int64_t inner_rows = 0;     // rows of the inner axis that steps load, all items
+  std::int64_t q_rows = 0;         // rows of q and o
+  std::int64_t kv_rows = 0;        // rows of k and of v
+  std::int64_t list_bytes = 0;     // of entries, sub-tiles, lists, items and bitmaps
 
   double density() const {
     return total_pairs == 0 ? 0.0
                             : static_cast<double>(live_pairs) / static_cast<double>(total_pairs);
   }
-  // Multiply-adds of q k^T and p v on live pairs, two operations each.
+  // Share of the computed pairs that are live.
+  double efficiency() const {
+    return computed_pairs == 0
+               ? 1.0
+               : static_cast<double>(live_pairs) / static_cast<double>(computed_pairs);
+  }
+  // Of a forward call: multiply-adds of q k^T and p v on live pairs, two operations each.
   double flops(std::int64_t head_dim) const {
     return 4.0 * static_cast<double>(live_pairs) * static_cast<double>(head_dim);
   }
+  // Of a backward call: five products.
+  double backward_flops(std::int64_t head_dim) const { return 2.5 * flops(head_dim); }
+  // What a forward call must move at least: q, k, v and o once, lse, and the lists.
+  double bytes(std::int64_t head_dim, std::int64_t value_bytes) const;
+  // What its items load and store, mostly from caches: k and v again for each step (row sweeps).
+  double moved_bytes(std::int64_t head_dim, std::int64_t value_bytes) const;
 };
 
 ScheduleCost cost_of(const Schedule& schedule);

@@ -47,19 +47,18 @@ double density_of(const BoundMask& mask, Range queries, Range keys) {
   return static_cast<double>(live) / static_cast<double>(rows * keys.size());
 }
 
-// Share of live pairs in columns `columns` of a tile.
-double live_share(const Schedule& schedule, const WorkItem& item, const TileEntry& tile,
-                  Range columns) {
-  if (tile.is_full()) return 1.0;
+// Share of live pairs in `rows` x `columns` of a step.
+double live_share(const Schedule& schedule, const TileEntry& step, Range rows, Range columns) {
+  if (step.is_full()) return 1.0;
   std::int64_t live = 0;
-  for (int row = 0; row < item.size; ++row) {
-    const auto words = schedule.bitmaps.row(tile.bitmap, row);
+  for (std::int64_t row = rows.begin; row < rows.end; ++row) {
+    const auto words = schedule.bitmaps.row(step.bitmap, static_cast<int>(row));
     for (auto c = static_cast<std::size_t>(columns.begin);
          c < static_cast<std::size_t>(columns.end); ++c) {
       live += static_cast<std::int64_t>(words[c / 64] >> (c % 64) & 1U);
     }
   }
-  return static_cast<double>(live) / static_cast<double>(item.size * columns.size());
+  return static_cast<double>(live) / static_cast<double>(rows.size() * columns.size());
 }
 
 // Cell `index` of `cells` equal parts of [0, length).
@@ -68,25 +67,82 @@ Range part(std::int64_t index, std::int64_t cells, std::int64_t length) {
   return {begin, std::max((index + 1) * length / cells, begin + 1)};
 }
 
+// The pixel of a position on an axis of `length` positions.
+int pixel(std::int64_t position, std::int64_t length, int size) {
+  return static_cast<int>(position * size / std::max<std::int64_t>(1, length));
+}
+
+// What a picture is drawn from: pixels stand for equal parts of both axes.
+struct Canvas {
+  BoundMask mask;
+  SequenceShape sequence;
+
+  Range columns_of(const PictureTile& tile, const Image& image) const {
+    return {pixel(tile.x, sequence.kv_len, image.width),
+            pixel(tile.x + tile.width, sequence.kv_len, image.width)};
+  }
+  Range rows_of(const PictureTile& tile, const Image& image) const {
+    return {pixel(tile.y, sequence.q_len, image.height),
+            pixel(tile.y + tile.height, sequence.q_len, image.height)};
+  }
+  Image::Color shade(const PictureTile& tile, int x, int y, const Image& image) const {
+    if (tile.density == 1.0) return kFull;
+    const Range rows = part(y, image.height, sequence.q_len);
+    const Range queries{rows.begin + sequence.q_offset, rows.end + sequence.q_offset};
+    return blend(kDeadInTile, kLive,
+                 density_of(mask, queries, part(x, image.width, sequence.kv_len)));
+  }
+  void fill(const PictureTile& tile, Image& image) const {
+    const Range columns = columns_of(tile, image);
+    const Range rows = rows_of(tile, image);
+    for (auto y = static_cast<int>(rows.begin); y < rows.end; ++y) {
+      for (auto x = static_cast<int>(columns.begin); x < columns.end; ++x) {
+        image.set(x, y, shade(tile, x, y, image));
+      }
+    }
+  }
+  // The left and the upper border.
+  void outline(const PictureTile& tile, Image& image) const {
+    const Range columns = columns_of(tile, image);
+    const Range rows = rows_of(tile, image);
+    const auto left = static_cast<int>(columns.begin);
+    const auto top = static_cast<int>(rows.begin);
+    for (int y = top; y < rows.end; ++y) image.set(left, y, kGrid);
+    for (int x = left; x < columns.end; ++x) image.set(x, top, kGrid);
+  }
+};
+
 }  // namespace
 
 std::vector<PictureTile> picture_tiles(const Schedule& schedule) {
   std::vector<PictureTile> tiles;
+  const bool rows_down = schedule.sweep == Sweep::kRows;
+  const std::int64_t part = schedule.plans.front().outer_part;
+  const auto add_step = [&](const WorkItem& item, const TileEntry& step, Range outer) {
+    schedule.for_pieces(step, schedule.inner_len(0), [&](std::int32_t begin, int size, int column) {
+      const double live = live_share(schedule, step, outer, {column, column + size});
+      if (live == 0) return;
+      const std::int64_t first = item.begin + outer.begin;
+      tiles.push_back(rows_down ? PictureTile{begin, first, size, outer.size(), live}
+                                : PictureTile{first, begin, outer.size(), size, live});
+    });
+  };
   for (const WorkItem& item : schedule.items) {
     if (item.sequence != 0 || item.q_head != 0) continue;
-    for (const TileEntry& entry : schedule.list_of(item, 0)) {
-      schedule.for_pieces(
-          entry, schedule.inner_len(0), [&](std::int32_t begin, int size, int column) {
-            const double live = live_share(schedule, item, entry, {column, column + size});
-            if (live > 0) tiles.push_back({begin, item.begin, size, item.size, live});
-          });
+    for (const TileEntry& step : schedule.list_of(item, 0)) {
+      // Parts that are needed alike are drawn as one.
+      const bool one = step.live_parts == 3 && item.size > part;
+      if (one) add_step(item, step, {0, item.size});
+      for (std::int64_t p = 0; !one && p * part < item.size; ++p) {
+        if ((step.live_parts >> p & 1U) == 0) continue;
+        add_step(item, step, {p * part, std::min<std::int64_t>((p + 1) * part, item.size)});
+      }
     }
   }
   return tiles;
 }
 
 Image draw_schedule(const Schedule& schedule, const Mask& mask, int max_pixels) {
-  const BoundMask bound(mask);
   const SequenceShape& sequence = schedule.shape.sequences.front();
   const std::int64_t longer = std::max(sequence.q_len, sequence.kv_len);
   // Small masks are magnified so that single pairs can be seen.
@@ -97,36 +153,11 @@ Image draw_schedule(const Schedule& schedule, const Mask& mask, int max_pixels) 
         1, longer * zoom <= max_pixels ? length * zoom : length * max_pixels / longer));
   };
   Image image(pixels(sequence.kv_len), pixels(sequence.q_len));
-  const auto scaled = [&](std::int64_t position, std::int64_t length, int size) {
-    return static_cast<int>(position * size / std::max<std::int64_t>(1, length));
-  };
-  for (const PictureTile& tile : picture_tiles(schedule)) {
-    const int x_end = scaled(tile.x + tile.width, sequence.kv_len, image.width);
-    const int y_end = scaled(tile.y + tile.height, sequence.q_len, image.height);
-    for (int y = scaled(tile.y, sequence.q_len, image.height); y < y_end; ++y) {
-      const Range rows = part(y, image.height, sequence.q_len);
-      const Range queries{rows.begin + sequence.q_offset, rows.end + sequence.q_offset};
-      for (int x = scaled(tile.x, sequence.kv_len, image.width); x < x_end; ++x) {
-        const double density =
-            tile.density == 1.0 ? 1.0
-                                : density_of(bound, queries, part(x, image.width, sequence.kv_len));
-        image.set(x, y, tile.density == 1.0 ? kFull : blend(kDeadInTile, kLive, density));
-      }
-    }
-  }
+  const Canvas canvas{BoundMask(mask), sequence};
+  for (const PictureTile& tile : picture_tiles(schedule)) canvas.fill(tile, image);
   // Tile borders, where they are far enough apart to be of use.
-  const int step = scaled(schedule.plan.inner_tile, sequence.kv_len, image.width);
-  if (step < 8) return image;
-  for (std::int64_t k = 0; k < sequence.kv_len; k += schedule.plan.inner_tile) {
-    for (int y = 0; y < image.height; ++y) {
-      image.set(scaled(k, sequence.kv_len, image.width), y, kGrid);
-    }
-  }
-  for (std::int64_t q = 0; q < sequence.q_len; q += schedule.plan.outer_tile) {
-    for (int x = 0; x < image.width; ++x) {
-      image.set(x, scaled(q, sequence.q_len, image.height), kGrid);
-    }
-  }
+  if (pixel(schedule.plan.inner_tile, sequence.kv_len, image.width) < 8) return image;
+  for (const PictureTile& tile : picture_tiles(schedule)) canvas.outline(tile, image);
   return image;
 }
 

@@ -18,7 +18,8 @@ struct PictureTile {
   double density = 1.0;  // share of live pairs; 1 for a full tile
 };
 
-// The live tiles of head 0 of the first sequence.
+// The live pieces of steps of head 0 of the first sequence: a gathered step is drawn where its
+// sub-tiles come from, one that half of an item skips only as high as the other half.
 std::vector<PictureTile> picture_tiles(const Schedule& schedule);
 
 // Head 0 of the first sequence as a picture of at most `max_pixels` on its longer side: keys to the

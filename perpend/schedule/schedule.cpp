@@ -12,4 +12,10 @@ std::int64_t Schedule::inner_len(std::int32_t sequence) const {
   return sweep == Sweep::kRows ? of.kv_len : of.q_len;
 }
 
+std::int64_t Schedule::rows_of_part(const WorkItem& item) const {
+  const TilePlan& of = plan_of(item);
+  const bool share_rows = of.packed && tiling.heads == HeadRows::kPacked;
+  return share_rows ? tiling.outer_part : std::int64_t{of.outer_part} * item.num_heads;
+}
+
 }  // namespace perpend

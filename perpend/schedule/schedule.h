@@ -1,6 +1,9 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <iosfwd>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -14,14 +17,13 @@
 
 namespace perpend {
 
-// How compile() chose to lay tiles, in positions (tokens). With packed heads a tile of
-// outer_tile positions has outer_tile * group_size rows.
+// How compile() chose to lay the tiles of a sequence, in positions (tokens).
 struct TilePlan {
   int outer_tile = 0;    // positions of a work item, at most
   int outer_part = 0;    // positions of one of its parts
   int inner_tile = 0;    // positions of one step
   int sub_tile = 0;      // positions of a gathered sub-tile; inner_tile when steps are contiguous
-  bool packed = false;   // an item covers all heads of a group
+  bool packed = false;   // an item covers all heads of a group: outer_part * group_size rows a part
   bool aligned = false;  // items begin at the starts of segments too
 
   int num_parts() const { return outer_tile / outer_part; }
@@ -29,15 +31,18 @@ struct TilePlan {
 };
 
 // One step of an item: up to inner_tile positions of the inner axis. Contiguous: those from `begin`
-// on, clipped to the sequence. Gathered: num_sub_tiles sub-tiles side by side, the first of them
-// Schedule::sub_tiles[begin].
+// on, clipped to the sequence. Gathered: num_sub_tiles sub-tiles side by side, ascending, the first
+// of them Schedule::sub_tiles[begin]; the columns after the last are dead.
 struct TileEntry {
   static constexpr std::int32_t kFull = -1;
 
   std::int32_t begin = 0;
-  std::int32_t bitmap = kFull;     // kFull: every pair is live; else an index into the bitmaps
+  // kFull: every pair of the live parts is live (a gathered step has all its columns then, a
+  // contiguous one those that the sequence has); else an index into the bitmaps.
+  std::int32_t bitmap = kFull;
   std::uint8_t num_sub_tiles = 0;  // 0: contiguous
   std::uint8_t live_parts = 0xff;  // bit p: part p of the item has a live pair here
+  std::uint8_t sub_tile = 0;       // positions of each sub-tile
 
   bool is_full() const { return bitmap == kFull; }
   bool is_gathered() const { return num_sub_tiles != 0; }
@@ -70,8 +75,12 @@ struct ListRange {
 struct Schedule {
   Sweep sweep = Sweep::kRows;
   AttentionShape shape;
-  Tiling tiling;                   // what the device offered
-  TilePlan plan;                   // what was chosen
+  Tiling tiling;  // what the device offered
+  // What was chosen for each sequence, from its own mask and lengths alone: whoever shares the
+  // batch changes neither a plan nor the order of a sum.
+  std::vector<TilePlan> plans;
+  // What is enough for all of them: the largest tiles and parts, the smallest sub-tiles.
+  TilePlan plan;
   std::vector<TileEntry> entries;  // of a list: partial tiles first, then full; each by position
   std::vector<std::int32_t> sub_tiles;  // first inner position of each gathered sub-tile
   std::vector<ListRange> lists;         // shared by heads and sequences with equal masks
@@ -89,6 +98,11 @@ struct Schedule {
   std::span<const TileEntry> list_of(const WorkItem& item, int q_head) const {
     return list(item.list + item.list_stride * (q_head - item.q_head));
   }
+  const TilePlan& plan_of(const WorkItem& item) const {
+    return plans[static_cast<std::size_t>(item.sequence)];
+  }
+  // Rows that a kernel computes for one part of an item, all of its heads together.
+  std::int64_t rows_of_part(const WorkItem& item) const;
   std::span<const std::int32_t> sub_tiles_of(const TileEntry& entry) const {
     return std::span(sub_tiles).subspan(static_cast<std::size_t>(entry.begin), entry.num_sub_tiles);
   }
@@ -103,24 +117,44 @@ struct Schedule {
     if (!entry.is_gathered()) return piece(entry.begin, plan.inner_tile, 0);
     int column = 0;
     for (const std::int32_t begin : sub_tiles_of(entry)) {
-      piece(begin, plan.sub_tile, column);
-      column += plan.sub_tile;
+      piece(begin, entry.sub_tile, column);
+      column += entry.sub_tile;
     }
   }
+};
+
+// As text, a line for each item: its heads, its rows (outer positions) and the first inner position
+// of each step; {...}: of each gathered sub-tile; ~n: bitmap n; ^ and _: for the first or the
+// second part only.
+std::ostream& operator<<(std::ostream& out, const Schedule& schedule);
+std::ostream& operator<<(std::ostream& out, const TilePlan& plan);
+
+// The steps of compile() that may be turned off, to see what each of them brings.
+struct CompileOptions {
+  bool search_tiling = true;  // off: heads apart if they may be, tiles on the grid, no gathers
+  bool reuse_classes = true;  // off: the bits of every undecided cell are looked at
+  bool reuse_regions = true;  // off: every tile asks the mask for its whole row or column
+  bool share_lists = true;    // off: every head of every sequence gets lists of its own
+  bool sort_items = true;     // off: items by sequence, head and position
+  std::optional<TilePlan> plan = {};  // this plan for all sequences, without a search
 };
 
 // Plans `mask` for `shape`: exact, without a device and without an S x S array; work is
 // proportional to live tiles and their boundary. Throws InvalidArgument for a shape that does not
 // fit the mask and for names that are not bound.
 Schedule compile(const Mask& mask, const AttentionShape& shape, const Tiling& tiling,
-                 Sweep sweep = Sweep::kRows);
+                 Sweep sweep = Sweep::kRows, const CompileOptions& options = {});
 // The same with a mask for each sequence of the batch.
 Schedule compile(std::span<const Mask> masks, const AttentionShape& shape, const Tiling& tiling,
-                 Sweep sweep = Sweep::kRows);
+                 Sweep sweep = Sweep::kRows, const CompileOptions& options = {});
+
+// Whether a schedule is one that kernels can run: every index in its range, every list in its
+// order, every row of every head in exactly one item. Returns an empty string, or what is wrong.
+std::string check_form(const Schedule& schedule);
 
 // Proves that each live pair of each head lies in exactly one tile of its items and no dead pair in
-// any. Returns an empty string, or the first violation in words. Cost: every pair; for tests and
-// debugging.
+// any, and what check_form() says. Returns an empty string, or the first violation in words. Cost:
+// every pair; for tests and debugging.
 std::string verify(const Schedule& schedule, std::span<const Mask> masks);
 inline std::string verify(const Schedule& schedule, const Mask& mask) {
   return verify(schedule, std::span(&mask, 1));

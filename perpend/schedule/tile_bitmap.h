@@ -2,8 +2,8 @@
 
 #include <cstdint>
 #include <span>
-#include <unordered_map>
-#include <vector>
+
+#include "perpend/schedule/word_dictionary.h"
 
 namespace perpend {
 
@@ -21,24 +21,22 @@ class TileBitmaps {
   std::size_t words_per_tile() const {
     return static_cast<std::size_t>(outer_tile_) * static_cast<std::size_t>(words_per_row_);
   }
-  std::int32_t count() const { return count_; }
+  std::int32_t count() const { return tiles_.count(); }
 
   // Index of `words` (words_per_tile() of them), added when new.
-  std::int32_t add(std::span<const std::uint64_t> words);
+  std::int32_t add(std::span<const std::uint64_t> words) { return tiles_.add(words).index; }
 
+  std::span<const std::uint64_t> tile(std::int32_t bitmap) const { return tiles_[bitmap]; }
   std::span<const std::uint64_t> row(std::int32_t bitmap, int outer_row) const {
-    const auto first =
-        static_cast<std::size_t>(bitmap) * words_per_tile() +
-        static_cast<std::size_t>(outer_row) * static_cast<std::size_t>(words_per_row_);
-    return std::span(words_).subspan(first, static_cast<std::size_t>(words_per_row_));
+    return tiles_[bitmap].subspan(
+        static_cast<std::size_t>(outer_row) * static_cast<std::size_t>(words_per_row_),
+        static_cast<std::size_t>(words_per_row_));
   }
 
  private:
   int outer_tile_ = 0;
   int words_per_row_ = 0;
-  std::int32_t count_ = 0;
-  std::vector<std::uint64_t> words_;
-  std::unordered_multimap<std::uint64_t, std::int32_t> by_hash_;
+  WordDictionary tiles_;
 };
 
 }  // namespace perpend

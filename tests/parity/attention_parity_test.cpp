@@ -230,7 +230,8 @@ class CaseRunner {
             q_.rows(q_first, sequence.q_len, head), k_.rows(kv_first, sequence.kv_len, kv_head),
             v_.rows(kv_first, sequence.kv_len, kv_head), sequence.q_len, sequence.kv_len, o.dim,
             1 / std::sqrt(static_cast<double>(o.dim)), [&](std::int64_t row, std::int64_t key) {
-              return case_.mask.visible(sequence.q_offset + row, key);
+              return case_.mask.visible(sequence.q_offset + row, key,
+                                        {static_cast<int>(head), static_cast<int>(kv_head)});
             });
         for (std::int64_t row = 0; row < sequence.q_len; ++row) {
           const std::int64_t at = case_.layout == Layout::kDense

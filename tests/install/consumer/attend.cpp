@@ -8,8 +8,8 @@ std::vector<float> attend(const std::string& mask_text, const std::vector<float>
   using namespace perpend;
   const auto num_tokens = static_cast<std::int64_t>(values.size()) / head_dim;
   const AttentionTable& attention = cpu_kernels().attention;
-  const Tiling tiling =
-      attention.tiling({.q_dtype = DType::kF32, .kv_dtype = DType::kF32, .head_dim = head_dim});
+  const Tiling tiling = attention.tiling(
+      {.q_dtype = DType::kF32, .kv_dtype = DType::kF32, .head_dim = head_dim}, Sweep::kRows);
   const Schedule schedule =
       compile(parse_mask(mask_text), {.sequences = {{num_tokens, num_tokens, 0}}}, tiling);
 

@@ -1,0 +1,90 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "perpend/schedule/cell_patterns.h"
+#include "perpend/schedule/problems.h"
+#include "perpend/schedule/step_packer.h"
+
+namespace perpend {
+
+// Makes the lists of a problem, outer tile by outer tile: asks the mask how far each of its answers
+// reaches along the inner axis, lays cells over what lives, looks at the bits of the undecided
+// ones, and packs them into steps.
+class ListBuilder {
+ public:
+  // `schedule` has its sweep and tiling already. Without `with_bitmaps` lists are made for their
+  // cost only.
+  ListBuilder(Schedule& schedule, const TilePlan& plan, const CompileOptions& options,
+              bool with_bitmaps = true);
+  ListBuilder(const ListBuilder&) = delete;
+  ListBuilder& operator=(const ListBuilder&) = delete;
+
+  // Appends a list for each of `tiles`, outer rows counted inside the sequence, ascending.
+  void add_lists(const BoundMask& mask, const Problem& problem, std::span<const Range> tiles);
+
+  // Distinct partial steps so far.
+  std::int64_t num_distinct() const { return packer_.num_distinct(); }
+
+ private:
+  // Inner positions that the mask has one answer for.
+  struct Region {
+    Range inner;             // counted inside the sequence
+    std::uint8_t parts = 0;  // parts with all pairs live, the others having none; 0: undecided
+    bool is_shared = false;  // its cells are laid already
+  };
+
+  // Asks one outer range along the inner axis, in positions counted inside the sequence.
+  class Walk {
+   public:
+    Walk(const BoundMask& mask, Sweep sweep, Range outer, std::int64_t inner_offset)
+        : walk_(mask, sweep, outer), offset_(inner_offset) {}
+    BoundMask::Stretch stretch(Range inner) {
+      const auto part = walk_.stretch({offset_ + inner.begin, offset_ + inner.end});
+      return {part.answer, part.end - offset_};
+    }
+
+   private:
+    MaskWalk walk_;
+    std::int64_t offset_;
+  };
+
+  Range outer_positions(Range rows) const;
+  Walk walk(Range outer) const { return {*mask_, sweep_, outer, axes_.inner_offset}; }
+  void narrow(Range rows, std::span<const Region> from, std::vector<Region>& to) const;
+  void share_full_cells(Range rows);
+  bool may_share(std::size_t region) const;
+  void add_list(Range rows);
+  void walk_tile(Walk& tile, Range inner);
+  void walk_parts(Range inner);
+  void add_region(Region region);
+  std::int64_t first_cell(Range run) const;
+  void lay_cells();
+  void look_at(Range cells);
+
+  const CompileOptions& options_;
+  Sweep sweep_;
+  std::int64_t outer_tile_;
+  std::int64_t outer_part_;
+  std::int64_t inner_tile_;
+  std::int64_t cell_;
+  bool any_start_;
+  CellPatterns patterns_;
+  StepPacker packer_;
+
+  const BoundMask* mask_ = nullptr;
+  std::int32_t mask_index_ = 0;
+  Axes axes_;
+  std::vector<Region> wide_;     // live or undecided regions of many neighbouring tiles together
+  std::vector<Region> regions_;  // of few
+  std::vector<Region> rest_;     // the same while their full cells are being shared
+  std::vector<Range> shared_;    // whole cells that are full for all of these tiles
+  Range outer_;                  // of the present tile, in positions
+  std::uint8_t present_ = 0;     // its parts
+  std::vector<Region> run_;      // live regions that share cells or have no gap between them
+  std::int64_t covered_ = 0;     // where the cells laid so far end
+};
+
+}  // namespace perpend
