@@ -4,6 +4,9 @@
 #include <list>
 #include <memory>
 #include <mutex>
+#include <span>
+#include <unordered_map>
+#include <vector>
 
 #include "perpend/mask/mask.h"
 #include "perpend/schedule/schedule.h"
@@ -16,19 +19,33 @@ class ScheduleCache {
  public:
   explicit ScheduleCache(std::size_t capacity = 64) : capacity_(capacity) {}
 
+  // What compile() of the same arguments returns, and throws.
+  std::shared_ptr<const Schedule> get(std::span<const Mask> masks, const AttentionShape& shape,
+                                      const Tiling& tiling, Sweep sweep = Sweep::kRows);
   std::shared_ptr<const Schedule> get(const Mask& mask, const AttentionShape& shape,
-                                      const Tiling& tiling);
+                                      const Tiling& tiling, Sweep sweep = Sweep::kRows) {
+    return get(std::span(&mask, 1), shape, tiling, sweep);
+  }
 
  private:
   struct Entry {
-    Mask mask;
-    Tiling tiling;
-    std::shared_ptr<const Schedule> schedule;  // its shape is the rest of the key
+    std::size_t hash = 0;
+    std::vector<Mask> masks;
+    std::shared_ptr<const Schedule>
+        schedule;  // its shape, tiling and sweep are the rest of the key
   };
+  using Entries = std::list<Entry>;
+
+  // The entry of this key, moved to the front; null when there is none.
+  std::shared_ptr<const Schedule> find(std::size_t hash, std::span<const Mask> masks,
+                                       const AttentionShape& shape, const Tiling& tiling,
+                                       Sweep sweep);
+  void add(Entry entry);
 
   std::size_t capacity_;
   std::mutex mutex_;
-  std::list<Entry> entries_;  // most recently used first
+  Entries entries_;  // most recently used first
+  std::unordered_multimap<std::size_t, Entries::iterator> by_hash_;
 };
 
 }  // namespace perpend
