@@ -119,6 +119,7 @@ void add_mask_command(CLI::App& app) {
       "  perpend mask show \"causal & (sink(64) | window(448))\" --q 4096 --png mask.png");
   add_mask_list_command(mask);
   add_mask_explain_command(mask);
+  add_mask_plan_command(mask);
   show.callback([command] { command->run(); });
 }
 

@@ -211,6 +211,9 @@ class Mistakes(unittest.TestCase):
         self.check("bindings: column 7: unknown label 'segmnts'", *doc, "doc = segmnts(8)")
         self.check("column 1: in frames(...): frames(f, h, w) needs h", "mask", "explain", "frames(3)")
         self.check("too large to draw", "mask", "show", "causal", "--q", 2**29)
+        self.check("--device must be gpu or cpu (tpu)", "mask", "plan", "causal", "--q", 8, "--device", "tpu")
+        self.check("--head-dim must be in [1, 256] (0)", "mask", "plan", "causal", "--q", 8, "--head-dim", 0)
+        self.check("multiple of key/value heads", "mask", "plan", "causal", "--q", 8, "--heads", 3, "--kv-heads", 2)
         self.check("/no/such/folder/x.png", "mask", "show", "causal", "--q", 8, "--png", "/no/such/folder/x.png")
 
     def test_options(self):
@@ -303,6 +306,19 @@ class MaskShow(unittest.TestCase):
         text = output_of("mask", "explain", "blockrank(doc, 3)")
         self.assertTrue(text.startswith("causal & (same(doc) | k_in(doc, 0) | q_in(doc, 3))\n"), text)
         self.assertIn("To be bound", text)
+
+    def test_plan(self):
+        text = output_of("mask", "plan", self.TEXT, "--q", 4096, "--heads", 8, "--kv-heads", 2)
+        live = 8 * sum(min(q + 1, 64) for q in range(4096))
+        self.assertIn(f"{live} of {8 * 4096**2} pairs", text)
+        self.assertIn("chosen", text)
+        plan = json.loads(output_of("mask", "plan", "same(doc)", "--labels", "doc = segments(100*40)", "--q", 4000,
+                                    "--device", "cpu", "--columns", "--json"))
+        self.assertEqual(plan["live_pairs"], 40 * 100**2)
+        self.assertGreaterEqual(plan["computed_pairs"], plan["live_pairs"])
+        self.assertEqual({key: plan["candidates"][0][key] for key in plan["plan"]}, plan["plan"])
+        lists = output_of("mask", "plan", "causal", "--q", 8, "--lists")
+        self.assertIn("item 0 heads 0-0 rows 0-7: 0~0", lists)
 
     def test_pictures(self):
         with tempfile.TemporaryDirectory() as name:
