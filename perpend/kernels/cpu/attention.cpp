@@ -332,6 +332,7 @@ const AttentionMicro& attention_micro(CpuIsa isa) {
     case CpuIsa::kAvx2:
       return attention_micro_avx2();
     case CpuIsa::kAvx512:
+    case CpuIsa::kAvx512Bf16:
     case CpuIsa::kAmx:
       return attention_micro_avx512();
   }

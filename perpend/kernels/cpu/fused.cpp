@@ -61,6 +61,7 @@ const RowMicro& row_micro(CpuIsa isa) {
     case CpuIsa::kAvx2:
       return row_micro_avx2();
     case CpuIsa::kAvx512:
+    case CpuIsa::kAvx512Bf16:
     case CpuIsa::kAmx:
       return row_micro_avx512();
   }

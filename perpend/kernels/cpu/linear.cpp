@@ -117,6 +117,7 @@ const LinearMicro& linear_micro(CpuIsa isa) {
     case CpuIsa::kAvx2:
       return linear_micro_avx2();
     case CpuIsa::kAvx512:
+    case CpuIsa::kAvx512Bf16:
       return linear_micro_avx512();
     case CpuIsa::kAmx:
       return linear_micro_amx();

@@ -3,6 +3,7 @@
 
 #include <immintrin.h>
 
+#include "perpend/kernels/cpu/amx_tile.h"
 #include "perpend/kernels/cpu/linear_blocks_avx512.h"
 #include "perpend/kernels/cpu/linear_micro.h"
 #include "perpend/kernels/cpu/panel.h"
@@ -12,35 +13,6 @@ namespace amx {
 namespace {
 
 using panel::kRows;
-
-// Rows of activations that one tile register holds.
-constexpr std::int64_t kTileRows = 16;
-
-// A tile register. Written as assembly because GCC's intrinsics take register numbers as literals
-// only and, in GCC 12, do not say that they read memory.
-template <int kRegister>
-struct Tile {
-  static void zero() { asm volatile("tilezero %%tmm%c0" : : "i"(kRegister)); }
-  static void load(const void* from, std::int64_t row_bytes) {
-    asm volatile("tileloadd (%1,%2,1), %%tmm%c0"
-                 :
-                 : "i"(kRegister), "r"(from), "r"(row_bytes)
-                 : "memory");
-  }
-  static void store(void* to, std::int64_t row_bytes) {
-    asm volatile("tilestored %%tmm%c0, (%1,%2,1)"
-                 :
-                 : "i"(kRegister), "r"(to), "r"(row_bytes)
-                 : "memory");
-  }
-  // += kSigned (rows of bytes) times kUnsigned (4 columns of 16 rows a register row).
-  template <int kSigned, int kUnsigned>
-  static void add_product() {
-    asm volatile("tdpbsud %%tmm%c2, %%tmm%c1, %%tmm%c0"
-                 :
-                 : "i"(kRegister), "i"(kSigned), "i"(kUnsigned));
-  }
-};
 
 // Products of one block that take a register of their own: both terms meet 4-bit weights in one,
 // since 16 times such a weight is still a byte.
@@ -53,29 +25,6 @@ constexpr int kSets = 2;
 constexpr int kTerms = 0;  // of 16 rows: 32 high ones, then 32 low ones
 constexpr int weights_register(int product) { return 1 + product; }
 constexpr int products_register(int set, int product) { return 3 + 2 * set + product; }
-constexpr int kNumRegisters = 7;
-
-// All registers have 16 rows of 64 bytes.
-struct alignas(64) TileShapes {
-  TileShapes() {
-    std::fill_n(rows.begin(), kNumRegisters, static_cast<std::uint8_t>(kTileRows));
-    std::fill_n(columns.begin(), kNumRegisters, std::uint16_t{64});
-  }
-
-  std::uint8_t palette = 1;
-  std::uint8_t start_row = 0;
-  std::array<std::uint8_t, 14> reserved{};
-  std::array<std::uint16_t, 16> columns{};  // bytes a row
-  std::array<std::uint8_t, 16> rows{};
-};
-static_assert(sizeof(TileShapes) == 64);
-
-void acquire_registers() {
-  static const TileShapes shapes;
-  _tile_loadconfig(&shapes);
-}
-
-void release_registers() { _tile_release(); }
 
 // What the terms of a block of activations meet, a register row each 4 of them: 8 rows for the high
 // terms, 8 for the low ones.
@@ -228,7 +177,7 @@ void integer_panel(PanelLayout layout, const std::byte* panel_data, std::int64_t
 }  // namespace amx
 
 const LinearMicro& linear_micro_amx() {
-  static const LinearMicro micro{amx::acquire_registers, amx::release_registers,
+  static const LinearMicro micro{amx::acquire_tile_registers, amx::release_tile_registers,
                                  linear_micro_avx512().quantize_row, amx::integer_panel,
                                  linear_micro_avx512().float_panel};
   return micro;
