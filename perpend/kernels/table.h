@@ -2,6 +2,7 @@
 
 #include <string_view>
 
+#include "perpend/core/cpu_features.h"
 #include "perpend/core/device.h"
 #include "perpend/kernels/attention.h"
 #include "perpend/kernels/gated_mlp.h"
@@ -29,6 +30,8 @@ struct KernelTable {
 };
 
 const KernelTable& cpu_kernels();
+// Attention with the loops of one instruction set, which this machine must have.
+AttentionTable cpu_attention(CpuIsa isa);
 // Defined once: in kernels/cuda/ or, with empty entries, in kernels/no_cuda/.
 const KernelTable& cuda_kernels();
 

@@ -5,6 +5,7 @@
 
 #include "perpend/kernels/cpu/linear_pack.h"
 #include "perpend/kernels/cpu/panel.h"
+#include "perpend/kernels/cpu/register_scope.h"
 
 namespace perpend {
 namespace {
@@ -48,21 +49,6 @@ QuantizedRows quantize_rows(const LinearMicro& micro, const LinearArgs& args, St
   });
   return {out.terms, out.factors};
 }
-
-class RegisterScope {
- public:
-  explicit RegisterScope(const LinearMicro& micro) : micro_(micro) {
-    if (micro_.acquire_registers != nullptr) micro_.acquire_registers();
-  }
-  ~RegisterScope() {
-    if (micro_.release_registers != nullptr) micro_.release_registers();
-  }
-  RegisterScope(const RegisterScope&) = delete;
-  RegisterScope& operator=(const RegisterScope&) = delete;
-
- private:
-  const LinearMicro& micro_;
-};
 
 // Loops over a whole panel have a constant length, so that the compiler unrolls them.
 template <class Store>

@@ -4,36 +4,14 @@
 #include <cstring>
 #include <limits>
 
+#include "perpend/kernels/cpu/row_conversion.h"
 #include "perpend/kernels/cpu/row_micro.h"
 #include "perpend/kernels/cpu/vector_math.h"
 
 // The loops of the row-wise kernels over a vector type; included by one source file for each
-// instruction set (see attention_loops.h).
+// instruction set (see few_rows_loops.h).
 
 namespace perpend {
-
-// Calls body(first index) for whole vectors, then tail(first index, count) for what is left.
-template <class Vec, class Body, class Tail>
-void for_vectors(std::int64_t count, Body body, Tail tail) {
-  std::int64_t i = 0;
-  for (; i + Vec::kWidth <= count; i += Vec::kWidth) body(i);
-  if (i < count) tail(i, count - i);
-}
-
-// `count` < kWidth values, zeros beyond.
-template <class Vec>
-Vec load_partial(const float* from, std::int64_t count, float fill = 0.0F) {
-  alignas(64) float lanes[Vec::kWidth];
-  for (int i = 0; i < Vec::kWidth; ++i) lanes[i] = i < count ? from[i] : fill;
-  return Vec::load(lanes);
-}
-
-template <class Vec>
-void store_partial(Vec value, std::int64_t count, float* to) {
-  alignas(64) float lanes[Vec::kWidth];
-  value.store(lanes);
-  std::memcpy(to, lanes, static_cast<std::size_t>(count) * sizeof(float));
-}
 
 // to = f(a, b) element by element.
 template <class Vec, class F>
@@ -98,25 +76,6 @@ void rotate(RotaryLayout layout, const float* cos, const float* sin, int half, f
                store_partial(low, rest, head + i);
                store_partial(high, rest, head + half + i);
              });
-      });
-}
-
-template <class Vec>
-void store_row(DType dtype, const float* values, int count, std::byte* to) {
-  if (dtype == DType::kF32) {
-    std::memcpy(to, values, static_cast<std::size_t>(count) * sizeof(float));
-    return;
-  }
-  auto* half = reinterpret_cast<std::uint16_t*>(to);
-  const auto convert = [&](Vec value, std::uint16_t* at) {
-    dtype == DType::kF16 ? value.store_f16(at) : value.store_bf16(at);
-  };
-  for_vectors<Vec>(
-      count, [&](std::int64_t i) { convert(Vec::load(values + i), half + i); },
-      [&](std::int64_t i, std::int64_t rest) {
-        std::uint16_t lanes[Vec::kWidth];
-        convert(load_partial<Vec>(values + i, rest), lanes);
-        std::memcpy(half + i, lanes, static_cast<std::size_t>(rest) * 2);
       });
 }
 

@@ -6,10 +6,44 @@
 
 namespace perpend::avx512 {
 
-// The vector interface of attention_loops.h and row_loops.h: sixteen floats (see simd_scalar.h).
+// Transposes 16 rows of 16 words; strides in words.
+inline void transpose_words(const void* from, std::int64_t from_stride, void* to,
+                            std::int64_t to_stride) {
+  const auto* in = static_cast<const std::int32_t*>(from);
+  auto* out = static_cast<std::int32_t*>(to);
+  __m512i pairs[16];
+  __m512i fours[16];
+  for (int i = 0; i < 8; ++i) {
+    const __m512i even = _mm512_loadu_si512(in + 2 * i * from_stride);
+    const __m512i odd = _mm512_loadu_si512(in + (2 * i + 1) * from_stride);
+    pairs[2 * i] = _mm512_unpacklo_epi32(even, odd);
+    pairs[2 * i + 1] = _mm512_unpackhi_epi32(even, odd);
+  }
+  for (int i = 0; i < 16; i += 4) {
+    for (int j = 0; j < 2; ++j) {
+      fours[i + 2 * j] = _mm512_unpacklo_epi64(pairs[i + j], pairs[i + j + 2]);
+      fours[i + 2 * j + 1] = _mm512_unpackhi_epi64(pairs[i + j], pairs[i + j + 2]);
+    }
+  }
+  // fours[4 i + j] holds, in quarter l, column 4 l + j of rows 4 i to 4 i + 3.
+  for (int j = 0; j < 4; ++j) {
+    const __m512i even_low = _mm512_shuffle_i32x4(fours[j], fours[4 + j], 0x88);
+    const __m512i even_high = _mm512_shuffle_i32x4(fours[8 + j], fours[12 + j], 0x88);
+    const __m512i odd_low = _mm512_shuffle_i32x4(fours[j], fours[4 + j], 0xdd);
+    const __m512i odd_high = _mm512_shuffle_i32x4(fours[8 + j], fours[12 + j], 0xdd);
+    _mm512_storeu_si512(out + j * to_stride, _mm512_shuffle_i32x4(even_low, even_high, 0x88));
+    _mm512_storeu_si512(out + (4 + j) * to_stride, _mm512_shuffle_i32x4(odd_low, odd_high, 0x88));
+    _mm512_storeu_si512(out + (8 + j) * to_stride, _mm512_shuffle_i32x4(even_low, even_high, 0xdd));
+    _mm512_storeu_si512(out + (12 + j) * to_stride, _mm512_shuffle_i32x4(odd_low, odd_high, 0xdd));
+  }
+}
+
+// The vector interface of the loops in this folder: sixteen floats (see simd_scalar.h).
 struct Vec {
+  using Value = float;
   static constexpr int kWidth = 16;
-  static constexpr int kKeys = 8;
+  static constexpr int kBlockRows = 8;
+  static constexpr int kBlockVecs = 2;
   static constexpr int kRowVecs = 4;
 
   __m512 value;
@@ -46,12 +80,22 @@ struct Vec {
   static Vec select(std::uint32_t bits, Vec a, Vec b) {
     return {_mm512_mask_blend_ps(static_cast<__mmask16>(bits), b.value, a.value)};
   }
-  static Vec round(Vec a) {
-    return {_mm512_roundscale_ps(a.value, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
+  static Vec where_less(Vec a, Vec b, Vec x, Vec y) {
+    return {
+        _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a.value, b.value, _CMP_LT_OQ), y.value, x.value)};
   }
-  static Vec power_of_two(Vec n) {
-    const __m512i biased = _mm512_add_epi32(_mm512_cvtps_epi32(n.value), _mm512_set1_epi32(127));
-    return {_mm512_castsi512_ps(_mm512_slli_epi32(biased, 23))};
+  using Words = __m512i;
+  static Words load_words(const std::uint32_t* from) { return _mm512_loadu_si512(from); }
+  static Vec select(Words words, int row, Vec a, Vec b) {
+    const __mmask16 chosen = _mm512_test_epi32_mask(words, _mm512_set1_epi32(1 << row));
+    return {_mm512_mask_blend_ps(chosen, b.value, a.value)};
+  }
+  static Vec fraction(Vec x) { return {_mm512_reduce_ps(x.value, kFloor)}; }
+  // Subnormal results would cost a hundred cycles each, here and in the products that read them; a
+  // NaN stays one.
+  static Vec times_power_of_two(Vec p, Vec x) {
+    const __mmask16 normal = _mm512_cmp_ps_mask(x.value, _mm512_set1_ps(-126.0F), _CMP_NLT_UQ);
+    return {_mm512_maskz_scalef_ps(normal, p.value, x.value)};
   }
   static float sum(Vec a) { return _mm512_reduce_add_ps(a.value); }
   // to[i] = sum of the lanes of a[i], for four vectors.
@@ -68,6 +112,13 @@ struct Vec {
     _mm_storeu_ps(to, _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1)));
   }
   static float largest(Vec a) { return _mm512_reduce_max_ps(a.value); }
+  static void transpose(const float* from, std::int64_t from_stride, float* to,
+                        std::int64_t to_stride) {
+    transpose_words(from, from_stride, to, to_stride);
+  }
+
+ private:
+  static constexpr int kFloor = _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC;
 };
 
 }  // namespace perpend::avx512

@@ -7,9 +7,11 @@
 namespace perpend {
 
 const KernelTable& cpu_kernels() {
-  static const KernelTable table{"cpu", cpu_attention_table(), cpu_quantized_table(),
+  static const KernelTable table{"cpu", cpu_attention_table(best_cpu_isa()), cpu_quantized_table(),
                                  cpu_fused_table()};
   return table;
 }
+
+AttentionTable cpu_attention(CpuIsa isa) { return cpu_attention_table(isa); }
 
 }  // namespace perpend

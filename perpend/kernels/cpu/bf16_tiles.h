@@ -1,0 +1,236 @@
+#pragma once
+
+#include <array>
+#include <cstring>
+
+#include <immintrin.h>
+
+#include "perpend/kernels/cpu/bf16_product.h"
+#include "perpend/kernels/cpu/simd_avx512.h"
+#include "perpend/kernels/cpu/softmax_loops.h"
+#include "perpend/kernels/cpu/tile_micro.h"
+
+// Panels of bf16 pairs and what stands between their products. X is [dim / 32] left blocks (see
+// bf16_product.h), X^T likewise with head dimensions as rows, Y [dim / 32] right blocks, and
+// weights are a right block a unit.
+//
+// Values are sums of kTerms bf16 values, each the rest that the former ones leave, and panels hold
+// one term after another. One term is bf16 itself; three are f32 exactly, and the six products of
+// terms that reach 2^-16 of the largest are an f32 product within its own rounding.
+
+namespace perpend::bf16 {
+
+constexpr int padded(int dim) { return (dim + 31) / 32 * 32; }
+
+inline __m512 widen(__m256i values) {
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(values), 16));
+}
+
+// 32 rows in terms, [kTerms][32][padded dim], with zeros beyond their ends.
+template <int kTerms>
+struct Staging {
+  explicit Staging(const RowPointers& rows) : stride(padded(rows.dim)) {
+    for (std::size_t row = 0; row < rows.rows.size(); ++row) {
+      std::uint16_t* to = terms + static_cast<int>(row) * stride;
+      if (rows.rows[row] == nullptr) {
+        for (int term = 0; term < kTerms; ++term) {
+          std::memset(to + term * term_size(), 0, static_cast<std::size_t>(stride) * 2);
+        }
+      } else if (kTerms == 1 && rows.dtype == DType::kBF16) {
+        const auto dim = static_cast<std::size_t>(rows.dim);
+        std::memcpy(to, rows.rows[row], dim * 2);
+        std::memset(to + dim, 0, (static_cast<std::size_t>(stride) - dim) * 2);
+      } else {
+        split_row(rows.dtype, rows.rows[row], rows.dim, to);
+      }
+    }
+  }
+
+  void split_row(DType dtype, const std::byte* row, int dim, std::uint16_t* to) const {
+    alignas(64) float values[tile::kMaxDim];
+    load_values<avx512::Vec>(dtype, row, dim, stride, values);
+    for (int d = 0; d < stride; d += 16) {
+      __m512 rest = _mm512_load_ps(values + d);
+      for (int term = 0; term < kTerms; ++term) {
+        const auto part = reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(rest));
+        _mm256_store_si256(reinterpret_cast<__m256i*>(to + term * term_size() + d), part);
+        rest = _mm512_sub_ps(rest, widen(part));
+      }
+    }
+  }
+
+  const std::uint16_t* row(int term, int index) const {
+    return terms + term * term_size() + index * stride;
+  }
+  int term_size() const { return tile::kUnit * stride; }
+
+  int stride;
+  alignas(64) std::uint16_t terms[kTerms * tile::kUnit * tile::kMaxDim];
+};
+
+template <int kTerms>
+void stage_to_rows(const Staging<kTerms>& staging, std::byte* panel) {
+  for (int term = 0; term < kTerms; ++term) {
+    for (int d = 0; d < staging.stride; d += 32) {
+      for (int row = 0; row < tile::kUnit; ++row, panel += 64) {
+        _mm512_store_si512(panel, _mm512_load_si512(staging.row(term, row) + d));
+      }
+    }
+  }
+}
+
+// Pairs of rows are zipped to words first, so that a transposition of words gives pairs of rows.
+template <int kTerms>
+void stage_to_columns(const Staging<kTerms>& staging, std::byte* panel) {
+  const auto load = [](const std::uint16_t* from) {
+    return _mm512_cvtepu16_epi32(_mm256_load_si256(reinterpret_cast<const __m256i*>(from)));
+  };
+  alignas(64) std::uint32_t zipped[16][16];
+  for (int term = 0; term < kTerms; ++term) {
+    for (int d = 0; d < staging.stride; d += 16, panel += 16 * 64) {
+      for (int pair = 0; pair < 16; ++pair) {
+        const std::uint16_t* even = staging.row(term, 2 * pair) + d;
+        const __m512i high = _mm512_slli_epi32(load(even + staging.stride), 16);
+        _mm512_store_si512(zipped[pair], _mm512_or_si512(load(even), high));
+      }
+      avx512::transpose_words(zipped, 16, panel, 16);
+    }
+  }
+}
+
+template <int kTerms>
+void pack_unit(const RowPointers& pointers, std::byte* rows, std::byte* columns) {
+  const Staging<kTerms> staging(pointers);
+  if (rows != nullptr) stage_to_rows(staging, rows);
+  if (columns != nullptr) stage_to_columns(staging, columns);
+}
+
+template <int kTerms>
+void pack_lanes(const RowPointers& rows, std::byte* panel) {
+  const Staging<kTerms> staging(rows);
+  for (int term = 0; term < kTerms; ++term) {
+    for (int d = 0; d < staging.stride; d += 32, panel += kBlockBytes) {
+      for (int lane = 0; lane < tile::kLanes; lane += 16) {
+        avx512::transpose_words(staging.row(term, lane) + d, staging.stride / 2, panel + lane * 4,
+                                tile::kLanes);
+      }
+    }
+  }
+}
+
+inline void store_lanes(const float* sums, const float* factors, const RowPointers& rows) {
+  alignas(64) float staging[tile::kLanes * tile::kMaxDim];
+  const int stride = padded(rows.dim);
+  lanes_to_rows<avx512::Vec>(stride, sums, factors, staging);
+  for (int lane = 0; lane < tile::kLanes; ++lane) {
+    std::byte* to = rows.rows[static_cast<std::size_t>(lane)];
+    if (to != nullptr) {
+      store_values<avx512::Vec>(rows.dtype, staging + lane * stride, rows.dim, to);
+    }
+  }
+}
+
+// Weights as right blocks, kTerms of them a unit.
+template <int kTerms>
+struct PairWeights {
+  static constexpr int kExpDegree = kTerms == 1 ? 4 : 5;
+  static constexpr bool kFillsUnits = true;
+
+  explicit PairWeights(std::byte* to) : weights(to) {}
+  void store(int unit, int row, int lane, avx512::Vec first, avx512::Vec second) const {
+    const __m512i order =
+        _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6,
+                         21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    std::byte* to = weights + unit * kTerms * kBlockBytes + (row / 2 * tile::kLanes + lane) * 4;
+    for (int term = 0; term < kTerms; ++term, to += kBlockBytes) {
+      const auto both = reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(second.value, first.value));
+      _mm512_store_si512(to, _mm512_permutexvar_epi16(order, both));
+      first.value = _mm512_sub_ps(first.value, widen(_mm512_castsi512_si256(both)));
+      second.value = _mm512_sub_ps(second.value, widen(_mm512_extracti64x4_epi64(both, 1)));
+    }
+  }
+  std::byte* weights;
+};
+
+// Which terms of the left and the right operand are multiplied, in an order in which one of the two
+// is always at hand.
+struct TermPair {
+  int left;
+  int right;
+};
+template <int kTerms>
+constexpr auto term_pairs() {
+  if constexpr (kTerms == 1) {
+    return std::array{TermPair{0, 0}};
+  } else {
+    static_assert(kTerms == 3);
+    return std::array{TermPair{2, 0}, TermPair{1, 0}, TermPair{1, 1},
+                      TermPair{0, 1}, TermPair{0, 0}, TermPair{0, 2}};
+  }
+}
+
+template <Product kProduct, int kTerms>
+struct Tiles {
+  static constexpr auto kPairs = term_pairs<kTerms>();
+  static constexpr std::size_t kMaxBlocks = kPairs.size() * tile::kMaxDim / 32;
+  using BlockPointers = std::array<const std::byte*, kMaxBlocks>;
+
+  static void scores(int dim, const TileUnits& units, const UnitPanels& rows,
+                     const std::byte* lanes, float* scores) {
+    const int num_blocks = padded(dim) / 32;
+    BlockPointers left;
+    BlockPointers right;
+    for (int u = 0; u < units.count; ++u) {
+      std::size_t count = 0;
+      for (int i = 0; i < num_blocks; ++i) {
+        for (const TermPair pair : kPairs) {
+          left[count] =
+              rows[static_cast<std::size_t>(u)] + (pair.left * num_blocks + i) * kBlockBytes;
+          right[count++] = lanes + (pair.right * num_blocks + i) * kBlockBytes;
+        }
+      }
+      kProduct({count, left.data(), right.data()}, false, scores + u * tile::kBlock);
+    }
+  }
+
+  static void accumulate(int dim, const TileUnits& units, const UnitPanels& columns,
+                         const std::byte* weights, float* sums) {
+    const int num_blocks = padded(dim) / 32;
+    BlockPointers left;
+    BlockPointers right;
+    for (int i = 0; i < num_blocks; ++i) {
+      std::size_t count = 0;
+      for (int u = 0; u < units.count; ++u) {
+        for (const TermPair pair : kPairs) {
+          left[count] =
+              columns[static_cast<std::size_t>(u)] + (pair.left * num_blocks + i) * kBlockBytes;
+          right[count++] = weights + (u * kTerms + pair.right) * kBlockBytes;
+        }
+      }
+      kProduct({count, left.data(), right.data()}, true, sums + i * tile::kBlock);
+    }
+  }
+};
+static_assert(tile::kMaxUnits <= tile::kMaxDim / 32);
+
+template <Product kProduct, int kTerms>
+TileMicro<float> make_tile_micro(void (*acquire)(), void (*release)()) {
+  using Softmax = SoftmaxLoops<avx512::Vec, PairWeights<kTerms>>;
+  return {{.dim_multiple = 32,
+           .element_bytes = 2 * kTerms,
+           .transposes = true,
+           .pack_unit = pack_unit<kTerms>,
+           .pack_lanes = pack_lanes<kTerms>},
+          /*weights_in_place=*/false,
+          acquire,
+          release,
+          Tiles<kProduct, kTerms>::scores,
+          Tiles<kProduct, kTerms>::accumulate,
+          Softmax::change,
+          Softmax::softmax,
+          Softmax::gradients,
+          store_lanes,
+          dot_rows<avx512::Vec>};
+}
+
+}  // namespace perpend::bf16

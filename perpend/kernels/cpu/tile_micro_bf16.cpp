@@ -1,0 +1,66 @@
+#include "perpend/kernels/cpu/bf16_tiles.h"
+
+namespace perpend {
+namespace bf16 {
+namespace {
+
+constexpr int kRows = 8;  // rows that stay in registers
+constexpr int kVecs = 2;  // vectors of each
+
+void product_rows(const Blocks& blocks, bool add, int row, float* sums) {
+  __m512 sum[kRows][kVecs];
+  for (int i = 0; i < kRows; ++i) {
+    for (int v = 0; v < kVecs; ++v) {
+      sum[i][v] = add ? _mm512_load_ps(sums + i * 32 + v * 16) : _mm512_setzero_ps();
+    }
+  }
+  for (std::size_t block = 0; block < blocks.count; ++block) {
+    const std::byte* left = blocks.left[block] + row * 64;
+    const std::byte* right = blocks.right[block];
+    for (int pair = 0; pair < 16; ++pair, left += 4, right += 128) {
+      __m512bh columns[kVecs];
+      for (int v = 0; v < kVecs; ++v) {
+        columns[v] = reinterpret_cast<__m512bh>(_mm512_load_si512(right + v * 64));
+      }
+      for (int i = 0; i < kRows; ++i) {
+        std::int32_t values = 0;
+        std::memcpy(&values, left + i * 64, sizeof(values));
+        const auto both = reinterpret_cast<__m512bh>(_mm512_set1_epi32(values));
+        for (int v = 0; v < kVecs; ++v) {
+          sum[i][v] = _mm512_dpbf16_ps(sum[i][v], both, columns[v]);
+        }
+      }
+    }
+  }
+  for (int i = 0; i < kRows; ++i) {
+    for (int v = 0; v < kVecs; ++v) _mm512_store_ps(sums + i * 32 + v * 16, sum[i][v]);
+  }
+}
+
+}  // namespace
+
+void product_avx512(const Blocks& blocks, bool add, float* sums) {
+  for (int row = 0; row < 32; row += kRows) product_rows(blocks, add, row, sums + row * 32);
+}
+
+}  // namespace bf16
+
+const TileMicro<float>& tile_micro_avx512bf16() {
+  static const TileMicro<float> micro =
+      bf16::make_tile_micro<bf16::product_avx512, 1>(nullptr, nullptr);
+  return micro;
+}
+
+const TileMicro<float>& tile_micro_amx() {
+  static const TileMicro<float> micro =
+      bf16::make_tile_micro<bf16::product_amx, 1>(bf16::acquire_amx, bf16::release_amx);
+  return micro;
+}
+
+const TileMicro<float>& tile_micro_amx_f32() {
+  static const TileMicro<float> micro =
+      bf16::make_tile_micro<bf16::product_amx, 3>(bf16::acquire_amx, bf16::release_amx);
+  return micro;
+}
+
+}  // namespace perpend
