@@ -11,7 +11,8 @@ std::int64_t head_dim_of(const TensorView& view) { return view.size(view.num_axe
 std::int64_t heads_of(const TensorView& view) { return view.size(view.num_axes() - 2); }
 
 bool is_float(DType dtype) {
-  return dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16;
+  return dtype == DType::kF64 || dtype == DType::kF32 || dtype == DType::kF16 ||
+         dtype == DType::kBF16;
 }
 
 void check_operand(const TensorView& view, std::string_view name, int num_axes, std::int64_t heads,
@@ -19,7 +20,8 @@ void check_operand(const TensorView& view, std::string_view name, int num_axes, 
   demand(view.data != nullptr || num_elements(view.shape) == 0, "attention: ", name, " is absent");
   demand(view.num_axes() == num_axes, "attention: ", name, " must have ", num_axes, " axes (",
          view.shape, ")");
-  demand(is_float(view.dtype), "attention: ", name, " must be f32, f16 or bf16 (", view.dtype, ")");
+  demand(is_float(view.dtype), "attention: ", name, " must be f32, f16, bf16 or f64 (", view.dtype,
+         ")");
   demand_eq(heads_of(view), heads, "attention: heads of ", name, " and of the schedule differ");
   demand_eq(head_dim_of(view), head_dim, "attention: head_dim of q and ", name, " differ");
   demand(view.stride(num_axes - 1) == 1 || head_dim == 1, "attention: the last axis of ", name,
@@ -62,22 +64,31 @@ void check_pages(const AttentionArgs& args, const Schedule& schedule) {
          "attention: page_table must be i32 [", batch, ", pages], found ", table);
   const std::int64_t page_size = args.k.size(1);
   demand_eq(page_size, args.v.size(1), "attention: page sizes of k and v differ");
-  demand(page_size % schedule.plan.inner_tile == 0,
-         "attention: page size must be a multiple of the key tile (", page_size, " vs ",
-         schedule.plan.inner_tile, ")");
   for (const SequenceShape& sequence : schedule.shape.sequences) {
     demand(ceil_div(sequence.kv_len, page_size) <= table.size(1), "attention: page_table has ",
            table.size(1), " pages a sequence, too few for ", sequence.kv_len, " keys");
   }
 }
 
-void check_lse(const AttentionArgs& args, const Schedule& schedule) {
-  if (!args.lse) return;
+// lse or its gradient, where there is one.
+void check_lse(const AttentionArgs& args, const TensorView& lse, std::string_view name,
+               const Schedule& schedule) {
+  if (!lse) return;
   const Dims expected = args.q_indptr
                             ? Dims{schedule.shape.num_q_heads, args.q.size(0)}
                             : Dims{args.q.size(0), schedule.shape.num_q_heads, args.q.size(1)};
-  demand(args.lse.dtype == DType::kF32, "attention: lse must be f32 (", args.lse.dtype, ")");
-  demand_eq(args.lse.shape, expected, "attention: shape of lse");
+  const DType dtype = args.q.dtype == DType::kF64 ? DType::kF64 : DType::kF32;
+  demand(lse.dtype == dtype, "attention: ", name, " must be ", dtype, " (", lse.dtype, ")");
+  demand_eq(lse.shape, expected, "attention: shape of ", name);
+}
+
+void check_score(const ScoreChange& score, const Schedule& schedule) {
+  demand(score.soft_cap >= 0.0F, "attention: soft_cap must not be negative (", score.soft_cap, ")");
+  if (!score.alibi_slopes) return;
+  demand(score.alibi_slopes.dtype == DType::kF32 &&
+             score.alibi_slopes.shape == Dims{schedule.shape.num_q_heads},
+         "attention: alibi_slopes must be f32 [", schedule.shape.num_q_heads, "], found ",
+         score.alibi_slopes);
 }
 
 void check_args(const AttentionArgs& args, const Schedule& schedule) {
@@ -95,7 +106,12 @@ void check_args(const AttentionArgs& args, const Schedule& schedule) {
          "attention: o must be f32 or the dtype of q (", args.o.dtype, ")");
   demand_eq(args.k.dtype, args.v.dtype, "attention: dtypes of k and v differ");
   demand_eq(args.q.shape, args.o.shape, "attention: shapes of q and o differ");
-  check_lse(args, schedule);
+  demand_eq(args.q.dtype == DType::kF64, args.k.dtype == DType::kF64,
+            "attention: f64 is for q and for k and v, or for none of them");
+  demand(args.q.dtype != DType::kF64 || args.o.dtype == DType::kF64,
+         "attention: o must be f64 like q (", args.o.dtype, ")");
+  check_lse(args, args.lse, "lse", schedule);
+  check_score(args.score, schedule);
   if (args.q_indptr) {
     check_indptr(args.q_indptr, "q_indptr", args.q.size(0), sequences.size(),
                  [&](std::size_t s) { return sequences[s].q_len; });
@@ -114,19 +130,51 @@ void check_args(const AttentionArgs& args, const Schedule& schedule) {
   }
 }
 
+// A gradient has the shape of what it is for, and its dtype or f32.
+void check_gradient(const TensorView& gradient, std::string_view name, const TensorView& of,
+                    std::int64_t heads) {
+  check_operand(gradient, name, of.num_axes(), heads, head_dim_of(of));
+  demand_eq(gradient.shape, of.shape, "attention: shape of ", name);
+  demand(gradient.dtype == of.dtype || (gradient.dtype == DType::kF32 && of.dtype != DType::kF64),
+         "attention: ", name, " must be f32 or ", of.dtype, " (", gradient.dtype, ")");
+}
+
+void check_grad_args(const AttentionGradArgs& args, const Schedule& rows, const Schedule& columns) {
+  const AttentionArgs& forward = args.forward;
+  check_args(forward, rows);
+  demand(rows.sweep == Sweep::kRows && columns.sweep == Sweep::kColumns,
+         "attention backward: expected a schedule of rows and one of columns");
+  demand(rows.shape == columns.shape,
+         "attention backward: the schedules of rows and columns are of different shapes");
+  demand(!forward.page_table, "attention backward: keys and values must not be paged");
+  demand(static_cast<bool>(forward.lse), "attention backward: lse is absent");
+  check_lse(forward, args.d_lse, "d_lse", rows);
+  demand_eq(args.d_o.dtype, forward.o.dtype, "attention: dtypes of o and d_o differ");
+  const int q_heads = rows.shape.num_q_heads;
+  const int kv_heads = rows.shape.num_kv_heads;
+  check_gradient(args.d_o, "d_o", forward.o, q_heads);
+  check_gradient(args.dq, "dq", forward.q, q_heads);
+  check_gradient(args.dk, "dk", forward.k, kv_heads);
+  check_gradient(args.dv, "dv", forward.v, kv_heads);
+}
+
+void check_supports(const AttentionArgs& args, const KernelTable& table) {
+  const AttentionSpec spec{args.q.dtype, args.k.dtype, head_dim_of(args.q),
+                           static_cast<bool>(args.page_table)};
+  if (table.attention.supports(spec)) return;
+  throw Unsupported(concat("attention: q ", spec.q_dtype, ", k and v ", spec.kv_dtype,
+                           ", head_dim ", spec.head_dim, " is not built for ", table.name,
+                           "; head_dim 1 to 256 in f32, f16 and bf16 is"));
+}
+
 }  // namespace
 
 void attention_forward(const AttentionArgs& args, const Schedule& schedule, Stream stream) {
   const KernelTable& table = kernels_for(args.q.device);
   const auto forward = require(table.attention.forward, "attention", table);
   check_args(args, schedule);
-  const AttentionSpec spec{args.q.dtype, args.k.dtype, head_dim_of(args.q),
-                           static_cast<bool>(args.page_table)};
-  if (!table.attention.supports(spec)) {
-    throw Unsupported(concat("attention: q ", spec.q_dtype, ", k and v ", spec.kv_dtype,
-                             ", head_dim ", spec.head_dim, " is not built for ", table.name,
-                             "; head_dim 1 to 256 in f32, f16 and bf16 is"));
-  }
+  demand(schedule.sweep == Sweep::kRows, "attention: expected a schedule of rows");
+  check_supports(args, table);
   forward(args, schedule, stream);
 }
 
@@ -134,7 +182,8 @@ void attention_backward(const AttentionGradArgs& args, const Schedule& rows,
                         const Schedule& columns, Stream stream) {
   const KernelTable& table = kernels_for(args.forward.q.device);
   const auto backward = require(table.attention.backward, "attention backward", table);
-  check_args(args.forward, rows);
+  check_grad_args(args, rows, columns);
+  check_supports(args.forward, table);
   backward(args, rows, columns, stream);
 }
 

@@ -44,7 +44,7 @@ struct AttentionArgs {
 
 // Operands of the gradient of attention_forward: its own operands with the o and lse it wrote (lse
 // is required, paged keys are not possible), and
-//   d_o         as o        d_lse  as lse, or absent for zero
+//   d_o         as o, with its dtype;  d_lse  as lse, or absent for zero
 //   dq, dk, dv  as q, k, v  written, in the dtype of q or of k, or f32
 struct AttentionGradArgs {
   AttentionArgs forward;
