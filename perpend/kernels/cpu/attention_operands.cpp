@@ -3,7 +3,7 @@
 #include <cmath>
 #include <limits>
 
-#include "perpend/kernels/demand.h"
+#include "perpend/core/demand.h"
 
 namespace perpend {
 
