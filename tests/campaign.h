@@ -1,7 +1,9 @@
 #pragma once
 
 #include <algorithm>
+#include <cstdint>
 #include <cstdlib>
+#include <string>
 
 namespace perpend {
 
@@ -12,6 +14,12 @@ inline int num_trials(int count) {
   if (std::getenv("PERPEND_LONG") != nullptr) count *= 20;
   if (std::getenv("PERPEND_SHORT") != nullptr) count = std::max(1, count / 10);
   return count;
+}
+
+// The whole number in an environment variable, or `otherwise`.
+inline std::uint64_t campaign_number(const char* variable, std::uint64_t otherwise) {
+  const char* text = std::getenv(variable);
+  return text == nullptr || *text == '\0' ? otherwise : std::stoull(text);
 }
 
 }  // namespace perpend

@@ -17,13 +17,14 @@ LAYERS = {
     "kernels/cpu": ["kernels", "core", "schedule", "formats"],
     "kernels/cuda": ["kernels", "core", "schedule", "formats"],
     "kernels/no_cuda": ["kernels"],
+    "kernels/reference": ["kernels", "core", "schedule", "mask"],
     "cache": ["core", "mask", "kernels"],
     "io": ["core", "formats"],
     "ops": ["cache", "kernels", "schedule", "mask", "formats", "core"],
     "nn": ["ops", "cache", "kernels", "schedule", "mask", "formats", "core"],
     "models": ["nn", "io", "ops", "cache", "kernels", "schedule", "mask", "formats", "core"],
     "decode": ["models", "nn", "io", "ops", "cache", "kernels", "schedule", "mask", "formats", "core"],
-    "cli": ["decode", "models", "nn", "io", "ops", "cache", "kernels", "schedule", "mask", "formats", "core"],
+    "cli": ["decode", "models", "nn", "io", "ops", "cache", "kernels/reference", "kernels", "schedule", "mask", "formats", "core"],
 }
 WITH_TORCH = {"ops", "nn", "models", "decode", "cli"}
 

@@ -12,6 +12,9 @@
 namespace perpend {
 namespace {
 
+constexpr std::array kAllIsas = {CpuIsa::kScalar, CpuIsa::kAvx2, CpuIsa::kAvx512,
+                                 CpuIsa::kAvx512Bf16, CpuIsa::kAmx};
+
 // clang 16's __builtin_cpu_supports does not know the name.
 bool has_f16c() {
   unsigned eax = 0;
@@ -55,12 +58,19 @@ CpuIsa hardware_cpu_isa() {
   return avx2 ? CpuIsa::kAvx2 : CpuIsa::kScalar;
 }
 
+std::vector<CpuIsa> available_cpu_isas() {
+  std::vector<CpuIsa> isas;
+  for (CpuIsa isa : kAllIsas) {
+    if (isa <= hardware_cpu_isa()) isas.push_back(isa);
+  }
+  return isas;
+}
+
 CpuIsa best_cpu_isa() {
   const CpuIsa hardware = hardware_cpu_isa();
   const char* wanted = std::getenv("PERPEND_ISA");
   if (wanted == nullptr || *wanted == '\0') return hardware;
-  for (CpuIsa isa :
-       {CpuIsa::kScalar, CpuIsa::kAvx2, CpuIsa::kAvx512, CpuIsa::kAvx512Bf16, CpuIsa::kAmx}) {
+  for (CpuIsa isa : kAllIsas) {
     if (name_of(isa) != wanted) continue;
     if (isa > hardware) {
       throw Unsupported(

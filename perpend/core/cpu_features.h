@@ -1,6 +1,7 @@
 #pragma once
 
 #include <string_view>
+#include <vector>
 
 namespace perpend {
 
@@ -22,5 +23,8 @@ CpuIsa best_cpu_isa();
 
 // What the machine itself has, whatever PERPEND_ISA says.
 CpuIsa hardware_cpu_isa();
+
+// All that this machine has, ascending.
+std::vector<CpuIsa> available_cpu_isas();
 
 }  // namespace perpend

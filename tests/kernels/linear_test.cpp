@@ -9,7 +9,6 @@
 #include "perpend/core/error.h"
 #include "perpend/core/random.h"
 #include "perpend/kernels/cpu/linear_pack.h"
-#include "tests/kernels/machine_isas.h"
 
 namespace perpend {
 namespace {
@@ -121,7 +120,7 @@ TEST_P(LinearFormats, MatchesTheExactProductOnEveryInstructionSet) {
           exact_product(integer ? quantized_view(x) : exact, weight.values, rows, outs, ins);
       // K formats lose what f16 can not hold; everything else only rounds f32 sums.
       const double bound = packed.layout == PanelLayout::kF16 ? 1e-3 : 2e-6;
-      for (CpuIsa isa : machine_isas()) {
+      for (CpuIsa isa : available_cpu_isas()) {
         EXPECT_LT(relative_error(run(isa, packed, x, rows, pool), expected), bound)
             << name_of(format) << " " << name_of(isa) << " rows " << rows << " " << outs << "x"
             << ins;
@@ -143,7 +142,7 @@ TEST_P(LinearFormats, BitsDependNeitherOnIsaNorThreadsNorOtherRows) {
   for (LinearMode mode : {LinearMode::kQuantized, LinearMode::kF32}) {
     const PackedWeight packed = cpu_pack({&weight.source, 1}, mode, {&three});
     const auto expected = run(CpuIsa::kScalar, packed, x, 21, one);
-    for (CpuIsa isa : machine_isas()) {
+    for (CpuIsa isa : available_cpu_isas()) {
       EXPECT_EQ(run(isa, packed, x, 21, three), expected) << name_of(isa);
       std::vector<float> last(x.end() - 256, x.end());
       const auto alone = run(isa, packed, last, 1, one);

@@ -10,7 +10,6 @@
 #include "perpend/core/half.h"
 #include "perpend/core/random.h"
 #include "perpend/kernels/cpu/fused.h"
-#include "tests/kernels/machine_isas.h"
 
 namespace perpend {
 namespace {
@@ -235,7 +234,7 @@ TEST_P(FusedParity, PositionsAndSlotsOutsideTheirTablesAreRefused) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Isas, FusedParity, testing::ValuesIn(machine_isas()),
+INSTANTIATE_TEST_SUITE_P(Isas, FusedParity, testing::ValuesIn(available_cpu_isas()),
                          [](auto& param) { return std::string(name_of(param.param)); });
 
 }  // namespace

@@ -1,0 +1,143 @@
+#include "perpend/kernels/reference/attention_expectation.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "perpend/kernels/reference/row_error.h"
+
+namespace perpend {
+namespace {
+
+// Rows far smaller than the others of their head are measured on this part of the others' size:
+// below it a rounding error of some large term is all that is left of them.
+constexpr double kSmallRow = 0.01;
+
+double root_mean_square(const ReferenceSums& sums, std::int64_t num_rows) {
+  double total = 0;
+  for (const double square : sums.squares) total += square;
+  return num_rows == 0 ? 0 : std::sqrt(total / static_cast<double>(num_rows));
+}
+
+}  // namespace
+
+std::ostream& operator<<(std::ostream& out, const Deviation& d) {
+  out << name_of(d.output) << ": error " << d.error << " (tolerance " << d.tolerance
+      << ") in sequence " << d.sequence << ", head " << d.head << ", row " << d.row << ", dim "
+      << d.dim << ": " << d.found << ", expected " << d.expected;
+  if (d.num_strays > 0) out << "; " << d.num_strays << " elements outside all rows were written";
+  return out;
+}
+
+AttentionExpectation::AttentionExpectation(const AttentionCall& call, bool with_gradients,
+                                           ThreadPool& threads)
+    : dtype_(call.attention_case().coarsest_dtype()),
+      num_q_heads_(call.q().num_heads()),
+      num_kv_heads_(call.k().num_heads()),
+      with_gradients_(with_gradients),
+      with_lse_(!call.attention_case().without_lse) {
+  const std::size_t num_sequences = call.q().lengths().size();
+  query_heads_.resize(num_sequences * static_cast<std::size_t>(num_q_heads_));
+  key_heads_.resize(num_sequences * static_cast<std::size_t>(num_kv_heads_));
+  threads.parallel_for(static_cast<std::int64_t>(key_heads_.size()), 1, [&](Range range) {
+    for (std::int64_t i = range.begin; i < range.end; ++i) {
+      expect_group(call, static_cast<std::size_t>(i / num_kv_heads_),
+                   static_cast<int>(i % num_kv_heads_));
+    }
+  });
+}
+
+// All query heads of one key/value head, whose dk and dv add up.
+void AttentionExpectation::expect_group(const AttentionCall& call, std::size_t sequence,
+                                        int kv_head) {
+  const AttentionCase& c = call.attention_case();
+  const SequenceShape& shape = c.shape.sequences[sequence];
+  const std::vector<double> k = call.k().rows(sequence, kv_head);
+  const std::vector<double> v = call.v().rows(sequence, kv_head);
+  ReferenceGradients gradients{ReferenceSums(), ReferenceSums(shape.kv_len * c.head_dim),
+                               ReferenceSums(shape.kv_len * c.head_dim)};
+  const int group = c.shape.group_size();
+  for (int head = kv_head * group; head < (kv_head + 1) * group; ++head) {
+    const std::vector<double> q = call.q().rows(sequence, head);
+    const ReferenceHead reference = call.reference_head(sequence, head, q, k, v);
+    QueryHead& result = query_heads_[sequence * static_cast<std::size_t>(num_q_heads_) +
+                                     static_cast<std::size_t>(head)];
+    ReferenceOutput output = reference_attention(reference);
+    result.o = std::move(output.o);
+    result.lse.values = std::move(output.lse);
+    result.lse.squares.assign(result.lse.values.size(), 0.0);
+    if (!with_gradients_) continue;
+    const std::vector<double> d_o = call.d_o().rows(sequence, head);
+    const std::vector<double> d_lse = call.d_lse_rows(sequence, head);
+    gradients.dq = ReferenceSums(shape.q_len * c.head_dim);
+    reference_attention_gradients(reference, {d_o, d_lse}, gradients);
+    result.dq = std::move(gradients.dq);
+  }
+  key_heads_[sequence * static_cast<std::size_t>(num_kv_heads_) +
+             static_cast<std::size_t>(kv_head)] = {std::move(gradients.dk),
+                                                   std::move(gradients.dv)};
+}
+
+const ReferenceSums& AttentionExpectation::expected(AttentionOutput output, std::size_t sequence,
+                                                    int head) const {
+  const auto h = static_cast<std::size_t>(head);
+  const QueryHead& query = query_heads_[sequence * static_cast<std::size_t>(num_q_heads_) + h];
+  switch (output) {
+    case AttentionOutput::kO:
+      return query.o;
+    case AttentionOutput::kLse:
+      return query.lse;
+    case AttentionOutput::kDq:
+      return query.dq;
+    default:
+      break;
+  }
+  const KeyHead& keys = key_heads_[sequence * static_cast<std::size_t>(num_kv_heads_) + h];
+  return output == AttentionOutput::kDk ? keys.dk : keys.dv;
+}
+
+Deviation AttentionExpectation::worst_row(AttentionOutput output, const Operand& found) const {
+  Deviation worst{.output = output,
+                  .error = -1,
+                  .tolerance = attention_tolerance(dtype_, output),
+                  .num_strays = found.num_strays()};
+  const auto dim = static_cast<std::size_t>(found.head_dim());
+  for (std::size_t s = 0; s < found.lengths().size(); ++s) {
+    for (int head = 0; head < found.num_heads(); ++head) {
+      const ReferenceSums& sums = expected(output, s, head);
+      const std::vector<double> rows = found.rows(s, head);
+      const double least_size = kSmallRow * root_mean_square(sums, found.lengths()[s]);
+      for (std::int64_t row = 0; row < found.lengths()[s]; ++row) {
+        const std::size_t at = static_cast<std::size_t>(row) * dim;
+        const RowPair pair{std::span(rows).subspan(at, dim),
+                           std::span(sums.values).subspan(at, dim),
+                           std::span(sums.squares).subspan(at, dim)};
+        const double error = output == AttentionOutput::kLse
+                                 ? lse_error(pair.found[0], pair.expected[0])
+                                 : row_error(pair, least_size);
+        if (error <= worst.error) continue;
+        worst.error = error;
+        worst.sequence = s;
+        worst.head = head;
+        worst.row = row;
+        worst.dim = furthest_dim(pair);
+        worst.found = pair.found[static_cast<std::size_t>(worst.dim)];
+        worst.expected = pair.expected[static_cast<std::size_t>(worst.dim)];
+      }
+    }
+  }
+  worst.error = std::max(worst.error, 0.0);  // no row at all
+  return worst;
+}
+
+std::vector<Deviation> AttentionExpectation::compare(const AttentionOutputs& outputs) const {
+  std::vector<Deviation> result = {worst_row(AttentionOutput::kO, outputs.o)};
+  if (with_lse_) result.push_back(worst_row(AttentionOutput::kLse, outputs.lse));
+  if (with_gradients_) {
+    result.push_back(worst_row(AttentionOutput::kDq, outputs.dq));
+    result.push_back(worst_row(AttentionOutput::kDk, outputs.dk));
+    result.push_back(worst_row(AttentionOutput::kDv, outputs.dv));
+  }
+  return result;
+}
+
+}  // namespace perpend

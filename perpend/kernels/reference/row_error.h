@@ -1,0 +1,25 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+namespace perpend {
+
+// One row of an output, what it must be, and the squares beside those sums (ReferenceSums).
+struct RowPair {
+  std::span<const double> found;
+  std::span<const double> expected;
+  std::span<const double> squares;
+};
+
+// norm(found - expected) / norm(expected), the latter at least the root of the squares and at least
+// `least_size`. A row whose sums have no term must be exactly zero. Infinite for NaN.
+double row_error(const RowPair& row, double least_size = 0);
+
+// |found - expected| / (1 + |expected|); -inf must be met exactly. Infinite for NaN.
+double lse_error(double found, double expected);
+
+// The value that is furthest off.
+std::int64_t furthest_dim(const RowPair& row);
+
+}  // namespace perpend

@@ -1,0 +1,57 @@
+#include "perpend/kernels/reference/tolerance.h"
+
+#include <array>
+
+#include "perpend/core/error.h"
+
+namespace perpend {
+namespace {
+
+struct Tolerances {
+  double o;
+  double lse;
+  double gradient;
+};
+
+// A row's error is that of its largest probabilities and of the operands' own rounding: 2^-9 of a
+// value for bf16, 2^-12 for f16, 2^-25 for f32. Scores are summed in f32 (f64), whatever the type.
+constexpr Tolerances kF64 = {1e-13, 1e-14, 2e-13};
+constexpr Tolerances kF32 = {2e-5, 4e-6, 4e-5};
+constexpr Tolerances kF16 = {1e-3, 6e-6, 1.5e-3};
+constexpr Tolerances kBF16 = {1e-2, 1e-5, 2e-2};
+
+const Tolerances& tolerances_of(DType dtype) {
+  switch (dtype) {
+    case DType::kF64:
+      return kF64;
+    case DType::kF32:
+      return kF32;
+    case DType::kF16:
+      return kF16;
+    case DType::kBF16:
+      return kBF16;
+    default:
+      bug("attention_tolerance: not a float type");
+  }
+}
+
+}  // namespace
+
+std::string_view name_of(AttentionOutput output) {
+  static constexpr std::array<std::string_view, 5> kNames = {"o", "lse", "dq", "dk", "dv"};
+  return kNames[static_cast<std::size_t>(output)];
+}
+
+double attention_tolerance(DType dtype, AttentionOutput output) {
+  const Tolerances& tolerances = tolerances_of(dtype);
+  switch (output) {
+    case AttentionOutput::kO:
+      return tolerances.o;
+    case AttentionOutput::kLse:
+      return tolerances.lse;
+    default:
+      return tolerances.gradient;
+  }
+}
+
+}  // namespace perpend
