@@ -42,8 +42,12 @@ int main(int argc, char** argv) {
     add_convert_command(app);
     add_mask_command(app);
     add_perplexity_command(app);
+    add_verify_command(app);
     app.parse(argc, argv);
     return 0;
+  } catch (const CLI::RuntimeError& verdict) {
+    // A command that has said all: only its status is left.
+    return verdict.get_exit_code();
   } catch (const CLI::ParseError& error) {
     // Help and version are "errors" with exit code 0; everything else is the caller's mistake.
     if (error.get_exit_code() == 0) return app.exit(error);
