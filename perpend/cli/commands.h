@@ -12,5 +12,6 @@ void add_convert_command(CLI::App& app);
 void add_mask_command(CLI::App& app);
 void add_perplexity_command(CLI::App& app);
 void add_verify_command(CLI::App& app);
+void add_bench_command(CLI::App& app);
 
 }  // namespace perpend

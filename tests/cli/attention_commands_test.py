@@ -1,4 +1,4 @@
-"""`perpend verify` as its users run it. attention_commands_test.py PROGRAM"""
+"""`perpend verify` and `perpend bench` as their users run them. attention_commands_test.py PROGRAM"""
 
 import json
 import os
@@ -7,6 +7,11 @@ import sys
 import unittest
 
 PROGRAM = sys.argv[1]
+# The fields that bench/workloads.json's other peers print too.
+BENCH_FIELDS = {
+    "workload", "peer", "B", "Hq", "Hkv", "S", "D", "density", "fwd_ms", "bwd_ms", "fwd_tflops_live", "bwd_tflops_live",
+    "mask_s", "first_call_s", "peak_gib",
+}  # fmt: skip
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess:
@@ -57,6 +62,43 @@ class Verify(unittest.TestCase):
             self.assertEqual((result.returncode, result.stdout), (2, ""), arguments)
             self.assertIn(word, result.stderr)
             self.assertEqual(result.stderr.count("\n"), 1)
+
+
+class Bench(unittest.TestCase):
+    def test_attention_has_the_fields_of_its_peers(self):
+        (line,) = lines_of("bench", "attention", "--mask", "causal & window(50)", "--tokens", 200, "--heads", 4,
+                           "--kv-heads", 2, "--reps", 3)  # fmt: skip
+        self.assertLessEqual(BENCH_FIELDS, set(line))
+        self.assertGreater(line["fwd_tflops_live"], 0)
+        self.assertEqual(line["break_even_density"], line["fraction_of_dense"])
+        self.assertEqual(line["dense_would_be_faster"], line["density"] > line["break_even_density"])
+        for check in line["checked"].values():
+            self.assertLessEqual(check["error"], check["tolerance"])
+
+    def test_attention_runs_standard_workloads(self):
+        (line,) = lines_of("bench", "attention", "--workload", "window2d", "--reps", 1, "--dtype", "f32", "--without-dense")
+        self.assertEqual((line["workload"], line["dtype"], line["S"]), ("window2d_8_side64", "f32", 4096))
+        self.assertAlmostEqual(line["density"], 1 / 64)
+
+    def test_schedule_plans_every_workload(self):
+        for name in ("cpu", "gpu"):
+            machine, *lines = lines_of("bench", "schedule", "--set", name, "--reps", 1)
+            self.assertGreater(machine["copy_gb_s"], 0)
+            self.assertEqual(len(lines), 8 if name == "cpu" else 13)
+            for line in lines:
+                self.assertGreater(line["plan_ms"], 0)
+
+    def test_what_can_not_be_is_refused(self):
+        for arguments, word in [
+            (["attention", "--workload", "no_such"], "no_such"),
+            (["attention", "--set", "tpu"], "--set"),
+            (["attention", "--dtype", "int8"], "--dtype"),
+            (["attention", "--mask", "causal"], "--tokens"),
+            (["schedule", "--reps", 0], "--reps"),
+        ]:
+            result = run("bench", *arguments)
+            self.assertEqual(result.returncode, 2, arguments)
+            self.assertIn(word, result.stderr)
 
 
 if __name__ == "__main__":
