@@ -1,5 +1,5 @@
 include(CMakePackageConfigHelpers)
-install(TARGETS perpend perpend_io EXPORT perpend_targets FILE_SET HEADERS)
+install(TARGETS ${perpend_libraries} EXPORT perpend_targets FILE_SET HEADERS)
 install(EXPORT perpend_targets NAMESPACE perpend::
         DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/perpend)
 configure_package_config_file(
