@@ -9,7 +9,7 @@ Runtime::Runtime(int num_threads) : threads_(num_threads) {
   context_.kernels = &cpu_kernels();
   context_.stream.threads = &threads_;
   context_.workspace = &workspace_;
-  context_.schedules = &schedules_;
+  context_.schedules = &schedule_cache();
 }
 
 }  // namespace perpend

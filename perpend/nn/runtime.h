@@ -4,8 +4,8 @@
 
 namespace perpend {
 
-// Owns what a Context borrows: host threads, activations, compiled schedules. One for each caller
-// that runs models on the CPU.
+// Owns what a Context borrows: host threads and activations; compiled schedules are the process's.
+// One for each caller that runs models on the CPU.
 class Runtime {
  public:
   // num_threads 0: one for each core. LibTorch's own threads are held at one, since kernels bring
@@ -18,7 +18,6 @@ class Runtime {
  private:
   ThreadPool threads_;
   Workspace workspace_;
-  ScheduleCache schedules_;
   Context context_;
 };
 

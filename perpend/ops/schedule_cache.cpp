@@ -66,4 +66,9 @@ void ScheduleCache::add(Entry entry) {
   entries_.erase(oldest);
 }
 
+ScheduleCache& schedule_cache() {
+  static ScheduleCache cache;
+  return cache;
+}
+
 }  // namespace perpend

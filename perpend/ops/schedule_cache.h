@@ -48,4 +48,7 @@ class ScheduleCache {
   std::unordered_multimap<std::size_t, Entries::iterator> by_hash_;
 };
 
+// The one cache of a process, which models and operators share.
+ScheduleCache& schedule_cache();
+
 }  // namespace perpend
