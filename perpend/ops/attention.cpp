@@ -1,0 +1,150 @@
+#include "perpend/ops/attention.h"
+
+#include <optional>
+#include <utility>
+
+#include <ATen/Parallel.h>
+#include <torch/autograd.h>
+
+#include "perpend/ops/any_tensor.h"
+#include "perpend/ops/attention_call.h"
+#include "perpend/ops/tensor_view_of.h"
+
+namespace perpend {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+TensorView view_of_optional(const torch::Tensor& tensor) {
+  return tensor.defined() ? view_of(tensor) : TensorView{};
+}
+
+torch::Tensor with_contiguous_rows(const torch::Tensor& tensor) {
+  return has_contiguous_rows(tensor) ? tensor : tensor.contiguous();
+}
+
+// An uninitialised tensor of the shape and, where rows allow, the layout of `tensor`.
+torch::Tensor empty_rows_like(const torch::Tensor& tensor) {
+  torch::Tensor empty = torch::empty_like(tensor);
+  return has_contiguous_rows(empty) ? empty
+                                    : torch::empty_like(tensor, at::MemoryFormat::Contiguous);
+}
+
+// What backward needs besides tensors.
+struct SavedCall : torch::CustomClassHolder {
+  SavedCall(std::span<const Mask> masks_of_call, AttentionOptions options_of_call)
+      : masks(masks_of_call.begin(), masks_of_call.end()), options(std::move(options_of_call)) {}
+  std::vector<Mask> masks;
+  AttentionOptions options;
+};
+
+AttentionCall call_of(const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v,
+                      const AttentionOptions& options) {
+  AttentionCall call;
+  call.q = view_of(q);
+  call.k = view_of(k);
+  call.v = view_of(v);
+  call.q_indptr = view_of_optional(options.q_indptr);
+  call.kv_indptr = view_of_optional(options.kv_indptr);
+  call.q_offsets = options.q_offsets;
+  call.scale = static_cast<float>(options.scale);
+  call.score = {static_cast<float>(options.soft_cap), view_of_optional(options.alibi_slopes)};
+  call.num_threads = at::get_num_threads();
+  return call;
+}
+
+torch::Tensor empty_lse(const torch::Tensor& q, bool ragged) {
+  const auto options =
+      q.options().dtype(q.scalar_type() == torch::kFloat64 ? torch::kFloat64 : torch::kFloat32);
+  if (ragged) return torch::empty({q.size(1), q.size(0)}, options);
+  return torch::empty({q.size(0), q.size(1), q.size(2)}, options);
+}
+
+// The gradients as a function of their own, so that asking for theirs is an error and never a
+// silent zero.
+class AttentionGradFunction : public torch::autograd::Function<AttentionGradFunction> {
+ public:
+  static variable_list forward(AutogradContext* /*context*/, const torch::Tensor& d_o_given,
+                               const std::optional<torch::Tensor>& d_lse_given,
+                               const torch::Tensor& q_given, const torch::Tensor& k_given,
+                               const torch::Tensor& v_given, const torch::Tensor& o,
+                               const torch::Tensor& lse,
+                               const c10::intrusive_ptr<SavedCall>& saved) {
+    const torch::Tensor q = with_contiguous_rows(q_given);
+    const torch::Tensor k = with_contiguous_rows(k_given);
+    const torch::Tensor v = with_contiguous_rows(v_given);
+    const torch::Tensor d_o = with_contiguous_rows(d_o_given);
+    const torch::Tensor d_lse = d_lse_given ? d_lse_given->contiguous() : torch::Tensor{};
+    const torch::Tensor dq = empty_rows_like(q);
+    const torch::Tensor dk = empty_rows_like(k);
+    const torch::Tensor dv = empty_rows_like(v);
+    run_attention_backward(call_of(q, k, v, saved->options), saved->masks,
+                           {.o = view_of(o),
+                            .lse = view_of(lse),
+                            .d_o = view_of(d_o),
+                            .d_lse = view_of_optional(d_lse),
+                            .dq = view_of(dq),
+                            .dk = view_of(dk),
+                            .dv = view_of(dv)});
+    return {dq, dk, dv};
+  }
+
+  static variable_list backward(AutogradContext* /*context*/,
+                                const variable_list& /*grad_outputs*/) {
+    throw Unsupported("attention: second derivatives are not supported, only first ones are");
+  }
+};
+
+class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
+ public:
+  static variable_list forward(AutogradContext* context, const torch::Tensor& q_given,
+                               const torch::Tensor& k_given, const torch::Tensor& v_given,
+                               const c10::intrusive_ptr<SavedCall>& saved) {
+    const torch::Tensor q = with_contiguous_rows(q_given);
+    const torch::Tensor k = with_contiguous_rows(k_given);
+    const torch::Tensor v = with_contiguous_rows(v_given);
+    const AttentionCall call = call_of(q, k, v, saved->options);
+    shape_of(call);  // says what is wrong before anything is allocated
+    const torch::Tensor o = empty_rows_like(q);
+    const torch::Tensor lse = empty_lse(q, static_cast<bool>(call.q_indptr));
+    run_attention(call, saved->masks, view_of(o), view_of(lse));
+    context->save_for_backward({q_given, k_given, v_given, o, lse});
+    context->saved_data["call"] = c10::IValue::make_capsule(saved);
+    context->set_materialize_grads(false);
+    return {o, lse};
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& grad_outputs) {
+    const variable_list tensors = context->get_saved_variables();
+    const auto capsule = context->saved_data["call"].toCapsule();
+    const auto saved =
+        c10::intrusive_ptr<SavedCall>::reclaim_copy(static_cast<SavedCall*>(capsule.get()));
+    const torch::Tensor d_o =
+        grad_outputs[0].defined() ? grad_outputs[0] : torch::zeros_like(tensors[3]);
+    const auto d_lse =
+        grad_outputs[1].defined() ? std::make_optional(grad_outputs[1]) : std::nullopt;
+    variable_list grads = AttentionGradFunction::apply(d_o, d_lse, tensors[0], tensors[1],
+                                                       tensors[2], tensors[3], tensors[4], saved);
+    grads.emplace_back();  // of the call itself
+    return grads;
+  }
+};
+
+}  // namespace
+
+AttentionOutput attention(const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v,
+                          std::span<const Mask> masks, const AttentionOptions& options) {
+  check(!options.alibi_slopes.defined() || !options.alibi_slopes.requires_grad(),
+        "attention: alibi_slopes can not have a gradient; detach them");
+  const variable_list outputs =
+      AttentionFunction::apply(q, k, v, c10::make_intrusive<SavedCall>(masks, options));
+  return {outputs[0], outputs[1]};
+}
+
+AttentionOutput attention(const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v,
+                          const Mask& mask, const AttentionOptions& options) {
+  return attention(q, k, v, std::span(&mask, 1), options);
+}
+
+}  // namespace perpend

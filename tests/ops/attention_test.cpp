@@ -1,0 +1,155 @@
+#include "perpend/ops/attention.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <torch/torch.h>
+
+#include "perpend/kernels/table.h"
+
+namespace perpend {
+namespace {
+
+using torch::Tensor;
+
+Tensor dense(const Mask& mask, std::int64_t q_len, std::int64_t kv_len, std::int64_t q_offset) {
+  const Tensor visible = torch::zeros({q_len, kv_len}, torch::kBool);
+  for (std::int64_t q = 0; q < q_len; ++q) {
+    for (std::int64_t k = 0; k < kv_len; ++k) {
+      if (mask.visible(q_offset + q, k)) visible[q][k] = true;
+    }
+  }
+  return visible;
+}
+
+// Attention over all pairs in float64; every query must see a key.
+AttentionOutput reference(const Tensor& q, const Tensor& k, const Tensor& v,
+                          const Tensor& visible) {
+  const std::int64_t group = q.size(1) / k.size(1);
+  const Tensor keys = k.to(torch::kFloat64).repeat_interleave(group, 1);
+  const Tensor values = v.to(torch::kFloat64).repeat_interleave(group, 1);
+  const double scale = 1 / std::sqrt(static_cast<double>(q.size(3)));
+  const Tensor scores = (torch::matmul(q.to(torch::kFloat64), keys.transpose(2, 3)) * scale)
+                            .masked_fill(visible.logical_not(), -INFINITY);
+  return {torch::matmul(torch::softmax(scores, -1), values), torch::logsumexp(scores, -1)};
+}
+
+double relative_error(const Tensor& found, const Tensor& expected) {
+  const Tensor wide = expected.to(torch::kFloat64);
+  return ((found.to(torch::kFloat64) - wide).norm() / wide.norm()).item<double>();
+}
+
+std::string error_of(const std::function<void()>& call) {
+  try {
+    call();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "none";
+}
+
+bool has_backward() { return cpu_kernels().attention.backward != nullptr; }
+
+class OpsAttention : public testing::Test {
+ protected:
+  void SetUp() override { torch::manual_seed(0); }
+};
+
+TEST_F(OpsAttention, FollowsStridesWithoutCopies) {
+  const Mask mask = parse_mask("causal & window(20)");
+  const Tensor tokens = torch::randn({2, 70, 8, 32});  // q, k and v of one projection
+  const auto parts = tokens.transpose(1, 2).split_with_sizes({4, 2, 2}, 1);
+  const AttentionOutput found = attention(parts[0], parts[1], parts[2], mask);
+  const AttentionOutput expected = reference(parts[0], parts[1], parts[2], dense(mask, 70, 70, 0));
+  EXPECT_LT(relative_error(found.o, expected.o), 1e-6);
+  EXPECT_LT(relative_error(found.lse, expected.lse), 1e-6);
+  EXPECT_TRUE(found.o.transpose(1, 2).is_contiguous());
+}
+
+TEST_F(OpsAttention, CopiesOnlyRowsThatAreNotContiguous) {
+  const Tensor q = torch::randn({1, 2, 32, 40}).transpose(2, 3);
+  const AttentionOutput found = attention(q, q, q, Mask::causal());
+  const AttentionOutput expected = reference(q, q, q, dense(Mask::causal(), 40, 40, 0));
+  EXPECT_LT(relative_error(found.o, expected.o), 1e-6);
+}
+
+TEST_F(OpsAttention, RaggedEqualsEachSequenceAlone) {
+  const Tensor indptr = torch::tensor({0, 3, 3, 70}, torch::kInt32);
+  const Tensor q = torch::randn({70, 4, 32});
+  const Tensor k = torch::randn({70, 2, 32});
+  const AttentionOutput all =
+      attention(q, k, k, Mask::causal(), {.q_indptr = indptr, .kv_indptr = indptr});
+  for (const auto& [begin, end] : {std::pair{0, 3}, std::pair{3, 70}}) {
+    const auto part = [begin = begin, end = end](const Tensor& x) {
+      return x.slice(0, begin, end).transpose(0, 1).unsqueeze(0);
+    };
+    const AttentionOutput alone = attention(part(q), part(k), part(k), Mask::causal());
+    EXPECT_TRUE(torch::equal(part(all.o), alone.o));
+    EXPECT_TRUE(torch::equal(all.lse.slice(1, begin, end), alone.lse[0]));
+  }
+}
+
+TEST_F(OpsAttention, SequencesHaveOffsetsAndMasksOfTheirOwn) {
+  const Tensor q = torch::randn({2, 2, 1, 16});
+  const Tensor k = torch::randn({2, 2, 50, 16});
+  const std::vector<Mask> masks = {Mask::causal(), Mask::causal() & Mask::window(4)};
+  const std::vector<std::int64_t> offsets = {10, 30};
+  const AttentionOutput both = attention(q, k, k, masks, {.q_offsets = offsets});
+  for (std::int64_t s = 0; s < 2; ++s) {
+    const auto i = static_cast<std::size_t>(s);
+    const AttentionOutput expected =
+        reference(q.slice(0, s, s + 1), k.slice(0, s, s + 1), k.slice(0, s, s + 1),
+                  dense(masks[i], 1, 50, offsets[i]));
+    EXPECT_LT(relative_error(both.o.slice(0, s, s + 1), expected.o), 1e-6);
+  }
+}
+
+TEST_F(OpsAttention, GradientsAgreeWithAllPairs) {
+  if (!has_backward()) GTEST_SKIP() << "this build has no backward kernel";
+  const Mask mask = parse_mask("causal & window(20)");
+  std::vector<Tensor> inputs = {torch::randn({2, 4, 70, 32}), torch::randn({2, 2, 70, 32}),
+                                torch::randn({2, 2, 70, 32})};
+  for (Tensor& input : inputs) input.requires_grad_();
+  const auto loss = [](const AttentionOutput& output) {
+    return output.o.to(torch::kFloat64).square().sum() + output.lse.to(torch::kFloat64).sum();
+  };
+  const auto found =
+      torch::autograd::grad({loss(attention(inputs[0], inputs[1], inputs[2], mask))}, inputs);
+  const auto expected = torch::autograd::grad(
+      {loss(reference(inputs[0], inputs[1], inputs[2], dense(mask, 70, 70, 0)))}, inputs);
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    EXPECT_LT(relative_error(found[i], expected[i]), 1e-5) << "input " << i;
+  }
+}
+
+TEST_F(OpsAttention, SecondDerivativesAreRefused) {
+  if (!has_backward()) GTEST_SKIP() << "this build has no backward kernel";
+  const Tensor q = torch::randn({1, 2, 9, 8}).requires_grad_();
+  const AttentionOutput output = attention(q, q, q, Mask::causal());
+  const auto first = torch::autograd::grad({output.o.sum()}, {q}, {}, true, true);
+  EXPECT_THAT(error_of([&] { first[0].sum().backward(); }),
+              testing::HasSubstr("second derivatives"));
+}
+
+TEST_F(OpsAttention, ErrorsNameTheOperand) {
+  const Tensor q = torch::randn({2, 4, 70, 32});
+  const Tensor k = torch::randn({2, 2, 70, 32});
+  const Mask mask = Mask::causal();
+  using testing::HasSubstr;
+  EXPECT_THAT(error_of([&] { attention(q, k[0], k, mask); }),
+              HasSubstr("k must be [batch, heads, length, head_dim]"));
+  EXPECT_THAT(error_of([&] { attention(q, k.slice(0, 0, 1), k, mask); }),
+              HasSubstr("batch of q and of k differ (2 vs 1)"));
+  EXPECT_THAT(error_of([&] { attention(k, q, q, mask); }), HasSubstr("(2 vs 4)"));
+  EXPECT_THAT(error_of([&] {
+                attention(q, k, k, mask, {.q_indptr = torch::tensor({0, 2})});
+              }),
+              HasSubstr("must be given together"));
+  EXPECT_THAT(error_of([&] { attention(q.to(torch::kInt32), k, k, mask); }), HasSubstr("i32"));
+  EXPECT_THAT(error_of([&] {
+                attention(q, k, k, mask, {.q_offsets = {1, 2, 3}});
+              }),
+              HasSubstr("q_offset"));
+}
+
+}  // namespace
+}  // namespace perpend
