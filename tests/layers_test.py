@@ -24,9 +24,10 @@ LAYERS = {
     "nn": ["ops", "cache", "kernels", "schedule", "mask", "formats", "core"],
     "models": ["nn", "io", "ops", "cache", "kernels", "schedule", "mask", "formats", "core"],
     "decode": ["models", "nn", "io", "ops", "cache", "kernels", "schedule", "mask", "formats", "core"],
+    "python": ["decode", "models", "nn", "io", "ops", "cache", "kernels", "schedule", "mask", "formats", "core"],
     "cli": ["decode", "models", "nn", "io", "ops", "cache", "kernels/reference", "kernels", "schedule", "mask", "formats", "core"],
 }
-WITH_TORCH = {"ops", "nn", "models", "decode", "cli"}
+WITH_TORCH = {"ops", "nn", "models", "decode", "cli", "python"}
 
 
 def layer_of(path: str) -> str:

@@ -1,0 +1,32 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/tensor.h>
+
+#include "perpend/core/tensor_view.h"
+
+// Arguments of an operator as LibTorch's stable ABI hands them over.
+namespace perpend::python {
+
+using torch::stable::Tensor;
+
+// Views of tensors; borrowed, valid while the tensor lives. Throws Unsupported for a dtype, device
+// or rank that kernels do not know.
+TensorView view_of(const Tensor& tensor);
+TensorView view_of(const std::optional<Tensor>& tensor);  // absent: an absent view
+
+// The text of a `str` or `str[]?` argument, whose handle is released; no texts for None. (What
+// LibTorch 2.11 offers for std::string leaks one string a call.)
+std::string take_text(StringHandle handle);
+std::vector<std::string> take_texts(std::optional<StableListHandle> handle);
+
+// The tensor itself where its last axis is contiguous, else a copy.
+Tensor with_contiguous_rows(const Tensor& tensor);
+// An uninitialised tensor of the shape and, where rows allow, the layout of `tensor`.
+Tensor empty_rows_like(const Tensor& tensor);
+
+}  // namespace perpend::python
