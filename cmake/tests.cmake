@@ -42,3 +42,21 @@ function(perpend_add_oracle_test name script)
   set_tests_properties(${name} PROPERTIES LABELS oracle
                                           ENVIRONMENT "${perpend_test_environment}")
 endfunction()
+
+# perpend_add_python_test(NAME script): a Python script that imports perpend from the build tree, and the
+# torch of PERPEND_TORCH_ROOT.
+function(perpend_add_python_test name script)
+  if(NOT PERPEND_ORACLE_PYTHON)
+    message(STATUS "Python test ${name} left out: set PERPEND_ORACLE_PYTHON (./test does)")
+    return()
+  endif()
+  cmake_path(GET PERPEND_TORCH_ROOT PARENT_PATH site)
+  set(environment ${perpend_test_environment})
+  list(FILTER environment EXCLUDE REGEX "^PYTHONPATH=")
+  list(APPEND environment "PYTHONPATH=${PROJECT_BINARY_DIR}/python:${site}:${PROJECT_SOURCE_DIR}/tests")
+  if(PERPEND_CUDA_STAND_INS)
+    list(APPEND environment TORCH_USE_RTLD_GLOBAL=1 LD_LIBRARY_PATH=${PERPEND_CUDA_STAND_INS})
+  endif()
+  add_test(NAME ${name} COMMAND ${PERPEND_ORACLE_PYTHON} ${script})
+  set_tests_properties(${name} PROPERTIES LABELS python ENVIRONMENT "${environment}")
+endfunction()

@@ -98,7 +98,8 @@ def compile_commands() -> dict[pathlib.Path, dict[str, str]]:
         database = build / "compile_commands.json"
         for entry in json.loads(database.read_text()) if database.exists() else []:
             entry["command"] = without_precompiled(entry["command"])
-            entries.setdefault(pathlib.Path(entry["file"]), entry)
+            if pathlib.Path(entry["file"]).is_relative_to(ROOT):
+                entries.setdefault(pathlib.Path(entry["file"]), entry)
     return entries
 
 

@@ -128,9 +128,33 @@ ensure_torch() {
   export PERPEND_TORCH_ROOT
 }
 
+# What lets Python import the torch that ensure_torch installed (see cuda_stand_ins.sh); sets STAND_INS,
+# empty where torch came with all it names.
+ensure_stand_ins() {
+  STAND_INS=
+  [ "${PERPEND_CUDA:-0}" = 1 ] && return
+  STAND_INS=$VENV/cuda-stand-ins
+  [ -e "$STAND_INS/complete" ] ||
+    step stand-ins "preparing torch for Python" make_stand_ins "$VENV"/lib/python3*/site-packages "$STAND_INS"
+}
+
+# A newer torch for the Python tests; sets NEWER_SITE and NEWER_STAND_INS.
+ensure_newer_torch() {
+  local VENV
+  ensure_venv torch-newer "installing a newer torch (about 1.2 GB)" 2500 tools/setup/torch-newer.txt --no-deps
+  NEWER_SITE=$(echo "$VENV"/lib/python3*/site-packages)
+  NEWER_STAND_INS=$VENV/cuda-stand-ins
+  [ -e "$NEWER_STAND_INS/complete" ] ||
+    step stand-ins-newer "preparing the newer torch" make_stand_ins "$NEWER_SITE" "$NEWER_STAND_INS"
+}
+
+make_stand_ins() {
+  tools/setup/cuda_stand_ins.sh "$@" && touch "$2/complete"
+}
+
 # Whether anything that a build depends on is newer than its stamp.
 sources_changed() { # STAMP
-  [ ! -e "$1" ] || [ -n "$(find CMakeLists.txt CMakePresets.json cmake perpend tests bench tools/setup/torch.txt \
+  [ ! -e "$1" ] || [ -n "$(find CMakeLists.txt CMakePresets.json cmake perpend tests bench examples tools/setup/torch.txt \
     -newer "$1" -type f -print -quit 2>/dev/null)" ]
 }
 

@@ -1,0 +1,120 @@
+"""Gradients of perpend.attention(): against float64, numerically, and their refusals."""
+
+import unittest
+
+import torch
+
+import perpend
+import reference
+
+
+def has_backward():
+    q = torch.randn(1, 1, 1, 8, requires_grad=True)
+    try:
+        perpend.attention(q, q, q).sum().backward()
+    except RuntimeError as error:
+        return "attention backward" not in str(error)
+    return True
+
+
+def leaf(*shape, dtype):
+    return torch.randn(shape, dtype=dtype).requires_grad_()
+
+
+@unittest.skipUnless(has_backward(), "this build has no backward kernel")
+class GradientTest(unittest.TestCase):
+    def check(self, mask, dtype=torch.float32, heads=(4, 2), q_len=70, kv_len=70, dim=32, **options):
+        torch.manual_seed(0)
+        q = leaf(2, heads[0], q_len, dim, dtype=dtype)
+        k, v = (leaf(2, heads[1], kv_len, dim, dtype=dtype) for _ in range(2))
+        visible = perpend.Mask(mask).dense(q_len, kv_len, q_offset=options.get("q_offset", 0))
+        d_o, d_lse = torch.randn_like(q), torch.randn(2, heads[0], q_len)
+        d_lse = torch.where(visible.any(-1), d_lse, 0.0)  # -inf has no gradient
+
+        o, lse = perpend.attention(q, k, v, mask, return_lse=True, **options)
+        found = torch.autograd.grad((o, lse), (q, k, v), (d_o, d_lse.to(lse.dtype)))
+        o, lse = reference.attention(q, k, v, visible, **options)
+        some = visible.any(-1)
+        loss = (o * d_o).sum() + (lse[..., some] * d_lse[..., some]).sum()
+        expected = torch.autograd.grad(loss, (q, k, v))
+        for name, x, y in zip("qkv", found, expected):
+            self.assertEqual((x.dtype, x.shape), (dtype, y.shape))
+            self.assertLess(reference.relative_error(x, y), reference.TOLERANCE[dtype][1], f"d{name} of {mask}")
+
+    def test_dtypes(self):
+        for dtype in (torch.float32, torch.bfloat16, torch.float16):
+            with self.subTest(dtype=dtype):
+                self.check("causal & (sink(3) | window(20))", dtype)
+
+    def test_shapes(self):
+        self.check("causal", heads=(8, 1), dim=64)
+        self.check("causal & window(9)", q_len=5, kv_len=90, q_offset=80)
+        self.check("window(7) & ~window(3)", q_len=130, kv_len=130)  # the first rows see nothing
+        self.check("upto(block(8))", q_len=64, kv_len=64)
+
+    def test_score_changes(self):
+        self.check("causal", soft_cap=2.0)
+        self.check("causal", alibi_slopes=torch.tensor([0.5, 0.25, 0.125, 0.0]))
+
+    def test_gradcheck(self):
+        torch.manual_seed(0)
+        q = leaf(1, 2, 9, 8, dtype=torch.float64)
+        k, v = (leaf(1, 1, 9, 8, dtype=torch.float64) for _ in range(2))
+        for mask in ("causal", "window(3) & ~sink(2)", "same(block(4))"):
+            for options in ({}, {"soft_cap": 1.5}):
+                with self.subTest(mask=mask, **options):
+                    call = lambda q, k, v: perpend.attention(q, k, v, mask, **options)  # noqa: E731, B023
+                    # Rounding of scale to float32 cancels: both sides have it.
+                    self.assertTrue(torch.autograd.gradcheck(call, (q, k, v)))
+
+    def test_lse_alone(self):
+        torch.manual_seed(0)
+        q = leaf(1, 2, 9, 8, dtype=torch.float64)
+        k = leaf(1, 2, 9, 8, dtype=torch.float64)
+        call = lambda q, k: perpend.attention(q, k, k.detach(), "causal", return_lse=True)[1]  # noqa: E731
+        self.assertTrue(torch.autograd.gradcheck(call, (q, k)))
+
+    def test_broadcast_gradient(self):
+        q = leaf(1, 2, 9, 8, dtype=torch.float32)
+        perpend.attention(q, q, q, "causal").sum().backward()  # d_o has no strides of its own
+        self.assertEqual(q.grad.shape, q.shape)
+
+    def test_ragged(self):
+        torch.manual_seed(0)
+        indptr = torch.tensor([0, 5, 5, 40])
+        q, k, v = (leaf(40, 2, 16, dtype=torch.float32) for _ in range(3))
+        o = perpend.attention(q, k, v, "causal", q_indptr=indptr, kv_indptr=indptr)
+        found = torch.autograd.grad(o.square().sum(), (q, k, v))
+        loss = 0.0
+        for begin, end in ((0, 5), (5, 40)):
+            part = [x[begin:end].transpose(0, 1)[None] for x in (q, k, v)]
+            loss = loss + reference.attention(*part, perpend.causal.dense(end - begin))[0].square().sum()
+        for x, y in zip(found, torch.autograd.grad(loss, (q, k, v))):
+            self.assertLess(reference.relative_error(x, y), 2e-5)
+
+    def test_label_arrays(self):
+        q = leaf(2, 2, 12, 8, dtype=torch.float32)
+        labels = torch.arange(24).view(2, 12) // 5
+        visible = (labels[:, :, None] == labels[:, None])[:, None]
+        (found,) = torch.autograd.grad(perpend.attention(q, q, q, "same(x)", labels={"x": labels}).square().sum(), q)
+        (expected,) = torch.autograd.grad(reference.attention(q, q, q, visible)[0].square().sum(), q)
+        self.assertLess(reference.relative_error(found, expected), 2e-5)
+
+    def test_opcheck(self):
+        q = leaf(1, 2, 9, 8, dtype=torch.float32)
+        torch.library.opcheck(torch.ops.perpend.attention.default, (q, q, q, "causal"))
+        torch.library.opcheck(
+            torch.ops.perpend.attention.default,
+            (q, q, q, "same(x)", [torch.arange(9) // 2]),
+            {"bindings": ["x"]},
+        )
+
+    def test_second_derivatives_are_refused(self):
+        q = leaf(1, 2, 9, 8, dtype=torch.float32)
+        (first,) = torch.autograd.grad(perpend.attention(q, q, q).sum(), q, create_graph=True)
+        with self.assertRaisesRegex(NotImplementedError, "second derivatives"):
+            first.sum().backward()
+
+
+if __name__ == "__main__":
+    unittest.main()
