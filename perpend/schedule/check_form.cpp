@@ -16,7 +16,8 @@ std::string check_plan(const Schedule& schedule, const TilePlan& plan) {
   const Tiling& tiling = schedule.tiling;
   const bool holds =
       tiling.outer_part > 0 && plan.outer_part > 0 && plan.inner_tile > 0 && plan.sub_tile > 0 &&
-      (plan.outer_tile == plan.outer_part || plan.outer_tile == 2 * plan.outer_part) &&
+      (plan.outer_tile == plan.outer_part ||
+       plan.outer_tile == std::int64_t{2} * plan.outer_part) &&
       plan.num_parts() == tiling.outer_tile / tiling.outer_part &&
       plan.inner_tile % plan.sub_tile == 0 && plan.outer_tile <= schedule.plan.outer_tile &&
       plan.outer_tile <= tiling.outer_tile && plan.inner_tile == tiling.inner_tile &&

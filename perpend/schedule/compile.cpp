@@ -242,13 +242,28 @@ void sort_items(Schedule& schedule) {
   schedule.items = std::move(sorted);
 }
 
+// A plan that was asked for, as far as the sequences of a kind allow it: heads of a group that see
+// different keys can neither share rows nor, where they are summed, have tiles of their own.
+TilePlan allowed_plan(TilePlan plan, const Problems::Kind& kind, const Schedule& schedule) {
+  if (!kind.groups_differ) return plan;
+  if (schedule.sweep == Sweep::kColumns) plan.aligned = false;
+  if (plan.packed && schedule.tiling.heads == HeadRows::kPacked) {
+    plan.packed = false;
+    plan.outer_tile = schedule.tiling.outer_tile;
+    plan.outer_part = schedule.tiling.outer_part;
+  }
+  return plan;
+}
+
 Plans choose_plans(const Problems& problems, const Schedule& schedule,
                    const CompileOptions& options) {
   const int group_size = schedule.shape.group_size();
   Plans plans;
   for (const Problems::Kind& kind : problems.kinds()) {
-    if (options.plan || !options.search_tiling) {
-      plans.push_back({options.plan.value_or(plainest_plan(schedule.tiling, group_size))});
+    if (options.plan) {
+      plans.push_back({allowed_plan(*options.plan, kind, schedule)});
+    } else if (!options.search_tiling) {
+      plans.push_back({plainest_plan(schedule.tiling, group_size)});
     } else {
       plans.push_back(
           plan_candidates(problems, kind, group_size, schedule.tiling, schedule.sweep, options)

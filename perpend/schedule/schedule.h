@@ -136,7 +136,7 @@ struct CompileOptions {
   bool reuse_regions = true;  // off: every tile asks the mask for its whole row or column
   bool share_lists = true;    // off: every head of every sequence gets lists of its own
   bool sort_items = true;     // off: items by sequence, head and position
-  std::optional<TilePlan> plan = {};  // this plan for all sequences, without a search
+  std::optional<TilePlan> plan = {};  // this plan wherever it is possible, without a search
 };
 
 // Plans `mask` for `shape`: exact, without a device and without an S x S array; work is
