@@ -9,7 +9,7 @@ namespace perpend {
 constexpr int kFewRows = 8;
 
 inline bool has_few_rows(const Schedule& schedule, const WorkItem& item) {
-  return item.num_heads * item.size <= kFewRows && item.size <= schedule.plan.outer_part &&
+  return item.num_heads * item.size <= kFewRows && item.size <= schedule.plan_of(item).outer_part &&
          (item.list_stride == 0 || item.num_heads == 1);
 }
 

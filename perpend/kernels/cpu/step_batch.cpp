@@ -67,11 +67,10 @@ void StepBatch::find_bits(const Schedule& schedule, const OuterRows& rows, const
   }
   const std::uint32_t all =
       num_rows == tile::kUnit ? ~std::uint32_t{0} : (std::uint32_t{1} << num_rows) - 1;
-  const auto lives = [&](int row) {
-    return (entry.live_parts >> (row / schedule.plan.outer_part) & 1) != 0;
-  };
+  const int outer_part = schedule.plans[count(rows.sequence)].outer_part;
+  const auto lives = [&](int row) { return (entry.live_parts >> (row / outer_part) & 1) != 0; };
   bool all_live = entry.is_full() && exists == all;
-  for (int row = 0; row < rows.size; row += schedule.plan.outer_part) all_live &= lives(row);
+  for (int row = 0; row < rows.size; row += outer_part) all_live &= lives(row);
   if (all_live) {
     for (int block = 0; block < rows.num_blocks(); ++block) {
       state(unit, block) = num_rows > 0 ? kAll : kNone;
