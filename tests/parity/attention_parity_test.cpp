@@ -95,8 +95,6 @@ class CaseRun {
     for (std::size_t s = 0; s < call_.q().lengths().size(); ++s) {
       const std::string other = differing_output(expected, s, again, s);
       if (!other.empty()) report(backend, concat(other, " differs between 1 and 3 threads"));
-      // Where sub-tiles are offered their size is chosen for the batch, and sums are in its order.
-      if (plans.rows.tiling.sub_tiles[0] != 0) continue;
       AttentionCall alone = call_.alone(s);
       const AttentionPlans own = plans_of(alone.attention_case(), backend);
       const std::string mates =
