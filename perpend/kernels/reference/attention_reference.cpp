@@ -31,21 +31,25 @@ double dot_squares(Row a, Row b) {
 struct SeenKey {
   std::int64_t key = 0;
   double score = 0;
-  double slope = 0;  // derivative of the score by scale * q . k
+  double slope = 0;    // derivative of the score by scale * q . k
+  double squares = 0;  // of the score's terms
   double p = 0;
 };
 
 // Its probability is left at 0.
 SeenKey score_of(const ReferenceHead& head, std::int64_t row, std::int64_t key) {
   SeenKey entry{.key = key, .slope = 1};
-  entry.score =
-      head.scale * dot(row_of(head.q, row, head.head_dim), row_of(head.k, key, head.head_dim));
+  const Row q = row_of(head.q, row, head.head_dim);
+  const Row k = row_of(head.k, key, head.head_dim);
+  entry.score = head.scale * dot(q, k);
   if (head.soft_cap != 0) {
     const double tangent = std::tanh(entry.score / head.soft_cap);
     entry.score = head.soft_cap * tangent;
     entry.slope = 1 - tangent * tangent;
   }
-  entry.score -= head.alibi_slope * std::abs(static_cast<double>(head.q_offset + row - key));
+  const double bias = head.alibi_slope * std::abs(static_cast<double>(head.q_offset + row - key));
+  entry.score -= bias;
+  entry.squares = head.scale * head.scale * dot_squares(q, k) + bias * bias;
   return entry;
 }
 
@@ -68,10 +72,13 @@ double softmax_row(const ReferenceHead& head, std::int64_t row, std::vector<Seen
 }  // namespace
 
 ReferenceOutput reference_attention(const ReferenceHead& head) {
-  ReferenceOutput output{ReferenceSums(head.q_len * head.head_dim), {}};
+  ReferenceOutput output{ReferenceSums(head.q_len * head.head_dim), {}, {}};
   std::vector<SeenKey> seen;
   for (std::int64_t row = 0; row < head.q_len; ++row) {
     output.lse.push_back(softmax_row(head, row, seen));
+    double squares = 0;
+    for (const SeenKey& entry : seen) squares = std::max(squares, entry.squares);
+    output.lse_squares.push_back(squares);
     for (const SeenKey& entry : seen) {
       for (std::int64_t d = 0; d < head.head_dim; ++d) {
         const double term =

@@ -52,6 +52,9 @@ struct ReferenceLoss {
 struct ReferenceOutput {
   ReferenceSums o;          // [q_len, head_dim]
   std::vector<double> lse;  // [q_len]
+  // [q_len]: the squares of the terms of the row's scores (products of q and k, and the bias), of
+  // the score that has most: scores may cancel to little, their rounding errors do not.
+  std::vector<double> lse_squares;
 };
 
 struct ReferenceGradients {

@@ -42,7 +42,7 @@ class Samples {
     add(AttentionOutput::kO, outputs_.o, at, expected.o);
     const double lse = outputs_.lse.get(at.sequence, at.row, at.head, 0);
     keep({.output = AttentionOutput::kLse,
-          .error = lse_error(lse, expected.lse[0]),
+          .error = lse_error({std::span(&lse, 1), expected.lse, expected.lse_squares}),
           .sequence = at.sequence,
           .head = at.head,
           .row = at.row,

@@ -36,9 +36,12 @@ double row_error(const RowPair& row, double least_size) {
   return std::sqrt(difference) / std::max(size, least_size);
 }
 
-double lse_error(double found, double expected) {
+double lse_error(const RowPair& row) {
+  const double found = row.found[0];
+  const double expected = row.expected[0];
   if (std::isinf(expected)) return found == expected ? 0 : kInfinity;
-  const double error = std::abs(found - expected) / (1 + std::abs(expected));
+  const double size = std::max(std::abs(expected), std::sqrt(row.squares[0]));
+  const double error = std::abs(found - expected) / (1 + size);
   return std::isnan(error) ? kInfinity : error;
 }
 

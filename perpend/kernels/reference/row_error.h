@@ -16,8 +16,9 @@ struct RowPair {
 // `least_size`. A row whose sums have no term must be exactly zero. Infinite for NaN.
 double row_error(const RowPair& row, double least_size = 0);
 
-// |found - expected| / (1 + |expected|); -inf must be met exactly. Infinite for NaN.
-double lse_error(double found, double expected);
+// The same for a logsumexp, one value: |found - expected| / (1 + |expected|), with the root of the
+// squares in place of |expected| where that is larger; -inf must be met exactly.
+double lse_error(const RowPair& row);
 
 // The value that is furthest off.
 std::int64_t furthest_dim(const RowPair& row);
