@@ -171,10 +171,13 @@ class Help(unittest.TestCase):
     def test_every_command_explains_itself(self):
         commands = re.findall(r"(?m)^  (\w+) {3,}\S", output_of("--help").split("Subcommands:")[1])
         self.assertLessEqual({"generate", "chat", "inspect", "mask", "perplexity"}, set(commands))
-        for command in [[name] for name in commands if name != "mask"] + [
-            ["mask", "show"],
-            ["mask", "list"],
+        for command in [[name] for name in commands if name not in {"bench", "mask"}] + [
+            ["bench", "attention"],
+            ["bench", "schedule"],
             ["mask", "explain"],
+            ["mask", "list"],
+            ["mask", "plan"],
+            ["mask", "show"],
         ]:
             text = output_of(*command, "--help")
             self.assertIn("Examples:\n  perpend " + " ".join(command), text)
