@@ -31,7 +31,7 @@ void WorkloadOptions::add_to(CLI::App& app) {
   add_option(app, "--set", set, "Standard workloads: cpu or gpu");
   add_option(app, "--workload", only, "Only the workloads whose name holds this");
   add_option(app, "--mask", own.mask, "A mask of your own instead, with --tokens");
-  add_option(app, "--bind", own.bindings, "What names in the mask mean");
+  add_option(app, "--labels", own.bindings, "What names in the mask mean");
   add_option(app, "--tokens", own.tokens, "Queries and keys");
   add_option(app, "--batch", own.batch, "Sequences");
   add_option(app, "--heads", own.num_q_heads, "Query heads");

@@ -191,7 +191,7 @@ void add_verify_command(CLI::App& app) {
   add_option(sub, "--heads", command->heads, "Query heads");
   add_option(sub, "--kv-heads", command->kv_heads, "Key/value heads; 0: as many as query heads");
   add_option(sub, "--head-dim", command->head_dim, "Values of a head, 1 to 256");
-  add_option(sub, "--bind", command->bindings,
+  add_option(sub, "--labels", command->bindings,
              "What names in the mask mean, e.g. \"doc = segments(160*101, 224)\"");
   add_option(sub, "--soft-cap", command->soft_cap, "Cap of the scores; 0: none");
   add_flag(sub, "--alibi", command->alibi, "Bias scores by distance (ALiBi)");
@@ -204,7 +204,7 @@ void add_verify_command(CLI::App& app) {
       "prints the worst row of each output. Exit status 0: all hold; 1: something is wrong.\n"
       "Examples:\n"
       "  perpend verify \"causal & (sink(64) | window(448))\" --q 1000 --heads 9 --kv-heads 3\n"
-      "  perpend verify \"causal & same(doc)\" --bind \"doc = segments(96*5, 20)\" --q 500");
+      "  perpend verify \"causal & same(doc)\" --labels \"doc = segments(96*5, 20)\" --q 500");
   sub.callback([command] { command->run(); });
 }
 

@@ -45,7 +45,7 @@ class Verify(unittest.TestCase):
 
     def test_names_are_bound(self):
         arguments = ["verify", "causal & same(doc)", "--q", 60, "--heads", 2]
-        self.assertEqual(run(*arguments, "--bind", "doc = segments(16*3, 12)").returncode, 0)
+        self.assertEqual(run(*arguments, "--labels", "doc = segments(16*3, 12)").returncode, 0)
         unbound = run(*arguments)
         self.assertEqual(unbound.returncode, 2)
         self.assertIn("doc", unbound.stderr)
