@@ -21,9 +21,10 @@ constexpr int kMaxReported = 10;
 constexpr std::uint64_t kNumVariations = 8;
 
 std::int64_t num_cases() {
-  const bool long_run = std::getenv("PERPEND_LONG") != nullptr;
-  return static_cast<std::int64_t>(campaign_number(
-      "PERPEND_CAMPAIGN_CASES", long_run ? 100'000 : static_cast<std::uint64_t>(num_trials(2000))));
+  std::uint64_t count = 2000;
+  if (std::getenv("PERPEND_LONG") != nullptr) count = 100'000;
+  if (std::getenv("PERPEND_SHORT") != nullptr) count = 60;
+  return static_cast<std::int64_t>(campaign_number("PERPEND_CAMPAIGN_CASES", count));
 }
 
 bool has_gradients(const AttentionBackend& backend, const AttentionCase& c) {
@@ -80,9 +81,12 @@ class CaseRun {
   void check_values(const AttentionBackend& backend, const AttentionExpectation& expectation) {
     ThreadPool threads(static_cast<int>(1 + random_.next_below(3)));
     const AttentionPlans plans = plans_of(call_.attention_case(), backend);
+    bool all_hold = true;
     for (const Deviation& d : expectation.compare(call_.run(backend.table, plans, threads))) {
       if (!d.holds()) report(backend, concat(d));
+      all_hold = all_hold && d.holds();
     }
+    if (!all_hold) report(backend, concat("its plans are ", verdict_on(plans)));
   }
 
   // Neither threads nor a second run nor batch-mates change a bit.
@@ -101,6 +105,14 @@ class CaseRun {
           differing_output(expected, s, alone.run(backend.table, own, one), 0);
       if (!mates.empty()) report(backend, concat(mates, " of sequence ", s, " differs alone"));
     }
+  }
+
+  // Whose fault a wrong value is: the plan's or the kernel's.
+  std::string verdict_on(const AttentionPlans& plans) const {
+    const std::vector<Mask>& masks = call_.attention_case().masks;
+    std::string fault = verify(plans.rows, masks);
+    if (fault.empty() && plans.columns) fault = verify(*plans.columns, masks);
+    return fault.empty() ? "right" : fault;
   }
 
   void report(const AttentionBackend& backend, const std::string& what) {
