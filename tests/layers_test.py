@@ -20,12 +20,13 @@ LAYERS = {
     "kernels/reference": ["kernels", "core", "schedule", "mask"],
     "cache": ["core", "mask", "kernels"],
     "io": ["core", "formats"],
+    "workloads": ["core", "mask", "schedule"],
     "ops": ["cache", "kernels", "schedule", "mask", "formats", "core"],
     "nn": ["ops", "cache", "kernels", "schedule", "mask", "formats", "core"],
     "models": ["nn", "io", "ops", "cache", "kernels", "schedule", "mask", "formats", "core"],
     "decode": ["models", "nn", "io", "ops", "cache", "kernels", "schedule", "mask", "formats", "core"],
     "python": ["decode", "models", "nn", "io", "ops", "cache", "kernels", "schedule", "mask", "formats", "core"],
-    "cli": ["decode", "models", "nn", "io", "ops", "cache", "kernels/reference", "kernels", "schedule", "mask", "formats", "core"],
+    "cli": ["workloads", "decode", "models", "nn", "io", "ops", "cache", "kernels/reference", "kernels", "schedule", "mask", "formats", "core"],
 }
 WITH_TORCH = {"ops", "nn", "models", "decode", "cli", "python"}
 

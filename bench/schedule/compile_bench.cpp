@@ -5,12 +5,12 @@
 
 #include <benchmark/benchmark.h>
 
-#include "bench/workload.h"
 #include "perpend/core/concat.h"
 #include "perpend/core/random.h"
 #include "perpend/mask/bindings.h"
 #include "perpend/schedule/cost.h"
 #include "perpend/schedule/gpu_tiling.h"
+#include "perpend/workloads/workload.h"
 
 namespace perpend {
 namespace {

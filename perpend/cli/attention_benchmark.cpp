@@ -60,9 +60,21 @@ std::optional<double> AttentionTimes::backward_tflops(std::int64_t head_dim) con
   return tflops(live_pairs, kBackwardFlops, head_dim, *backward_ms);
 }
 
+AttentionCase attention_case(const Workload& workload, DType dtype) {
+  AttentionCase c;
+  c.shape = workload.shape;
+  c.masks = {workload.mask};
+  c.head_dim = workload.head_dim;
+  c.q_dtype = c.kv_dtype = dtype;
+  c.layout.head_major = true;
+  c.d_lse = false;
+  c.scratch = true;
+  return c;
+}
+
 AttentionTimes time_attention(const Workload& workload, DType dtype, int reps,
                               ThreadPool& threads) {
-  const AttentionCase c = workload.attention_case(dtype);
+  const AttentionCase c = attention_case(workload, dtype);
   AttentionCall call(c);
   AttentionTimes times;
   AttentionPlans plans;
@@ -86,19 +98,17 @@ AttentionTimes time_attention(const Workload& workload, DType dtype, int reps,
 }
 
 Workload dense_workload(const Workload& workload) {
-  Workload dense = workload;
-  dense.name += " (dense)";
-  dense.mask = "all";
-  dense.bindings = "";
-  dense.batch = 1;
-  dense.tokens = std::min(workload.tokens, kDenseTokens);
-  return dense;
+  const AttentionShape& shape = workload.shape;
+  return {workload.name + " (dense)", "all", Mask::all(),
+          uniform_shape(1, std::min(workload.tokens(), kDenseTokens), shape.num_q_heads,
+                        shape.num_kv_heads),
+          workload.head_dim};
 }
 
 PlanTimes time_plans(const Workload& workload, const Tiling& rows, const Tiling& columns,
                      int reps) {
-  const Mask mask = workload.bound_mask();
-  const AttentionShape shape = workload.shape();
+  const Mask& mask = workload.mask;
+  const AttentionShape& shape = workload.shape;
   PlanTimes times{.rows = compile(mask, shape, rows, Sweep::kRows)};
   times.rows_ms = median_ms(reps, [&] { compile(mask, shape, rows, Sweep::kRows); });
   times.columns_ms = median_ms(reps, [&] { compile(mask, shape, columns, Sweep::kColumns); });

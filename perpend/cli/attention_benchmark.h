@@ -4,8 +4,8 @@
 #include <optional>
 #include <vector>
 
-#include "perpend/cli/workload.h"
 #include "perpend/kernels/reference/attention_expectation.h"
+#include "perpend/workloads/workload.h"
 
 namespace perpend {
 
@@ -22,6 +22,9 @@ struct AttentionTimes {
   double forward_tflops(std::int64_t head_dim) const;
   std::optional<double> backward_tflops(std::int64_t head_dim) const;
 };
+
+// Operands of one type in tensors [B, H, S, D].
+AttentionCase attention_case(const Workload& workload, DType dtype);
 
 // Checks the answer, then times `reps` calls after it. Throws std::logic_error when the answer is
 // wrong: no time of a wrong answer is worth knowing.

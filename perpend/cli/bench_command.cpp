@@ -1,4 +1,3 @@
-#include <algorithm>
 #include <fstream>
 #include <iostream>
 
@@ -9,6 +8,7 @@
 #include "perpend/cli/options.h"
 #include "perpend/core/cpu_features.h"
 #include "perpend/kernels/table.h"
+#include "perpend/mask/bindings.h"
 #include "perpend/schedule/cost.h"
 #include "perpend/schedule/gpu_tiling.h"
 
@@ -19,42 +19,48 @@ namespace {
 struct WorkloadOptions {
   std::string set = "cpu";
   std::string only;
-  Workload own;
+  std::string mask;
+  std::string bindings;
+  std::int64_t tokens = 0;
+  std::int64_t batch = 1;
+  int heads = 8;
   int kv_heads = 0;
+  int head_dim = 64;
   int reps = 11;
 
   void add_to(CLI::App& app);
   std::vector<Workload> workloads() const;
+  Workload own_workload() const;
 };
 
 void WorkloadOptions::add_to(CLI::App& app) {
   add_option(app, "--set", set, "Standard workloads: cpu or gpu");
   add_option(app, "--workload", only, "Only the workloads whose name holds this");
-  add_option(app, "--mask", own.mask, "A mask of your own instead, with --tokens");
-  add_option(app, "--labels", own.bindings, "What names in the mask mean");
-  add_option(app, "--tokens", own.tokens, "Queries and keys");
-  add_option(app, "--batch", own.batch, "Sequences");
-  add_option(app, "--heads", own.num_q_heads, "Query heads");
+  add_option(app, "--mask", mask, "A mask of your own instead, with --tokens");
+  add_option(app, "--labels", bindings, "What names in the mask mean");
+  add_option(app, "--tokens", tokens, "Queries and keys");
+  add_option(app, "--batch", batch, "Sequences");
+  add_option(app, "--heads", heads, "Query heads");
   add_option(app, "--kv-heads", kv_heads, "Key/value heads; 0: as many as query heads");
-  add_option(app, "--head-dim", own.head_dim, "Values of a head, 1 to 256");
+  add_option(app, "--head-dim", head_dim, "Values of a head, 1 to 256");
   add_option(app, "--reps", reps, "Calls of which the median is taken");
+}
+
+Workload WorkloadOptions::own_workload() const {
+  check(tokens >= 1 && batch >= 1 && heads >= 1 && kv_heads >= 0 && head_dim >= 1,
+        "bench: --mask needs --tokens, and all sizes must be at least 1");
+  const int groups = kv_heads > 0 ? kv_heads : heads;
+  check(heads % groups == 0,
+        concat("bench: --heads must be a multiple of --kv-heads (", heads, " vs ", groups, ")"));
+  return {"own", mask, parse_mask(mask).bind(parse_bindings(bindings)),
+          uniform_shape(batch, tokens, heads, groups), head_dim};
 }
 
 std::vector<Workload> WorkloadOptions::workloads() const {
   check(reps >= 1, concat("bench: --reps must be at least 1 (", reps, ")"));
-  if (!own.mask.empty()) {
-    Workload workload = own;
-    workload.name = "own";
-    workload.num_kv_heads = kv_heads > 0 ? kv_heads : own.num_q_heads;
-    check(workload.tokens >= 1 && workload.batch >= 1 && workload.num_q_heads >= 1 &&
-              workload.head_dim >= 1,
-          "bench: --mask needs --tokens, and all sizes must be at least 1");
-    check(workload.num_q_heads % workload.num_kv_heads == 0,
-          concat("bench: --heads must be a multiple of --kv-heads (", workload.num_q_heads, " vs ",
-                 workload.num_kv_heads, ")"));
-    return {workload};
-  }
-  std::vector<Workload> chosen = standard_workloads(set);
+  if (!mask.empty()) return {own_workload()};
+  check(set == "cpu" || set == "gpu", concat("bench: --set must be cpu or gpu (", set, ")"));
+  std::vector<Workload> chosen = read_workloads(set == "cpu" ? "cpu" : "gpu_bf16");
   std::erase_if(chosen, [&](const Workload& w) { return w.name.find(only) == std::string::npos; });
   check(!chosen.empty(),
         concat("bench: no workload of set ", set, " has \"", only, "\" in its name"));
@@ -62,9 +68,14 @@ std::vector<Workload> WorkloadOptions::workloads() const {
 }
 
 nlohmann::json object_of(const Workload& workload) {
-  return {{"workload", workload.name}, {"mask", workload.mask},      {"peer", "perpend"},
-          {"B", workload.batch},       {"Hq", workload.num_q_heads}, {"Hkv", workload.num_kv_heads},
-          {"S", workload.tokens},      {"D", workload.head_dim}};
+  return {{"workload", workload.name},
+          {"mask", workload.mask_text},
+          {"peer", "perpend"},
+          {"B", workload.shape.sequences.size()},
+          {"Hq", workload.shape.num_q_heads},
+          {"Hkv", workload.shape.num_kv_heads},
+          {"S", workload.tokens()},
+          {"D", workload.head_dim}};
 }
 
 // The most memory that this process has held so far.
@@ -123,7 +134,7 @@ nlohmann::json BenchAttention::measure(const Workload& workload, ThreadPool& poo
   const double fraction = rate / dense.forward_tflops(workload.head_dim);
   object["fraction_of_dense"] = fraction;
   object["break_even_density"] = fraction;
-  object["dense_would_be_faster"] = times.density > fraction && workload.mask != "all";
+  object["dense_would_be_faster"] = times.density > fraction && workload.mask_text != "all";
   return object;
 }
 
@@ -144,11 +155,11 @@ struct BenchSchedule {
 
 Tiling BenchSchedule::tiling(const Workload& workload, Sweep sweep) const {
   if (device == "gpu" || (device.empty() && options.set == "gpu")) {
-    return gpu_tiling(static_cast<int>(workload.head_dim), sweep);
+    return gpu_tiling(workload.head_dim, sweep);
   }
   check(device == "cpu" || device.empty(),
         concat("bench: --device must be cpu or gpu (", device, ")"));
-  return cpu_kernels().attention.tiling(workload.attention_case(DType::kBF16).spec(), sweep);
+  return cpu_kernels().attention.tiling(attention_case(workload, DType::kBF16).spec(), sweep);
 }
 
 void BenchSchedule::run() const {

@@ -3,10 +3,10 @@
 
 #include <gtest/gtest.h>
 
-#include "bench/workload.h"
 #include "perpend/core/random.h"
 #include "perpend/schedule/cost.h"
 #include "perpend/schedule/gpu_tiling.h"
+#include "perpend/workloads/workload.h"
 
 namespace perpend {
 namespace {
