@@ -66,8 +66,9 @@ void check_sweep(const Mask& mask, const BoundMask& bound, Sweep sweep, HeadInde
 
 // The laws that hold for every mask.
 void check_laws(const Mask& text_mask) {
-  demand(parse_mask(concat(text_mask)) == text_mask, "the text of a mask reads back as another");
-  demand((text_mask & text_mask) == text_mask && ~~text_mask == text_mask, "not a logic");
+  const Mask again = parse_mask(concat(text_mask));
+  demand(again == text_mask, "the text of a mask reads back as another");
+  demand((text_mask & again) == text_mask && ~~text_mask == text_mask, "not a logic");
   const Mask mask = with_names_bound(text_mask);
   const HeadIndex head{2, 1};
   const BoundMask bound(mask, head);
