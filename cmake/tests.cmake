@@ -17,7 +17,8 @@ function(perpend_add_test name)
   target_link_libraries(${name} PRIVATE perpend ${arg_LIBRARIES} GTest::gtest GTest::gmock
                                         GTest::gtest_main)
   perpend_strict(${name})
-  target_compile_options(${name} PRIVATE -Wno-conversion)
+  # Time is better spent on what is tested.
+  target_compile_options(${name} PRIVATE -Wno-conversion $<$<CONFIG:Release>:-O1>)
   add_test(NAME ${name} COMMAND ${name})
   set_tests_properties(${name} PROPERTIES LABELS "${arg_LABELS}"
                                           ENVIRONMENT "${perpend_test_environment}")
