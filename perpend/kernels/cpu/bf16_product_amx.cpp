@@ -16,49 +16,65 @@ constexpr int kSumsBytes = 128;   // a row
 // Where a quarter of the sums lies.
 constexpr int quarter(int index) { return index / 2 * 16 * 32 + index % 2 * 16; }
 
-template <int... kQuarters>
-void load_sums(const float* sums, std::integer_sequence<int, kQuarters...> /*quarters*/) {
-  (amx::Tile<kQuarters>::load(sums + quarter(kQuarters), kSumsBytes), ...);
+// Ends the former use of a quarter's register and begins the next.
+template <int kQuarter>
+void change_sums(float* former, bool add, const float* next) {
+  using Sums = amx::Tile<kQuarter>;
+  if (former != nullptr) Sums::store(former + quarter(kQuarter), kSumsBytes);
+  if (add) {
+    Sums::load(next + quarter(kQuarter), kSumsBytes);
+  } else {
+    Sums::zero();
+  }
 }
-template <int... kQuarters>
-void zero_sums(std::integer_sequence<int, kQuarters...> /*quarters*/) {
-  (amx::Tile<kQuarters>::zero(), ...);
+
+template <int kQuarter>
+void add_product() {
+  amx::Tile<kQuarter>::template add_bf16_product<kLeft + kQuarter / 2, kRight + kQuarter % 2>();
 }
+
+void load_left(const std::byte* block) {
+  amx::Tile<kLeft>::load(block, kLeftBytes);
+  amx::Tile<kLeft + 1>::load(block + 16 * kLeftBytes, kLeftBytes);
+}
+
+void load_right(const std::byte* block) {
+  amx::Tile<kRight>::load(block, kRightBytes);
+  amx::Tile<kRight + 1>::load(block + 64, kRightBytes);
+}
+
+// The sums of the former product are stored one quarter at a time between the first steps of the
+// next: a store waits for the end of its quarter's chain, and the unit has the others meanwhile.
+template <int... kQuarters>
+void add_blocks(const BlockProduct& product, bool add, float* former,
+                std::integer_sequence<int, kQuarters...> /*quarters*/) {
+  const std::byte* left = product.left[0];
+  const std::byte* right = product.right[0];
+  load_right(right);
+  load_left(left);
+  ((change_sums<kQuarters>(former, add, product.sums), add_product<kQuarters>()), ...);
+  for (std::size_t i = 1; i < product.left.size(); ++i) {
+    if (product.right[i] != right) load_right(right = product.right[i]);
+    if (product.left[i] != left) load_left(left = product.left[i]);
+    (add_product<kQuarters>(), ...);
+  }
+}
+
 template <int... kQuarters>
 void store_sums(float* sums, std::integer_sequence<int, kQuarters...> /*quarters*/) {
   (amx::Tile<kQuarters>::store(sums + quarter(kQuarters), kSumsBytes), ...);
 }
-template <int... kQuarters>
-void add_products(std::integer_sequence<int, kQuarters...> /*quarters*/) {
-  (amx::Tile<kQuarters>::template add_bf16_product<kLeft + kQuarters / 2, kRight + kQuarters % 2>(),
-   ...);
-}
 
 }  // namespace
 
-void product_amx(const Blocks& blocks, bool add, float* sums) {
+void products_amx(std::span<const BlockProduct> products, bool add) {
   constexpr auto kQuarters = std::make_integer_sequence<int, 4>{};
-  if (add) {
-    load_sums(sums, kQuarters);
-  } else {
-    zero_sums(kQuarters);
+  float* former = nullptr;
+  for (const BlockProduct& product : products) {
+    add_blocks(product, add, former, kQuarters);
+    former = product.sums;
   }
-  const std::byte* left = nullptr;
-  const std::byte* right = nullptr;
-  for (std::size_t i = 0; i < blocks.count; ++i) {
-    if (blocks.right[i] != right) {
-      right = blocks.right[i];
-      amx::Tile<kRight>::load(right, kRightBytes);
-      amx::Tile<kRight + 1>::load(right + 64, kRightBytes);
-    }
-    if (blocks.left[i] != left) {
-      left = blocks.left[i];
-      amx::Tile<kLeft>::load(left, kLeftBytes);
-      amx::Tile<kLeft + 1>::load(left + 16 * kLeftBytes, kLeftBytes);
-    }
-    add_products(kQuarters);
-  }
-  store_sums(sums, kQuarters);
+  if (former != nullptr) store_sums(former, kQuarters);
 }
 
 void acquire_amx() { amx::acquire_tile_registers(); }

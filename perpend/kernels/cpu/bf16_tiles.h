@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstring>
+#include <span>
 
 #include <immintrin.h>
 
@@ -135,6 +136,7 @@ template <int kTerms>
 struct PairWeights {
   static constexpr int kExpDegree = kTerms == 1 ? 4 : 5;
   static constexpr bool kFillsUnits = true;
+  static constexpr bool kInPlace = false;
 
   explicit PairWeights(std::byte* to) : weights(to) {}
   void store(int unit, int row, int lane, avx512::Vec first, avx512::Vec second) const {
@@ -169,51 +171,73 @@ constexpr auto term_pairs() {
   }
 }
 
-template <Product kProduct, int kTerms>
-struct Tiles {
+// Products of one call, put together before they run.
+template <int kTerms>
+class ProductList {
+ public:
   static constexpr auto kPairs = term_pairs<kTerms>();
-  static constexpr std::size_t kMaxBlocks = kPairs.size() * tile::kMaxDim / 32;
-  using BlockPointers = std::array<const std::byte*, kMaxBlocks>;
 
+  // Of panels of `blocks` blocks a term; `step` is the place of a block among them.
+  void add_block(const std::byte* left, int left_blocks, int left_step, const std::byte* right,
+                 int right_blocks, int right_step) {
+    for (const TermPair pair : kPairs) {
+      left_[size_] = left + (pair.left * left_blocks + left_step) * kBlockBytes;
+      right_[size_++] = right + (pair.right * right_blocks + right_step) * kBlockBytes;
+    }
+  }
+  // Ends a product: of the blocks since the last end.
+  void finish(float* sums) {
+    products_[count_++] = {std::span(left_).subspan(begin_, size_ - begin_),
+                           std::span(right_).subspan(begin_, size_ - begin_), sums};
+    begin_ = size_;
+  }
+  std::span<const BlockProduct> products() const { return std::span(products_).first(count_); }
+
+ private:
+  static constexpr std::size_t kMaxProducts = tile::kMaxDim / 32;
+  static_assert(tile::kMaxUnits <= tile::kMaxDim / 32);
+  static constexpr std::size_t kMaxBlocks = kPairs.size() * tile::kMaxUnits * tile::kMaxDim / 32;
+
+  // Filled before they are read, and too large to be cleared at each call.
+  std::array<const std::byte*, kMaxBlocks> left_;
+  std::array<const std::byte*, kMaxBlocks> right_;
+  std::array<BlockProduct, kMaxProducts> products_;
+  std::size_t size_ = 0;
+  std::size_t begin_ = 0;
+  std::size_t count_ = 0;
+};
+
+template <Products kProducts, int kTerms>
+struct Tiles {
   static void scores(int dim, const TileUnits& units, const UnitPanels& rows,
                      const std::byte* lanes, float* scores) {
     const int num_blocks = padded(dim) / 32;
-    BlockPointers left;
-    BlockPointers right;
+    ProductList<kTerms> list;
     for (int u = 0; u < units.count; ++u) {
-      std::size_t count = 0;
       for (int i = 0; i < num_blocks; ++i) {
-        for (const TermPair pair : kPairs) {
-          left[count] =
-              rows[static_cast<std::size_t>(u)] + (pair.left * num_blocks + i) * kBlockBytes;
-          right[count++] = lanes + (pair.right * num_blocks + i) * kBlockBytes;
-        }
+        list.add_block(rows[static_cast<std::size_t>(u)], num_blocks, i, lanes, num_blocks, i);
       }
-      kProduct({count, left.data(), right.data()}, false, scores + u * tile::kBlock);
+      list.finish(scores + u * tile::kBlock);
     }
+    kProducts(list.products(), false);
   }
 
   static void accumulate(int dim, const TileUnits& units, const UnitPanels& columns,
                          const std::byte* weights, float* sums) {
     const int num_blocks = padded(dim) / 32;
-    BlockPointers left;
-    BlockPointers right;
+    ProductList<kTerms> list;
     for (int i = 0; i < num_blocks; ++i) {
-      std::size_t count = 0;
       for (int u = 0; u < units.count; ++u) {
-        for (const TermPair pair : kPairs) {
-          left[count] =
-              columns[static_cast<std::size_t>(u)] + (pair.left * num_blocks + i) * kBlockBytes;
-          right[count++] = weights + (u * kTerms + pair.right) * kBlockBytes;
-        }
+        list.add_block(columns[static_cast<std::size_t>(u)], num_blocks, i,
+                       weights + u * kTerms * kBlockBytes, 1, 0);
       }
-      kProduct({count, left.data(), right.data()}, true, sums + i * tile::kBlock);
+      list.finish(sums + i * tile::kBlock);
     }
+    kProducts(list.products(), true);
   }
 };
-static_assert(tile::kMaxUnits <= tile::kMaxDim / 32);
 
-template <Product kProduct, int kTerms>
+template <Products kProducts, int kTerms>
 TileMicro<float> make_tile_micro(void (*acquire)(), void (*release)()) {
   using Softmax = SoftmaxLoops<avx512::Vec, PairWeights<kTerms>>;
   return {{.dim_multiple = 32,
@@ -224,8 +248,8 @@ TileMicro<float> make_tile_micro(void (*acquire)(), void (*release)()) {
           /*weights_in_place=*/false,
           acquire,
           release,
-          Tiles<kProduct, kTerms>::scores,
-          Tiles<kProduct, kTerms>::accumulate,
+          Tiles<kProducts, kTerms>::scores,
+          Tiles<kProducts, kTerms>::accumulate,
           Softmax::change,
           Softmax::softmax,
           Softmax::gradients,
