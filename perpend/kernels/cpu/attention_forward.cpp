@@ -124,7 +124,7 @@ class ForwardWorker {
       if (!call_.lse) continue;
       call_.lse.template at<Real>(rows_.sequence, rows_.head(row), rows_.token(row)) =
           empty ? -std::numeric_limits<Real>::infinity()
-                : state.row_max[lane] * std::numbers::ln2_v<Real> + std::log(sum);
+                : state.base[lane] * std::numbers::ln2_v<Real> + std::log(sum);
     }
     call_.micro.store_lanes(state.sums, factors.data(), rows_.pointers(call_.o, block));
   }
@@ -149,7 +149,7 @@ class ForwardWorker {
   std::size_t weights_at_ = 0;
   std::byte* q_ = nullptr;        // [blocks] panels
   Real* sums_ = nullptr;          // [blocks, padded dim, kLanes]
-  Real* state_ = nullptr;         // row maxima, then row sums
+  Real* state_ = nullptr;         // bases, then row sums
   Real* scores_ = nullptr;        // [units, kUnit, kLanes]
   std::byte* weights_ = nullptr;  // the same
 };

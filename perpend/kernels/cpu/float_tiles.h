@@ -155,6 +155,7 @@ struct FloatWeights {
   using Real = typename Vec::Value;
   static constexpr int kExpDegree = 5;
   static constexpr bool kFillsUnits = false;
+  static constexpr bool kInPlace = true;
 
   explicit FloatWeights(std::byte* to) : weights(reinterpret_cast<Real*>(to)) {}
   // Weights of inner rows `row` (even) and row + 1 of a unit.

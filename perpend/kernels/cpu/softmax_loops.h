@@ -20,30 +20,24 @@ class SoftmaxLoops {
 
   static void softmax(int dim, const TileUnits& units, Real scale, Real* scores, std::byte* weights,
                       const LaneState<Real>& state) {
+    const Weights to(weights);
     for (int lane = 0; lane < tile::kLanes; lane += kGroup) {
-      Vec top[kVecs];
-      find_tops(units, scores + lane, lane, top);
       Vec base[kVecs];
-      Vec shrink[kVecs];
-      bool changed = false;
+      bool is_new = false;
       for (int v = 0; v < kVecs; ++v) {
-        Real* row_max = state.row_max + lane + v * kWidth;
-        const Vec old_max = Vec::load(row_max);
-        const Vec new_max = Vec::max(old_max, top[v] * Vec::set1(scale));
-        new_max.store(row_max);
-        // A row that has seen nothing keeps -inf as its maximum; any finite base gives it zeros.
-        base[v] = Vec::max(new_max, Vec::set1(kLowestBase));
-        const Vec old_base = Vec::max(old_max, Vec::set1(kLowestBase));
-        changed |= Vec::largest(base[v] - old_base) > 0;
-        shrink[v] = exp2(old_base - base[v]);
+        base[v] = Vec::load(state.base + lane + v * kWidth);
+        is_new |= Vec::any_less(base[v], Vec::set1(kLowestBase));
       }
       Vec sum[kVecs];
-      exponentiate(units, scale, scores + lane, base, Weights(weights), lane, sum);
+      if (Weights::kInPlace || is_new ||
+          !exponentiate(units, scale, scores + lane, base, to, lane, sum)) {
+        move_bases(dim, units, scale, scores, lane, state, base);
+        exponentiate(units, scale, scores + lane, base, to, lane, sum);
+      }
       for (int v = 0; v < kVecs; ++v) {
         Real* row_sum = state.row_sum + lane + v * kWidth;
-        Vec::fma(Vec::load(row_sum), shrink[v], sum[v]).store(row_sum);
+        (Vec::load(row_sum) + sum[v]).store(row_sum);
       }
-      if (changed) rescale(dim, shrink, state.sums + lane);
     }
   }
 
@@ -86,6 +80,11 @@ class SoftmaxLoops {
   static constexpr int kGroup = kVecs * kWidth;
   static constexpr Real kInfinity = std::numeric_limits<Real>::infinity();
   static constexpr Real kLowestBase = static_cast<Real>(-1e30);
+  // The softmax is the same for any base. One that stands still saves the search for the largest
+  // score and the rescaling, so it follows only where weights get large: scores kSlack above it
+  // where they are looked at first, else sums of a batch above kLargestSum.
+  static constexpr Real kSlack = 8;
+  static constexpr Real kLargestSum = 65536;
 
   static constexpr std::size_t index(int u) { return static_cast<std::size_t>(u); }
   static constexpr int rounded_up(int rows) { return (rows + 1) / 2 * 2; }
@@ -139,39 +138,62 @@ class SoftmaxLoops {
     }
   }
 
-  static Vec weight(const Real* score, Real scale, Vec base) {
-    return exp2<Weights::kExpDegree>(
-        Vec::fma(Vec::load(score), Vec::set1(scale), Vec::zero() - base));
+  static Vec weight(Vec score, Real scale, Vec base) {
+    return exp2<Weights::kExpDegree>(Vec::fma(score, Vec::set1(scale), Vec::zero() - base));
   }
 
-  static void exponentiate(const TileUnits& units, Real scale, const Real* scores,
+  // Weights and their sums; tells whether these are small enough to go on from.
+  static bool exponentiate(const TileUnits& units, Real scale, const Real* scores,
                            const Vec (&base)[kVecs], const Weights& weights, int lane,
                            Vec (&sum)[kVecs]) {
     Vec other[kVecs];
     for (int v = 0; v < kVecs; ++v) sum[v] = other[v] = Vec::zero();
     for (int u = 0; u < units.count; ++u) {
-      const Real* at = scores + u * tile::kBlock;
-      const int num_rows = units.num_rows[index(u)];
-      int row = 0;
-      for (; row + 1 < num_rows; row += 2, at += 2 * tile::kLanes) {
-        for (int v = 0; v < kVecs; ++v) {
-          const Vec first = weight(at + v * kWidth, scale, base[v]);
-          const Vec second = weight(at + tile::kLanes + v * kWidth, scale, base[v]);
-          sum[v] = sum[v] + first;
-          other[v] = other[v] + second;
-          weights.store(u, row, lane + v * kWidth, first, second);
-        }
-      }
-      if (row < num_rows) {
-        for (int v = 0; v < kVecs; ++v) {
-          const Vec last = weight(at + v * kWidth, scale, base[v]);
-          sum[v] = sum[v] + last;
-          weights.store(u, row, lane + v * kWidth, last, Vec::zero());
-        }
-      }
-      fill_unit(u, num_rows, lane, kGroup, weights);
+      const bool is_masked = !Weights::kInPlace && units.bits[index(u)] != nullptr;
+      is_masked ? unit_weights<true>(units, u, scale, scores, base, weights, lane, sum, other)
+                : unit_weights<false>(units, u, scale, scores, base, weights, lane, sum, other);
+      fill_unit(u, units.num_rows[index(u)], lane, kGroup, weights);
     }
-    for (int v = 0; v < kVecs; ++v) sum[v] = sum[v] + other[v];
+    bool is_large = false;
+    for (int v = 0; v < kVecs; ++v) {
+      sum[v] = sum[v] + other[v];
+      is_large |= Vec::any_less(Vec::set1(kLargestSum), sum[v]);
+    }
+    return !is_large;
+  }
+
+  template <bool kMasked>
+  static void unit_weights(const TileUnits& units, int u, Real scale, const Real* scores,
+                           const Vec (&base)[kVecs], const Weights& weights, int lane,
+                           Vec (&sum)[kVecs], Vec (&other)[kVecs]) {
+    typename Vec::Words words[kVecs];
+    if constexpr (kMasked) {
+      for (int v = 0; v < kVecs; ++v) {
+        words[v] = Vec::load_words(units.bits[index(u)] + lane + v * kWidth);
+      }
+    }
+    const Real* at = scores + u * tile::kBlock;
+    const auto weight_at = [&](int row, int v) {
+      Vec score = Vec::load(at + row * tile::kLanes + v * kWidth);
+      if constexpr (kMasked) score = Vec::select(words[v], row, score, Vec::set1(-kInfinity));
+      return weight(score, scale, base[v]);
+    };
+    const int num_rows = units.num_rows[index(u)];
+    int row = 0;
+    for (; row + 1 < num_rows; row += 2) {
+      for (int v = 0; v < kVecs; ++v) {
+        const Vec first = weight_at(row, v);
+        const Vec second = weight_at(row + 1, v);
+        sum[v] = sum[v] + first;
+        other[v] = other[v] + second;
+        weights.store(u, row, lane + v * kWidth, first, second);
+      }
+    }
+    for (int v = 0; row < num_rows && v < kVecs; ++v) {
+      const Vec last = weight_at(row, v);
+      sum[v] = sum[v] + last;
+      weights.store(u, row, lane + v * kWidth, last, Vec::zero());
+    }
   }
 
   // Zero weights for the rows that a clipped unit lacks, where products take whole units.
@@ -185,7 +207,32 @@ class SoftmaxLoops {
     }
   }
 
-  static void rescale(int dim, const Vec (&shrink)[kVecs], Real* sums) {
+  // Moves the bases of the lanes whose scores rise too far above them to their largest scores, and
+  // rescales what was summed so far.
+  static void move_bases(int dim, const TileUnits& units, Real scale, Real* scores, int lane,
+                         const LaneState<Real>& state, Vec (&base)[kVecs]) {
+    Vec top[kVecs];
+    find_tops(units, scores + lane, lane, top);
+    Vec shrink[kVecs];
+    bool moves = false;
+    for (int v = 0; v < kVecs; ++v) {
+      const Vec old_base = base[v];
+      const Vec limit = old_base + Vec::set1(kSlack);
+      top[v] = top[v] * Vec::set1(scale);
+      moves |= Vec::any_less(limit, top[v]);
+      base[v] = Vec::where_less(limit, top[v], top[v], old_base);
+      base[v].store(state.base + lane + v * kWidth);
+      // A row that has seen nothing keeps -inf as its base; any finite one gives it zeros.
+      base[v] = Vec::max(base[v], Vec::set1(kLowestBase));
+      shrink[v] = exp2(Vec::max(old_base, Vec::set1(kLowestBase)) - base[v]);
+    }
+    if (moves) rescale(dim, shrink, state.row_sum + lane, state.sums + lane);
+  }
+
+  static void rescale(int dim, const Vec (&shrink)[kVecs], Real* row_sum, Real* sums) {
+    for (int v = 0; v < kVecs; ++v) {
+      (Vec::load(row_sum + v * kWidth) * shrink[v]).store(row_sum + v * kWidth);
+    }
     for (int d = 0; d < dim; ++d, sums += tile::kLanes) {
       for (int v = 0; v < kVecs; ++v) {
         (Vec::load(sums + v * kWidth) * shrink[v]).store(sums + v * kWidth);

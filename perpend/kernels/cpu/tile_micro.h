@@ -39,10 +39,11 @@ struct TileUnits {
 // The panels of one operand, a pointer for each unit.
 using UnitPanels = std::array<const std::byte*, tile::kMaxUnits>;
 
-// The online softmax of one block of lanes; after all steps sums / row_sum is the output.
+// The online softmax of one block of lanes: weights are 2^(score - base), and after all steps
+// sums / row_sum is the output.
 template <class Real>
 struct LaneState {
-  Real* row_max;  // [kLanes], base 2
+  Real* base;     // [kLanes], base 2; -inf before the first visible score
   Real* row_sum;  // [kLanes]
   Real* sums;     // [dim, kLanes]
 };
