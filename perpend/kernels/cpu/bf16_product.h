@@ -19,13 +19,4 @@ struct BlockProduct {
   float* sums;
 };
 
-// Products one after another, which may overlap: none reads the sums of another.
-using Products = void (*)(std::span<const BlockProduct> products, bool add);
-void products_avx512(std::span<const BlockProduct> products, bool add);
-void products_amx(std::span<const BlockProduct> products, bool add);
-
-// Around all products by AMX on one thread.
-void acquire_amx();
-void release_amx();
-
 }  // namespace perpend::bf16

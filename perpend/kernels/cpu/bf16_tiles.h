@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 #include <span>
@@ -7,6 +8,7 @@
 #include <immintrin.h>
 
 #include "perpend/kernels/cpu/bf16_product.h"
+#include "perpend/kernels/cpu/gradient_loops.h"
 #include "perpend/kernels/cpu/simd_avx512.h"
 #include "perpend/kernels/cpu/softmax_loops.h"
 #include "perpend/kernels/cpu/tile_micro.h"
@@ -187,16 +189,21 @@ class ProductList {
   }
   // Ends a product: of the blocks since the last end.
   void finish(float* sums) {
-    products_[count_++] = {std::span(left_).subspan(begin_, size_ - begin_),
-                           std::span(right_).subspan(begin_, size_ - begin_), sums};
+    BlockProduct& product = products_[count_++];
+    product.left = std::span(left_).subspan(begin_, size_ - begin_);
+    product.right = std::span(right_).subspan(begin_, size_ - begin_);
+    product.sums = sums;
     begin_ = size_;
   }
   std::span<const BlockProduct> products() const { return std::span(products_).first(count_); }
+  int num_blocks() const { return static_cast<int>(size_); }
 
  private:
-  static constexpr std::size_t kMaxProducts = tile::kMaxDim / 32;
-  static_assert(tile::kMaxUnits <= tile::kMaxDim / 32);
-  static constexpr std::size_t kMaxBlocks = kPairs.size() * tile::kMaxUnits * tile::kMaxDim / 32;
+  static constexpr std::size_t kMaxSteps = 2;  // of scores in one call
+  static constexpr std::size_t kMaxProducts =
+      std::max<std::size_t>(kMaxSteps * tile::kMaxUnits, tile::kMaxDim / 32);
+  static constexpr std::size_t kMaxBlocks =
+      kPairs.size() * kMaxSteps * tile::kMaxUnits * tile::kMaxDim / 32;
 
   // Filled before they are read, and too large to be cleared at each call.
   std::array<const std::byte*, kMaxBlocks> left_;
@@ -207,19 +214,29 @@ class ProductList {
   std::size_t count_ = 0;
 };
 
-template <Products kProducts, int kTerms>
+// Products::run(products, add, beside) does products one after another, none of which reads the
+// sums of another, and may tell beside() as often as it likes that time has passed;
+// Products::kOverlaps tells that vectors could have worked in that time.
+template <class Products, int kTerms>
 struct Tiles {
-  static void scores(int dim, const TileUnits& units, const UnitPanels& rows,
-                     const std::byte* lanes, float* scores) {
+  using Softmax = SoftmaxLoops<avx512::Vec, PairWeights<kTerms>>;
+  using Gradients = GradientLoops<avx512::Vec, PairWeights<kTerms>>;
+
+  static void add_scores(int dim, const ScoreStep<float>& step, ProductList<kTerms>& list) {
     const int num_blocks = padded(dim) / 32;
-    ProductList<kTerms> list;
-    for (int u = 0; u < units.count; ++u) {
+    for (int u = 0; u < step.units.count; ++u) {
       for (int i = 0; i < num_blocks; ++i) {
-        list.add_block(rows[static_cast<std::size_t>(u)], num_blocks, i, lanes, num_blocks, i);
+        list.add_block(step.rows[static_cast<std::size_t>(u)], num_blocks, i, step.lanes,
+                       num_blocks, i);
       }
-      list.finish(scores + u * tile::kBlock);
+      list.finish(step.scores + u * tile::kBlock);
     }
-    kProducts(list.products(), false);
+  }
+
+  static void scores(int dim, const ScoreStep<float>& step) {
+    ProductList<kTerms> list;
+    add_scores(dim, step, list);
+    Products::run(list.products(), false, [] {});
   }
 
   static void accumulate(int dim, const TileUnits& units, const UnitPanels& columns,
@@ -233,28 +250,65 @@ struct Tiles {
       }
       list.finish(sums + i * tile::kBlock);
     }
-    kProducts(list.products(), true);
+    Products::run(list.products(), true, [] {});
+  }
+
+  static void softmax_beside_scores(int dim, const SoftmaxStep<float>& step,
+                                    const ScoreStep<float>& later) {
+    static_assert(Softmax::Run::kLanes == tile::kLanes, "one run, so the products are done once");
+    ProductList<kTerms> list;
+    add_scores(dim, later, list);
+    Softmax::softmax_beside(dim, step, [&](auto& run) { run_beside(list, run); });
+  }
+
+  static void gradients_beside_scores(int dim, const GradientStep<float>& step,
+                                      std::span<const ScoreStep<float>> later) {
+    ProductList<kTerms> list;
+    for (const ScoreStep<float>& scores : later) add_scores(dim, scores, list);
+    Gradients::gradients_beside(step, [&](auto& run) { run_beside(list, run); });
+  }
+
+  // Spreads the steps of a run evenly over the products.
+  template <class Run>
+  [[gnu::always_inline]] static void run_beside(const ProductList<kTerms>& list, Run& run) {
+    const int num_steps = run.num_steps();
+    const int num_ticks = list.num_blocks() * Products::kTicksOfABlock;
+    int due = 0;
+    Products::run(
+        list.products(), false, [&]() __attribute__((always_inline)) {
+          for (due += num_steps; due >= num_ticks && !run.is_done(); due -= num_ticks)
+            run.advance();
+        });
   }
 };
 
-template <Products kProducts, int kTerms>
+template <class Products, int kTerms>
 TileMicro<float> make_tile_micro(void (*acquire)(), void (*release)()) {
-  using Softmax = SoftmaxLoops<avx512::Vec, PairWeights<kTerms>>;
-  return {{.dim_multiple = 32,
-           .element_bytes = 2 * kTerms,
-           .transposes = true,
-           .pack_unit = pack_unit<kTerms>,
-           .pack_lanes = pack_lanes<kTerms>},
-          /*weights_in_place=*/false,
-          acquire,
-          release,
-          Tiles<kProducts, kTerms>::scores,
-          Tiles<kProducts, kTerms>::accumulate,
-          Softmax::change,
-          Softmax::softmax,
-          Softmax::gradients,
-          store_lanes,
-          dot_rows<avx512::Vec>};
+  using T = Tiles<Products, kTerms>;
+  TileMicro<float> micro{{.dim_multiple = 32,
+                          .element_bytes = 2 * kTerms,
+                          .transposes = true,
+                          .pack_unit = pack_unit<kTerms>,
+                          .pack_lanes = pack_lanes<kTerms>},
+                         /*weights_in_place=*/false,
+                         acquire,
+                         release,
+                         T::scores,
+                         T::accumulate,
+                         T::Softmax::change,
+                         T::Softmax::softmax,
+                         T::Gradients::gradients,
+                         /*softmax_beside_scores=*/nullptr,
+                         /*gradients_beside_scores=*/nullptr,
+                         store_lanes,
+                         dot_rows<avx512::Vec>};
+  // While tiles are multiplied, vectors have one port less. With one term the vectors have more to
+  // do than the tiles, and that costs more than the overlap brings.
+  if constexpr (Products::kOverlaps && kTerms > 1) {
+    micro.softmax_beside_scores = T::softmax_beside_scores;
+    micro.gradients_beside_scores = T::gradients_beside_scores;
+  }
+  return micro;
 }
 
 }  // namespace perpend::bf16

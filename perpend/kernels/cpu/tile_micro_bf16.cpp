@@ -38,31 +38,23 @@ void product_rows(const BlockProduct& product, bool add, int row) {
   }
 }
 
-}  // namespace
+struct Avx512Products {
+  static constexpr bool kOverlaps = false;
 
-void products_avx512(std::span<const BlockProduct> products, bool add) {
-  for (const BlockProduct& product : products) {
-    for (int row = 0; row < 32; row += kRows) product_rows(product, add, row);
+  template <class Beside>
+  static void run(std::span<const BlockProduct> products, bool add, Beside /*beside*/) {
+    for (const BlockProduct& product : products) {
+      for (int row = 0; row < 32; row += kRows) product_rows(product, add, row);
+    }
   }
-}
+};
 
+}  // namespace
 }  // namespace bf16
 
 const TileMicro<float>& tile_micro_avx512bf16() {
   static const TileMicro<float> micro =
-      bf16::make_tile_micro<bf16::products_avx512, 1>(nullptr, nullptr);
-  return micro;
-}
-
-const TileMicro<float>& tile_micro_amx() {
-  static const TileMicro<float> micro =
-      bf16::make_tile_micro<bf16::products_amx, 1>(bf16::acquire_amx, bf16::release_amx);
-  return micro;
-}
-
-const TileMicro<float>& tile_micro_amx_f32() {
-  static const TileMicro<float> micro =
-      bf16::make_tile_micro<bf16::products_amx, 3>(bf16::acquire_amx, bf16::release_amx);
+      bf16::make_tile_micro<bf16::Avx512Products, 1>(nullptr, nullptr);
   return micro;
 }
 
