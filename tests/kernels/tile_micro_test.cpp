@@ -57,8 +57,9 @@ std::vector<NamedMicro<double>> double_micros() {
 template <class Real>
 class Step {
  public:
-  Step(const TileMicro<Real>& micro, Random& random) : micro_(micro) {
-    dim = 1 + static_cast<int>(random.next_below(tile::kMaxDim));
+  Step(const TileMicro<Real>& micro, Random& random)
+      : Step(micro, random, 1 + static_cast<int>(random.next_below(tile::kMaxDim))) {}
+  Step(const TileMicro<Real>& micro, Random& random, int head_dim) : dim(head_dim), micro_(micro) {
     units.count = 1 + static_cast<int>(random.next_below(4));
     for (int u = 0; u < units.count; ++u) {
       units.num_rows[at(u)] =
@@ -142,9 +143,43 @@ AlignedBuffer poisoned(int count) {
 template <class Real>
 AlignedBuffer scores_of(const Step<Real>& step) {
   AlignedBuffer scores = poisoned<Real>(step.inner_rows() * kLanes);
-  step.micro().scores(step.dim, step.units, step.rows, step.lanes.data(), scores.as<Real>());
+  step.micro().scores(step.dim, {step.units, step.rows, step.lanes.data(), scores.as<Real>()});
   return scores;
 }
+
+// Scores of other steps that are made beside something else, where the micro can.
+template <class Real>
+class Beside {
+ public:
+  Beside(const NamedMicro<Real>& named, Random& random, int dim) : named_(named) {
+    others_.reserve(2);  // a step points into itself
+    for (int i = 0; i < 2; ++i) {
+      others_.emplace_back(named.micro, random, dim);
+      found_.push_back(poisoned<Real>(others_.back().inner_rows() * kLanes));
+    }
+  }
+  bool possible() const { return named_.micro.softmax_beside_scores != nullptr; }
+  std::array<ScoreStep<Real>, 2> steps() {
+    const auto step = [&](std::size_t i) {
+      const Step<Real>& other = others_[i];
+      return ScoreStep<Real>{other.units, other.rows, other.lanes.data(), found_[i].as<Real>()};
+    };
+    return {step(0), step(1)};
+  }
+  // The first `count` must be what they are alone.
+  void check(std::size_t count) const {
+    for (std::size_t i = 0; i < count; ++i) {
+      const AlignedBuffer alone = scores_of(others_[i]);
+      ASSERT_EQ(std::memcmp(alone.data(), found_[i].data(), alone.size()), 0)
+          << named_.name << " dim " << others_[i].dim;
+    }
+  }
+
+ private:
+  const NamedMicro<Real>& named_;
+  std::vector<Step<Real>> others_;
+  std::vector<AlignedBuffer> found_;
+};
 
 template <class Real>
 void check_scores(const NamedMicro<Real>& named, Random& random) {
@@ -172,46 +207,62 @@ void check_softmax(const NamedMicro<Real>& named, Random& random) {
   AlignedBuffer before(scores.size());
   std::memcpy(before.data(), scores.data(), scores.size());
   AlignedBuffer sums(static_cast<std::size_t>(padded * kLanes) * sizeof(Real));
-  alignas(64) std::array<Real, kLanes> row_max;
+  alignas(64) std::array<Real, kLanes> base;
   alignas(64) std::array<Real, kLanes> row_sum;
   const bool fresh = random.next_below(2) == 0;
-  row_max.fill(fresh ? -std::numeric_limits<Real>::infinity() : Real{0.5});
+  base.fill(fresh ? -std::numeric_limits<Real>::infinity() : Real{0.5});
   row_sum.fill(fresh ? 0 : 2);
   std::fill_n(sums.as<Real>(), padded * kLanes, fresh ? Real{0} : Real{1.5});
   AlignedBuffer own(named.micro.weight_bytes(step.units.count));
   std::byte* weights = named.micro.weights_in_place ? scores.data() : own.data();
-  const Real scale = Real{0.25};
-  named.micro.softmax(step.dim, step.units, scale, scores.as<Real>(), weights,
-                      {row_max.data(), row_sum.data(), sums.as<Real>()});
+  // Large ones leave a base that is there far behind.
+  const std::array<Real, 3> scales = {Real{0.25}, Real{2}, Real{30}};
+  const Real scale = scales[random.next_below(scales.size())];
+  const SoftmaxStep<Real> call{step.units,
+                               scale,
+                               scores.as<Real>(),
+                               weights,
+                               {base.data(), row_sum.data(), sums.as<Real>()}};
+  Beside<Real> beside(named, random, step.dim);
+  if (beside.possible()) {
+    named.micro.softmax_beside_scores(step.dim, call, beside.steps()[0]);
+    beside.check(1);
+  } else {
+    named.micro.softmax(step.dim, call);
+  }
   named.micro.accumulate(step.dim, step.units, step.columns, weights, sums.as<Real>());
   for (int lane = 0; lane < kLanes; ++lane) {
     const auto score = [&](int row) {
       return static_cast<double>(scale * before.as<Real>()[row * kLanes + lane]);
     };
+    const auto index = static_cast<std::size_t>(lane);
     double top = fresh ? -kInfinity : 0.5;
     for (int row = 0; row < step.inner_rows(); ++row) {
       if (step.visible(row, lane)) top = std::max(top, score(row));
     }
-    const double shrink = fresh ? 0 : std::exp2(0.5 - top);
+    ASSERT_EQ(std::isinf(base[index]), std::isinf(top)) << named.name;
+    if (std::isinf(top)) {
+      ASSERT_EQ(row_sum[index], 0) << named.name;
+      continue;
+    }
+    // Any base will do that leaves the weights in range.
+    const double from = base[index];
+    ASSERT_LE(from, top + 1e-5 * std::abs(top)) << named.name;
+    ASSERT_LT(top - from, 16.1) << named.name;
+    const double shrink = fresh ? 0 : std::exp2(0.5 - from);
     double sum = 2 * shrink;
     std::vector<double> o(static_cast<std::size_t>(step.dim), 1.5 * shrink);
     for (int row = 0; row < step.inner_rows(); ++row) {
       if (!step.visible(row, lane)) continue;
-      const double p = std::exp2(score(row) - top);
+      const double p = std::exp2(score(row) - from);
       sum += p;
       for (int d = 0; d < step.dim; ++d) o[static_cast<std::size_t>(d)] += p * step.x(row, d);
     }
-    const auto index = static_cast<std::size_t>(lane);
-    ASSERT_EQ(std::isinf(row_max[index]), std::isinf(top)) << named.name;
-    if (std::isinf(top)) {
-      ASSERT_EQ(row_sum[index], 0) << named.name;
-    } else {
-      ASSERT_NEAR(row_max[index], top, 1e-6) << named.name;
-    }
-    ASSERT_NEAR(row_sum[index], sum, 1e-5 * (1 + sum)) << named.name;
+    const double rounding = 1e-5 + 1e-7 * std::abs(top);  // of the scores too
+    ASSERT_NEAR(row_sum[index], sum, rounding * (1 + sum)) << named.name;
     for (int d = 0; d < step.dim; ++d) {
       ASSERT_NEAR(sums.as<Real>()[d * kLanes + lane], o[static_cast<std::size_t>(d)],
-                  (named.weight_error + 1e-5) * (1 + sum))
+                  (named.weight_error + rounding) * (1 + sum))
           << named.name << " dim " << step.dim << " d " << d << " lane " << lane;
     }
   }
@@ -241,9 +292,16 @@ void check_gradients(const NamedMicro<Real>& named, Random& random) {
   std::byte* probabilities =
       in_place ? scores.data() : own.data() + named.micro.weight_bytes(step.units.count);
   const Real scale = Real{0.125};
-  GradientStep<Real> call{scale,   scores.as<Real>(), products.as<Real>(),
-                          nullptr, probabilities,     gradients,
-                          nullptr, nullptr,           {},
+  GradientStep<Real> call{step.units,
+                          scale,
+                          scores.as<Real>(),
+                          products.as<Real>(),
+                          nullptr,
+                          probabilities,
+                          gradients,
+                          nullptr,
+                          nullptr,
+                          {},
                           {}};
   if (by_lane) {
     call.lane_lse = lse.data();
@@ -253,7 +311,13 @@ void check_gradients(const NamedMicro<Real>& named, Random& random) {
     call.inner_lse[static_cast<std::size_t>(u)] = lse.data() + u * kUnit;
     call.inner_delta[static_cast<std::size_t>(u)] = delta.data() + u * kUnit;
   }
-  named.micro.gradients(step.units, call);
+  Beside<Real> beside(named, random, step.dim);
+  if (beside.possible()) {
+    named.micro.gradients_beside_scores(step.dim, call, beside.steps());
+    beside.check(2);
+  } else {
+    named.micro.gradients(call);
+  }
   const int padded = named.micro.padded(step.dim);
   AlignedBuffer sums(static_cast<std::size_t>(padded * kLanes) * sizeof(Real));
   std::fill_n(sums.as<Real>(), padded * kLanes, Real{0});
@@ -316,13 +380,14 @@ void check_extremes(const NamedMicro<Real>& named, Random& /*random*/) {
   scores.as<Real>()[3 * kLanes + 5] = kNan;
   AlignedBuffer own(named.micro.weight_bytes(1));
   std::byte* weights = named.micro.weights_in_place ? scores.data() : own.data();
-  alignas(64) std::array<Real, kLanes> row_max;
+  alignas(64) std::array<Real, kLanes> base;
   alignas(64) std::array<Real, kLanes> row_sum{};
-  row_max.fill(-std::numeric_limits<Real>::infinity());
+  base.fill(-std::numeric_limits<Real>::infinity());
   AlignedBuffer sums(tile::kBlock * sizeof(Real));
   std::fill_n(sums.as<Real>(), tile::kBlock, Real{0});
-  named.micro.softmax(1, units, Real{1}, scores.as<Real>(), weights,
-                      {row_max.data(), row_sum.data(), sums.as<Real>()});
+  named.micro.softmax(
+      1,
+      {units, Real{1}, scores.as<Real>(), weights, {base.data(), row_sum.data(), sums.as<Real>()}});
   for (int lane = 0; lane < kLanes; ++lane) {
     const Real sum = row_sum[static_cast<std::size_t>(lane)];
     ASSERT_TRUE(lane == 5 ? std::isnan(sum) : sum == 1) << named.name << " lane " << lane;

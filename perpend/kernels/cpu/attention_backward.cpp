@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <limits>
+#include <utility>
 
 #include "perpend/kernels/cpu/inner_panels.h"
 #include "perpend/kernels/cpu/query_statistics.h"
@@ -12,8 +13,6 @@
 
 namespace perpend {
 namespace {
-
-constexpr int kUnitsOfABatch = 4;
 
 // One sweep: the inner operands are k and v in a row sweep, q and d_o in a column sweep; the outer
 // ones are the other two, in the same order.
@@ -46,15 +45,17 @@ class GradientWorker {
     const auto rows = static_cast<std::size_t>(max_rows);
     const std::size_t panels = call.micro.panel_bytes(call.dim) * rows / tile::kLanes;
     const std::size_t sums = static_cast<std::size_t>(call.micro.padded(call.dim)) * rows;
-    constexpr std::size_t kScores = kUnitsOfABatch * tile::kBlock;
+    constexpr std::size_t kScores = StepBatch::kCapacity * tile::kBlock;
     const bool in_place = call.micro.weights_in_place;
-    const std::size_t weights = call.micro.weight_bytes(kUnitsOfABatch);
+    const std::size_t weights = call.micro.weight_bytes(StepBatch::kCapacity);
     lanes_at_ = layout.add<std::byte>(panels);
     partners_at_ = layout.add<std::byte>(panels);
     sums_at_ = layout.add<Real>(sums);
     partner_sums_at_ = call.by_rows() ? sums_at_ : layout.add<Real>(sums);
     scores_at_ = layout.add<Real>(kScores);
     products_at_ = layout.add<Real>(kScores);
+    later_scores_at_ = overlaps() ? layout.add<Real>(kScores) : scores_at_;
+    later_products_at_ = overlaps() ? layout.add<Real>(kScores) : products_at_;
     probabilities_at_ = in_place ? scores_at_ : layout.add<std::byte>(weights);
     gradients_at_ = in_place ? products_at_ : layout.add<std::byte>(weights);
     statistics_at_ = layout.add<Real>(std::max(2 * rows, kStatistics));
@@ -69,6 +70,8 @@ class GradientWorker {
     partner_sums_ = scratch.at<Real>(partner_sums_at_);
     scores_ = scratch.at<Real>(scores_at_);
     products_ = scratch.at<Real>(products_at_);
+    later_scores_ = scratch.at<Real>(later_scores_at_);
+    later_products_ = scratch.at<Real>(later_products_at_);
     probabilities_ = scratch.at<std::byte>(probabilities_at_);
     gradients_ = scratch.at<std::byte>(gradients_at_);
     statistics_ = scratch.at<Real>(statistics_at_);
@@ -82,6 +85,14 @@ class GradientWorker {
 
  private:
   static constexpr std::size_t kStatistics = 2 * tile::kMaxUnits * tile::kUnit;
+
+  // A block whose scores and products are there, and nothing else.
+  struct Pending {
+    int block = -1;  // none
+    GradientStep<Real> gradients;
+    UnitPanels columns;
+    UnitPanels partner_columns;
+  };
 
   // dq of heads that share a list.
   void run_rows(const TileRun& run, const WorkItem& item, int first_head, int num_heads) {
@@ -116,10 +127,16 @@ class GradientWorker {
   }
 
   void add_list(const TileRun& run, int inner_head, int q_head, std::span<const TileEntry> list) {
-    batch_.for_batches(run, call_.schedule, rows_, inner_head, list, kUnitsOfABatch, [&] {
+    batch_.for_batches(run, call_.schedule, rows_, inner_head, list, [&] {
       if (!call_.by_rows()) find_inner_statistics(q_head);
       for (int block = 0; block < rows_.num_blocks(); ++block) add_batch(block, q_head);
     });
+    if (overlaps()) finish_pending();
+  }
+
+  // Whether the gradients of one block are made beside the products of the next.
+  bool overlaps() const {
+    return call_.micro.gradients_beside_scores != nullptr && !changes_.any();
   }
 
   void add_batch(int block, int q_head) {
@@ -128,26 +145,53 @@ class GradientWorker {
     if (units.count == 0) return;
     const TileMicro<Real>& micro = call_.micro;
     const PanelForms& forms = call_.forms;
-    const int dim = call_.dim;
-    micro.scores(dim, units, batch_.panels(selection, forms.rows(0)), panel(lanes_, block),
-                 scores_);
-    micro.scores(dim, units, batch_.panels(selection, forms.rows(1)), panel(partners_, block),
-                 products_);
-    if (changes_.any()) {
-      changes_.apply(micro, batch_, selection, rows_, block, q_head, true, scores_);
+    const std::array<ScoreStep<Real>, 2> steps = {
+        ScoreStep<Real>{units, batch_.panels(selection, forms.rows(0)), panel(lanes_, block),
+                        later_scores_},
+        ScoreStep<Real>{units, batch_.panels(selection, forms.rows(1)), panel(partners_, block),
+                        later_products_}};
+    const Pending next{block, gradient_step(selection, block),
+                       batch_.panels(selection, forms.columns(0)),
+                       call_.by_rows() ? UnitPanels{} : batch_.panels(selection, forms.columns(1))};
+    if (overlaps() && pending_.block >= 0) {
+      micro.gradients_beside_scores(call_.dim, pending_.gradients, steps);
+      accumulate(pending_);
+    } else {
+      for (const ScoreStep<Real>& step : steps) micro.scores(call_.dim, step);
     }
-    micro.gradients(units, gradient_step(selection, block));
-    micro.accumulate(dim, units, batch_.panels(selection, forms.columns(0)), gradients_,
-                     sums_of(sums_, block));
+    if (overlaps()) {
+      pending_ = next;
+      std::swap(scores_, later_scores_);
+      std::swap(products_, later_products_);
+      return;
+    }
+    if (changes_.any()) {
+      changes_.apply(micro, batch_, selection, rows_, block, q_head, true, later_scores_);
+    }
+    micro.gradients(next.gradients);
+    accumulate(next);
+  }
+
+  void finish_pending() {
+    if (pending_.block < 0) return;
+    call_.micro.gradients(pending_.gradients);
+    accumulate(pending_);
+    pending_.block = -1;
+  }
+
+  void accumulate(const Pending& step) const {
+    const TileUnits& units = step.gradients.units;
+    call_.micro.accumulate(call_.dim, units, step.columns, gradients_, sums_of(sums_, step.block));
     if (call_.by_rows()) return;
-    micro.accumulate(dim, units, batch_.panels(selection, forms.columns(1)), probabilities_,
-                     sums_of(partner_sums_, block));
+    call_.micro.accumulate(call_.dim, units, step.partner_columns, probabilities_,
+                           sums_of(partner_sums_, step.block));
   }
 
   GradientStep<Real> gradient_step(const StepBatch::Selection& selection, int block) const {
-    GradientStep<Real> step{changes_.softmax_scale(),
-                            scores_,
-                            products_,
+    GradientStep<Real> step{selection.units,
+                            changes_.softmax_scale(),
+                            later_scores_,
+                            later_products_,
                             changes_.any() ? changes_.derivatives() : nullptr,
                             probabilities_,
                             gradients_,
@@ -186,7 +230,7 @@ class GradientWorker {
   void find_inner_statistics(int q_head) {
     const Real* lse = call_.statistics.lse(rows_.sequence, q_head);
     const Real* delta = call_.statistics.delta(rows_.sequence, q_head);
-    for (std::size_t unit = 0; unit < batch_.size(); ++unit) {
+    for (std::size_t unit = batch_.begin(); unit < batch_.end(); ++unit) {
       const PanelForms::Tokens& tokens = batch_.tokens(unit);
       if (batch_.is_run(unit)) {
         inner_lse_[unit] = lse + tokens[0];
@@ -225,6 +269,7 @@ class GradientWorker {
   StepBatch batch_;
   ScoreChanges<Real> changes_;
   OuterRows rows_;
+  Pending pending_;
   std::array<const Real*, tile::kMaxUnits> inner_lse_{};
   std::array<const Real*, tile::kMaxUnits> inner_delta_{};
   std::size_t lanes_at_ = 0;
@@ -233,6 +278,8 @@ class GradientWorker {
   std::size_t partner_sums_at_ = 0;
   std::size_t scores_at_ = 0;
   std::size_t products_at_ = 0;
+  std::size_t later_scores_at_ = 0;
+  std::size_t later_products_at_ = 0;
   std::size_t probabilities_at_ = 0;
   std::size_t gradients_at_ = 0;
   std::size_t statistics_at_ = 0;
@@ -240,8 +287,10 @@ class GradientWorker {
   std::byte* partners_ = nullptr;  // of y'
   Real* sums_ = nullptr;           // [blocks, padded dim, kLanes]
   Real* partner_sums_ = nullptr;
-  Real* scores_ = nullptr;  // [units, kUnit, kLanes]
-  Real* products_ = nullptr;
+  Real* scores_ = nullptr;        // [units, kUnit, kLanes], of the pending block
+  Real* products_ = nullptr;      // likewise
+  Real* later_scores_ = nullptr;  // the same places where nothing overlaps
+  Real* later_products_ = nullptr;
   std::byte* probabilities_ = nullptr;
   std::byte* gradients_ = nullptr;
   Real* statistics_ = nullptr;  // lse and delta of lanes, or of gathered units

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 #include <numbers>
+#include <utility>
 
 #include "perpend/kernels/cpu/attention_operands.h"
 #include "perpend/kernels/cpu/inner_panels.h"
@@ -17,7 +18,6 @@ namespace {
 
 constexpr int kKeys = 0;
 constexpr int kValues = 1;
-constexpr int kUnitsOfABatch = 4;
 
 template <class Real>
 struct ForwardCall {
@@ -43,14 +43,15 @@ class ForwardWorker {
     const auto rows = static_cast<std::size_t>(max_rows);
     const auto blocks = rows / tile::kLanes;
     const auto dim = static_cast<std::size_t>(call.micro.padded(call.dim));
-    constexpr std::size_t kScores = kUnitsOfABatch * tile::kBlock;
+    constexpr std::size_t kScores = StepBatch::kCapacity * tile::kBlock;
     q_at_ = layout.add<std::byte>(call.micro.panel_bytes(call.dim) * blocks);
     sums_at_ = layout.add<Real>(dim * rows);
     state_at_ = layout.add<Real>(2 * rows);
     scores_at_ = layout.add<Real>(kScores);
+    later_scores_at_ = overlaps() ? layout.add<Real>(kScores) : scores_at_;
     weights_at_ = call.micro.weights_in_place
                       ? scores_at_
-                      : layout.add<std::byte>(call.micro.weight_bytes(kUnitsOfABatch));
+                      : layout.add<std::byte>(call.micro.weight_bytes(StepBatch::kCapacity));
   }
 
   void bind(ScratchView scratch) {
@@ -60,6 +61,7 @@ class ForwardWorker {
     sums_ = scratch.at<Real>(sums_at_);
     state_ = scratch.at<Real>(state_at_);
     scores_ = scratch.at<Real>(scores_at_);
+    later_scores_ = scratch.at<Real>(later_scores_at_);
     weights_ = scratch.at<std::byte>(weights_at_);
   }
 
@@ -72,15 +74,23 @@ class ForwardWorker {
   }
 
  private:
+  // A block whose scores are there, and nothing else.
+  struct Pending {
+    int block = -1;  // none
+    SoftmaxStep<Real> softmax;
+    UnitPanels values;
+  };
+
   // Heads that share a list.
   void run_heads(const TileRun& run, const WorkItem& item, int first_head, int num_heads) {
     rows_ = {item.sequence, first_head, num_heads, item.begin, item.size};
     start();
     const int kv_head = first_head / call_.schedule.shape.group_size();
     batch_.for_batches(run, call_.schedule, rows_, kv_head,
-                       call_.schedule.list_of(item, first_head), kUnitsOfABatch, [&] {
+                       call_.schedule.list_of(item, first_head), [&] {
                          for (int block = 0; block < rows_.num_blocks(); ++block) add_batch(block);
                        });
+    if (overlaps()) finish_pending();
     for (int block = 0; block < rows_.num_blocks(); ++block) finish(block);
   }
 
@@ -94,20 +104,48 @@ class ForwardWorker {
     std::fill_n(state_ + lanes, lanes, Real{0});
   }
 
+  // Whether the softmax of one block runs beside the products of the next.
+  bool overlaps() const { return call_.micro.softmax_beside_scores != nullptr && !changes_.any(); }
+
   void add_batch(int block) {
     const StepBatch::Selection selection = batch_.select(block);
     if (selection.units.count == 0) return;
-    const TileMicro<Real>& micro = call_.micro;
-    micro.scores(call_.dim, selection.units, batch_.panels(selection, call_.forms.rows(kKeys)),
-                 q_panel(block), scores_);
-    if (changes_.any()) {
-      changes_.apply(micro, batch_, selection, rows_, block, 0, false, scores_);
+    const ScoreStep<Real> step{selection.units, batch_.panels(selection, call_.forms.rows(kKeys)),
+                               q_panel(block), later_scores_};
+    const Pending next{block, softmax_step(selection.units, block),
+                       batch_.panels(selection, call_.forms.columns(kValues))};
+    if (!overlaps()) {
+      call_.micro.scores(call_.dim, step);
+      if (changes_.any()) {
+        changes_.apply(call_.micro, batch_, selection, rows_, block, 0, false, step.scores);
+      }
+      call_.micro.softmax(call_.dim, next.softmax);
+      return accumulate(next);
     }
-    micro.softmax(call_.dim, selection.units, changes_.softmax_scale(), scores_, weights_,
-                  state_of(block));
-    micro.accumulate(call_.dim, selection.units,
-                     batch_.panels(selection, call_.forms.columns(kValues)), weights_,
-                     state_of(block).sums);
+    if (pending_.block < 0) {
+      call_.micro.scores(call_.dim, step);
+    } else {
+      call_.micro.softmax_beside_scores(call_.dim, pending_.softmax, step);
+      accumulate(pending_);
+    }
+    pending_ = next;
+    std::swap(scores_, later_scores_);
+  }
+
+  void finish_pending() {
+    if (pending_.block < 0) return;
+    call_.micro.softmax(call_.dim, pending_.softmax);
+    accumulate(pending_);
+    pending_.block = -1;
+  }
+
+  SoftmaxStep<Real> softmax_step(const TileUnits& units, int block) const {
+    return {units, changes_.softmax_scale(), later_scores_, weights_, state_of(block)};
+  }
+
+  void accumulate(const Pending& step) const {
+    call_.micro.accumulate(call_.dim, step.softmax.units, step.values, weights_,
+                           step.softmax.state.sums);
   }
 
   void finish(int block) {
@@ -124,7 +162,7 @@ class ForwardWorker {
       if (!call_.lse) continue;
       call_.lse.template at<Real>(rows_.sequence, rows_.head(row), rows_.token(row)) =
           empty ? -std::numeric_limits<Real>::infinity()
-                : state.row_max[lane] * std::numbers::ln2_v<Real> + std::log(sum);
+                : state.base[lane] * std::numbers::ln2_v<Real> + std::log(sum);
     }
     call_.micro.store_lanes(state.sums, factors.data(), rows_.pointers(call_.o, block));
   }
@@ -142,15 +180,18 @@ class ForwardWorker {
   StepBatch batch_;
   ScoreChanges<Real> changes_;
   OuterRows rows_;
+  Pending pending_;
   std::size_t q_at_ = 0;
   std::size_t sums_at_ = 0;
   std::size_t state_at_ = 0;
   std::size_t scores_at_ = 0;
+  std::size_t later_scores_at_ = 0;
   std::size_t weights_at_ = 0;
   std::byte* q_ = nullptr;        // [blocks] panels
   Real* sums_ = nullptr;          // [blocks, padded dim, kLanes]
-  Real* state_ = nullptr;         // row maxima, then row sums
-  Real* scores_ = nullptr;        // [units, kUnit, kLanes]
+  Real* state_ = nullptr;         // bases, then row sums
+  Real* scores_ = nullptr;        // [units, kUnit, kLanes], of the pending block
+  Real* later_scores_ = nullptr;  // the same place where nothing overlaps
   std::byte* weights_ = nullptr;  // the same
 };
 

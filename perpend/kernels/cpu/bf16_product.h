@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <span>
 
 // Products of bf16 matrices, 32 x 32 sums at a time, of the instruction sets that multiply pairs of
 // bf16. Operands are made of blocks of 2 KB, which bring 32 inner values each:
@@ -11,19 +12,11 @@ namespace perpend::bf16 {
 
 constexpr int kBlockBytes = 2048;
 
-struct Blocks {
-  std::size_t count;
-  const std::byte* const* left;
-  const std::byte* const* right;
+// sums[32][32] = (or +=) left blocks times right blocks.
+struct BlockProduct {
+  std::span<const std::byte* const> left;
+  std::span<const std::byte* const> right;  // as many
+  float* sums;
 };
-
-// sums[32][32] = (or, with `add`, +=) left blocks times right blocks.
-using Product = void (*)(const Blocks& blocks, bool add, float* sums);
-void product_avx512(const Blocks& blocks, bool add, float* sums);
-void product_amx(const Blocks& blocks, bool add, float* sums);
-
-// Around all products by AMX on one thread.
-void acquire_amx();
-void release_amx();
 
 }  // namespace perpend::bf16

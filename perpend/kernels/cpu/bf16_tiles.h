@@ -1,11 +1,14 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstring>
+#include <span>
 
 #include <immintrin.h>
 
 #include "perpend/kernels/cpu/bf16_product.h"
+#include "perpend/kernels/cpu/gradient_loops.h"
 #include "perpend/kernels/cpu/simd_avx512.h"
 #include "perpend/kernels/cpu/softmax_loops.h"
 #include "perpend/kernels/cpu/tile_micro.h"
@@ -135,6 +138,7 @@ template <int kTerms>
 struct PairWeights {
   static constexpr int kExpDegree = kTerms == 1 ? 4 : 5;
   static constexpr bool kFillsUnits = true;
+  static constexpr bool kInPlace = false;
 
   explicit PairWeights(std::byte* to) : weights(to) {}
   void store(int unit, int row, int lane, avx512::Vec first, avx512::Vec second) const {
@@ -169,68 +173,142 @@ constexpr auto term_pairs() {
   }
 }
 
-template <Product kProduct, int kTerms>
-struct Tiles {
+// Products of one call, put together before they run.
+template <int kTerms>
+class ProductList {
+ public:
   static constexpr auto kPairs = term_pairs<kTerms>();
-  static constexpr std::size_t kMaxBlocks = kPairs.size() * tile::kMaxDim / 32;
-  using BlockPointers = std::array<const std::byte*, kMaxBlocks>;
 
-  static void scores(int dim, const TileUnits& units, const UnitPanels& rows,
-                     const std::byte* lanes, float* scores) {
-    const int num_blocks = padded(dim) / 32;
-    BlockPointers left;
-    BlockPointers right;
-    for (int u = 0; u < units.count; ++u) {
-      std::size_t count = 0;
-      for (int i = 0; i < num_blocks; ++i) {
-        for (const TermPair pair : kPairs) {
-          left[count] =
-              rows[static_cast<std::size_t>(u)] + (pair.left * num_blocks + i) * kBlockBytes;
-          right[count++] = lanes + (pair.right * num_blocks + i) * kBlockBytes;
-        }
-      }
-      kProduct({count, left.data(), right.data()}, false, scores + u * tile::kBlock);
+  // Of panels of `blocks` blocks a term; `step` is the place of a block among them.
+  void add_block(const std::byte* left, int left_blocks, int left_step, const std::byte* right,
+                 int right_blocks, int right_step) {
+    for (const TermPair pair : kPairs) {
+      left_[size_] = left + (pair.left * left_blocks + left_step) * kBlockBytes;
+      right_[size_++] = right + (pair.right * right_blocks + right_step) * kBlockBytes;
     }
+  }
+  // Ends a product: of the blocks since the last end.
+  void finish(float* sums) {
+    BlockProduct& product = products_[count_++];
+    product.left = std::span(left_).subspan(begin_, size_ - begin_);
+    product.right = std::span(right_).subspan(begin_, size_ - begin_);
+    product.sums = sums;
+    begin_ = size_;
+  }
+  std::span<const BlockProduct> products() const { return std::span(products_).first(count_); }
+  int num_blocks() const { return static_cast<int>(size_); }
+
+ private:
+  static constexpr std::size_t kMaxSteps = 2;  // of scores in one call
+  static constexpr std::size_t kMaxProducts =
+      std::max<std::size_t>(kMaxSteps * tile::kMaxUnits, tile::kMaxDim / 32);
+  static constexpr std::size_t kMaxBlocks =
+      kPairs.size() * kMaxSteps * tile::kMaxUnits * tile::kMaxDim / 32;
+
+  // Filled before they are read, and too large to be cleared at each call.
+  std::array<const std::byte*, kMaxBlocks> left_;
+  std::array<const std::byte*, kMaxBlocks> right_;
+  std::array<BlockProduct, kMaxProducts> products_;
+  std::size_t size_ = 0;
+  std::size_t begin_ = 0;
+  std::size_t count_ = 0;
+};
+
+// Products::run(products, add, beside) does products one after another, none of which reads the
+// sums of another, and may tell beside() as often as it likes that time has passed;
+// Products::kOverlaps tells that vectors could have worked in that time.
+template <class Products, int kTerms>
+struct Tiles {
+  using Softmax = SoftmaxLoops<avx512::Vec, PairWeights<kTerms>>;
+  using Gradients = GradientLoops<avx512::Vec, PairWeights<kTerms>>;
+
+  static void add_scores(int dim, const ScoreStep<float>& step, ProductList<kTerms>& list) {
+    const int num_blocks = padded(dim) / 32;
+    for (int u = 0; u < step.units.count; ++u) {
+      for (int i = 0; i < num_blocks; ++i) {
+        list.add_block(step.rows[static_cast<std::size_t>(u)], num_blocks, i, step.lanes,
+                       num_blocks, i);
+      }
+      list.finish(step.scores + u * tile::kBlock);
+    }
+  }
+
+  static void scores(int dim, const ScoreStep<float>& step) {
+    ProductList<kTerms> list;
+    add_scores(dim, step, list);
+    Products::run(list.products(), false, [] {});
   }
 
   static void accumulate(int dim, const TileUnits& units, const UnitPanels& columns,
                          const std::byte* weights, float* sums) {
     const int num_blocks = padded(dim) / 32;
-    BlockPointers left;
-    BlockPointers right;
+    ProductList<kTerms> list;
     for (int i = 0; i < num_blocks; ++i) {
-      std::size_t count = 0;
       for (int u = 0; u < units.count; ++u) {
-        for (const TermPair pair : kPairs) {
-          left[count] =
-              columns[static_cast<std::size_t>(u)] + (pair.left * num_blocks + i) * kBlockBytes;
-          right[count++] = weights + (u * kTerms + pair.right) * kBlockBytes;
-        }
+        list.add_block(columns[static_cast<std::size_t>(u)], num_blocks, i,
+                       weights + u * kTerms * kBlockBytes, 1, 0);
       }
-      kProduct({count, left.data(), right.data()}, true, sums + i * tile::kBlock);
+      list.finish(sums + i * tile::kBlock);
     }
+    Products::run(list.products(), true, [] {});
+  }
+
+  static void softmax_beside_scores(int dim, const SoftmaxStep<float>& step,
+                                    const ScoreStep<float>& later) {
+    static_assert(Softmax::Run::kLanes == tile::kLanes, "one run, so the products are done once");
+    ProductList<kTerms> list;
+    add_scores(dim, later, list);
+    Softmax::softmax_beside(dim, step, [&](auto& run) { run_beside(list, run); });
+  }
+
+  static void gradients_beside_scores(int dim, const GradientStep<float>& step,
+                                      std::span<const ScoreStep<float>> later) {
+    ProductList<kTerms> list;
+    for (const ScoreStep<float>& scores : later) add_scores(dim, scores, list);
+    Gradients::gradients_beside(step, [&](auto& run) { run_beside(list, run); });
+  }
+
+  // Spreads the steps of a run evenly over the products.
+  template <class Run>
+  [[gnu::always_inline]] static void run_beside(const ProductList<kTerms>& list, Run& run) {
+    const int num_steps = run.num_steps();
+    const int num_ticks = list.num_blocks() * Products::kTicksOfABlock;
+    int due = 0;
+    Products::run(
+        list.products(), false, [&]() __attribute__((always_inline)) {
+          for (due += num_steps; due >= num_ticks && !run.is_done(); due -= num_ticks)
+            run.advance();
+        });
   }
 };
-static_assert(tile::kMaxUnits <= tile::kMaxDim / 32);
 
-template <Product kProduct, int kTerms>
+template <class Products, int kTerms>
 TileMicro<float> make_tile_micro(void (*acquire)(), void (*release)()) {
-  using Softmax = SoftmaxLoops<avx512::Vec, PairWeights<kTerms>>;
-  return {{.dim_multiple = 32,
-           .element_bytes = 2 * kTerms,
-           .transposes = true,
-           .pack_unit = pack_unit<kTerms>,
-           .pack_lanes = pack_lanes<kTerms>},
-          /*weights_in_place=*/false,
-          acquire,
-          release,
-          Tiles<kProduct, kTerms>::scores,
-          Tiles<kProduct, kTerms>::accumulate,
-          Softmax::change,
-          Softmax::softmax,
-          Softmax::gradients,
-          store_lanes,
-          dot_rows<avx512::Vec>};
+  using T = Tiles<Products, kTerms>;
+  TileMicro<float> micro{{.dim_multiple = 32,
+                          .element_bytes = 2 * kTerms,
+                          .transposes = true,
+                          .pack_unit = pack_unit<kTerms>,
+                          .pack_lanes = pack_lanes<kTerms>},
+                         /*weights_in_place=*/false,
+                         acquire,
+                         release,
+                         T::scores,
+                         T::accumulate,
+                         T::Softmax::change,
+                         T::Softmax::softmax,
+                         T::Gradients::gradients,
+                         /*softmax_beside_scores=*/nullptr,
+                         /*gradients_beside_scores=*/nullptr,
+                         store_lanes,
+                         dot_rows<avx512::Vec>};
+  // While tiles are multiplied, vectors have one port less. With one term the vectors have more to
+  // do than the tiles, and that costs more than the overlap brings.
+  if constexpr (Products::kOverlaps && kTerms > 1) {
+    micro.softmax_beside_scores = T::softmax_beside_scores;
+    micro.gradients_beside_scores = T::gradients_beside_scores;
+  }
+  return micro;
 }
 
 }  // namespace perpend::bf16

@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "perpend/kernels/cpu/gradient_loops.h"
 #include "perpend/kernels/cpu/row_conversion.h"
 #include "perpend/kernels/cpu/softmax_loops.h"
 #include "perpend/kernels/cpu/tile_micro.h"
@@ -38,16 +39,15 @@ class FloatTiles {
     }
   }
 
-  static void scores(int dim, const TileUnits& units, const UnitPanels& rows,
-                     const std::byte* lanes, Real* scores) {
+  static void scores(int dim, const ScoreStep<Real>& step) {
     const int stride = padded(dim);
-    for (int u = 0; u < units.count; ++u) {
-      const auto* x = real(rows[static_cast<std::size_t>(u)]);
-      const int num_rows = units.num_rows[static_cast<std::size_t>(u)];
+    for (int u = 0; u < step.units.count; ++u) {
+      const auto* x = real(step.rows[static_cast<std::size_t>(u)]);
+      const int num_rows = step.units.num_rows[static_cast<std::size_t>(u)];
       for (int lane = 0; lane < tile::kLanes; lane += kBlockLanes) {
         for (int row = 0; row < num_rows; row += kBlockRows) {
-          scores_block(dim, x + row * stride, stride, real(lanes) + lane,
-                       scores + u * tile::kBlock + row * tile::kLanes + lane);
+          scores_block(dim, x + row * stride, stride, real(step.lanes) + lane,
+                       step.scores + u * tile::kBlock + row * tile::kLanes + lane);
         }
       }
     }
@@ -155,6 +155,7 @@ struct FloatWeights {
   using Real = typename Vec::Value;
   static constexpr int kExpDegree = 5;
   static constexpr bool kFillsUnits = false;
+  static constexpr bool kInPlace = true;
 
   explicit FloatWeights(std::byte* to) : weights(reinterpret_cast<Real*>(to)) {}
   // Weights of inner rows `row` (even) and row + 1 of a unit.
@@ -182,7 +183,9 @@ TileMicro<typename Vec::Value> make_float_tile_micro() {
           Tiles::accumulate,
           Softmax::change,
           Softmax::softmax,
-          Softmax::gradients,
+          GradientLoops<Vec, FloatWeights<Vec>>::gradients,
+          /*softmax_beside_scores=*/nullptr,
+          /*gradients_beside_scores=*/nullptr,
           Tiles::store_lanes,
           dot_rows<Vec>};
 }

@@ -55,6 +55,9 @@ struct Vec {
   static Vec where_less(Vec a, Vec b, Vec x, Vec y) {
     return {_mm256_blendv_ps(y.value, x.value, _mm256_cmp_ps(a.value, b.value, _CMP_LT_OQ))};
   }
+  static bool any_less(Vec a, Vec b) {
+    return _mm256_movemask_ps(_mm256_cmp_ps(a.value, b.value, _CMP_LT_OQ)) != 0;
+  }
   using Words = __m256i;
   static Words load_words(const std::uint32_t* from) {
     return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));

@@ -84,6 +84,9 @@ struct Vec {
     return {
         _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a.value, b.value, _CMP_LT_OQ), y.value, x.value)};
   }
+  static bool any_less(Vec a, Vec b) {
+    return _mm512_cmp_ps_mask(a.value, b.value, _CMP_LT_OQ) != 0;
+  }
   using Words = __m512i;
   static Words load_words(const std::uint32_t* from) { return _mm512_loadu_si512(from); }
   static Vec select(Words words, int row, Vec a, Vec b) {

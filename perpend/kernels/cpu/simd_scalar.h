@@ -82,6 +82,11 @@ struct Lanes {
     }
     return x;
   }
+  static bool any_less(Lanes a, Lanes b) {
+    bool any = false;
+    for (int i = 0; i < kWidth; ++i) any |= a.lane[i] < b.lane[i];
+    return any;
+  }
   // A word of bits a lane; select() takes lane i of a where bit `row` of word i is set.
   using Words = std::array<std::uint32_t, kWidth>;
   static Words load_words(const std::uint32_t* from) {

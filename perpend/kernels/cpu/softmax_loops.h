@@ -10,53 +10,150 @@
 // What happens to scores between the products, over a vector type and a way to write weights.
 // Scores are [units, kUnit, kLanes] and vectors run over lanes, so that in a row sweep no maximum
 // or sum ever crosses the lanes of a vector. Included by one source file for each instruction set.
+//
+// Work that may be done beside products is a *run*: an object that makes its weights a pair of
+// inner rows at a time, whenever it is told to.
 
 namespace perpend {
+
+// Zero weights for the rows that a clipped unit lacks, where products take whole units.
+template <class Vec, class Weights>
+void fill_unit(int unit, int num_rows, int lane, int num_lanes, const Weights& weights) {
+  if constexpr (Weights::kFillsUnits) {
+    for (int row = (num_rows + 1) / 2 * 2; row < tile::kUnit; row += 2) {
+      for (int i = 0; i < num_lanes; i += Vec::kWidth) {
+        weights.store(unit, row, lane + i, Vec::zero(), Vec::zero());
+      }
+    }
+  }
+}
+
+// Weights of a group of lanes relative to a base, and their sums.
+template <class Vec, class Weights>
+class WeightRun {
+ public:
+  using Real = typename Vec::Value;
+  static constexpr int kVecs = 2;  // enough to hide latencies
+  static constexpr int kLanes = kVecs * Vec::kWidth;
+
+  WeightRun(const SoftmaxStep<Real>& step, int lane, const Vec (&base)[kVecs])
+      : step_(step), weights_(step.weights), scale_(Vec::set1(step.scale)), lane_(lane) {
+    for (int v = 0; v < kVecs; ++v) {
+      base_[v] = base[v];
+      sum_[v] = other_[v] = Vec::zero();
+    }
+    enter_unit();
+  }
+
+  // Of all pairs of rows.
+  int num_steps() const {
+    int count = 0;
+    for (int u = 0; u < step_.units.count; ++u) count += (num_rows_of(u) + 1) / 2;
+    return count;
+  }
+  bool is_done() const { return unit_ == step_.units.count; }
+  [[gnu::always_inline]] void advance() {
+    is_masked_ ? make_pair<true>() : make_pair<false>();
+    row_ += 2;
+    if (row_ < num_rows_) return;
+    fill_unit<Vec>(unit_, num_rows_, lane_, kLanes, weights_);
+    ++unit_;
+    enter_unit();
+  }
+  // Makes what is left.
+  void finish(Vec (&sum)[kVecs]) {
+    while (!is_done()) advance();
+    for (int v = 0; v < kVecs; ++v) sum[v] = sum_[v] + other_[v];
+  }
+
+ private:
+  static constexpr Real kInfinity = std::numeric_limits<Real>::infinity();
+
+  int num_rows_of(int unit) const { return step_.units.num_rows[static_cast<std::size_t>(unit)]; }
+
+  [[gnu::always_inline]] void enter_unit() {
+    if (is_done()) return;
+    const std::uint32_t* bits = step_.units.bits[static_cast<std::size_t>(unit_)];
+    // In place, the search for the largest score has taken dead scores to -inf already.
+    is_masked_ = !Weights::kInPlace && bits != nullptr;
+    for (int v = 0; is_masked_ && v < kVecs; ++v) {
+      words_[v] = Vec::load_words(bits + lane_ + v * Vec::kWidth);
+    }
+    scores_ = step_.scores + unit_ * tile::kBlock + lane_;
+    num_rows_ = num_rows_of(unit_);
+    row_ = 0;
+  }
+
+  template <bool kMasked>
+  [[gnu::always_inline]] Vec weight(int row, int v) const {
+    Vec score = Vec::load(scores_ + row * tile::kLanes + v * Vec::kWidth);
+    if constexpr (kMasked) score = Vec::select(words_[v], row, score, Vec::set1(-kInfinity));
+    return exp2<Weights::kExpDegree>(Vec::fma(score, scale_, Vec::zero() - base_[v]));
+  }
+
+  template <bool kMasked>
+  [[gnu::always_inline]] void make_pair() {
+    const bool has_second = row_ + 1 < num_rows_;
+    for (int v = 0; v < kVecs; ++v) {
+      const Vec first = weight<kMasked>(row_, v);
+      const Vec second = has_second ? weight<kMasked>(row_ + 1, v) : Vec::zero();
+      sum_[v] = sum_[v] + first;
+      other_[v] = other_[v] + second;
+      weights_.store(unit_, row_, lane_ + v * Vec::kWidth, first, second);
+    }
+  }
+
+  const SoftmaxStep<Real>& step_;
+  Weights weights_;
+  Vec scale_;
+  int lane_;
+  int unit_ = 0;
+  int row_ = 0;
+  int num_rows_ = 0;
+  bool is_masked_ = false;
+  const Real* scores_ = nullptr;
+  typename Vec::Words words_[kVecs];
+  Vec base_[kVecs];
+  Vec sum_[kVecs];
+  Vec other_[kVecs];
+};
 
 template <class Vec, class Weights>
 class SoftmaxLoops {
  public:
   using Real = typename Vec::Value;
+  using Run = WeightRun<Vec, Weights>;
 
-  static void softmax(int dim, const TileUnits& units, Real scale, Real* scores, std::byte* weights,
-                      const LaneState<Real>& state) {
-    for (int lane = 0; lane < tile::kLanes; lane += kGroup) {
-      Vec top[kVecs];
-      find_tops(units, scores + lane, lane, top);
-      Vec base[kVecs];
-      Vec shrink[kVecs];
-      bool changed = false;
-      for (int v = 0; v < kVecs; ++v) {
-        Real* row_max = state.row_max + lane + v * kWidth;
-        const Vec old_max = Vec::load(row_max);
-        const Vec new_max = Vec::max(old_max, top[v] * Vec::set1(scale));
-        new_max.store(row_max);
-        // A row that has seen nothing keeps -inf as its maximum; any finite base gives it zeros.
-        base[v] = Vec::max(new_max, Vec::set1(kLowestBase));
-        const Vec old_base = Vec::max(old_max, Vec::set1(kLowestBase));
-        changed |= Vec::largest(base[v] - old_base) > 0;
-        shrink[v] = exp2(old_base - base[v]);
-      }
-      Vec sum[kVecs];
-      exponentiate(units, scale, scores + lane, base, Weights(weights), lane, sum);
-      for (int v = 0; v < kVecs; ++v) {
-        Real* row_sum = state.row_sum + lane + v * kWidth;
-        Vec::fma(Vec::load(row_sum), shrink[v], sum[v]).store(row_sum);
-      }
-      if (changed) rescale(dim, shrink, state.sums + lane);
-    }
+  static void softmax(int dim, const SoftmaxStep<Real>& step) {
+    softmax_beside(dim, step, [](Run& /*run*/) {});
   }
 
-  static void gradients(const TileUnits& units, const GradientStep<Real>& step) {
-    const bool by_lane = step.lane_lse != nullptr;
-    const bool capped = step.derivatives != nullptr;
-    for (int u = 0; u < units.count; ++u) {
-      if (by_lane) {
-        capped ? unit_gradients<true, true>(units, u, step)
-               : unit_gradients<true, false>(units, u, step);
-      } else {
-        capped ? unit_gradients<false, true>(units, u, step)
-               : unit_gradients<false, false>(units, u, step);
+  // drive(run) may advance the run of each group of lanes as far as it likes.
+  template <class Drive>
+  [[gnu::always_inline]] static void softmax_beside(int dim, const SoftmaxStep<Real>& step,
+                                                    Drive drive) {
+    for (int lane = 0; lane < tile::kLanes; lane += Run::kLanes) {
+      Vec base[kVecs];
+      bool is_new = false;
+      for (int v = 0; v < kVecs; ++v) {
+        base[v] = Vec::load(step.state.base + lane + v * kWidth);
+        is_new |= Vec::any_less(base[v], Vec::set1(kLowestBase));
+      }
+      const bool looks_first = Weights::kInPlace || is_new;
+      if (looks_first) move_bases(dim, step, lane, base);
+      Vec sum[kVecs];
+      {
+        Run run(step, lane, base);
+        drive(run);
+        run.finish(sum);
+      }
+      if (!looks_first && is_large(sum)) {
+        move_bases(dim, step, lane, base);
+        Run(step, lane, base).finish(sum);
+      }
+      for (int v = 0; v < kVecs; ++v) {
+        Real* row_sum = step.state.row_sum + lane + v * kWidth;
+        (Vec::load(row_sum) + sum[v]).store(row_sum);
       }
     }
   }
@@ -82,13 +179,22 @@ class SoftmaxLoops {
 
  private:
   static constexpr int kWidth = Vec::kWidth;
-  static constexpr int kVecs = 2;  // enough to hide latencies
-  static constexpr int kGroup = kVecs * kWidth;
+  static constexpr int kVecs = Run::kVecs;
   static constexpr Real kInfinity = std::numeric_limits<Real>::infinity();
   static constexpr Real kLowestBase = static_cast<Real>(-1e30);
+  // The softmax is the same for any base. One that stands still saves the search for the largest
+  // score and the rescaling, so it follows only where weights get large: scores kSlack above it
+  // where they are looked at first, else sums of a batch above kLargestSum.
+  static constexpr Real kSlack = 8;
+  static constexpr Real kLargestSum = 65536;
 
   static constexpr std::size_t index(int u) { return static_cast<std::size_t>(u); }
-  static constexpr int rounded_up(int rows) { return (rows + 1) / 2 * 2; }
+
+  static bool is_large(const Vec (&sum)[kVecs]) {
+    bool result = false;
+    for (const Vec& s : sum) result |= Vec::any_less(Vec::set1(kLargestSum), s);
+    return result;
+  }
 
   static Vec cap(const LaneScoreChange<Real>& change, int at, Vec score) {
     const Vec bent = tanh(score * Vec::set1(1 / change.soft_cap));
@@ -139,111 +245,36 @@ class SoftmaxLoops {
     }
   }
 
-  static Vec weight(const Real* score, Real scale, Vec base) {
-    return exp2<Weights::kExpDegree>(
-        Vec::fma(Vec::load(score), Vec::set1(scale), Vec::zero() - base));
-  }
-
-  static void exponentiate(const TileUnits& units, Real scale, const Real* scores,
-                           const Vec (&base)[kVecs], const Weights& weights, int lane,
-                           Vec (&sum)[kVecs]) {
-    Vec other[kVecs];
-    for (int v = 0; v < kVecs; ++v) sum[v] = other[v] = Vec::zero();
-    for (int u = 0; u < units.count; ++u) {
-      const Real* at = scores + u * tile::kBlock;
-      const int num_rows = units.num_rows[index(u)];
-      int row = 0;
-      for (; row + 1 < num_rows; row += 2, at += 2 * tile::kLanes) {
-        for (int v = 0; v < kVecs; ++v) {
-          const Vec first = weight(at + v * kWidth, scale, base[v]);
-          const Vec second = weight(at + tile::kLanes + v * kWidth, scale, base[v]);
-          sum[v] = sum[v] + first;
-          other[v] = other[v] + second;
-          weights.store(u, row, lane + v * kWidth, first, second);
-        }
-      }
-      if (row < num_rows) {
-        for (int v = 0; v < kVecs; ++v) {
-          const Vec last = weight(at + v * kWidth, scale, base[v]);
-          sum[v] = sum[v] + last;
-          weights.store(u, row, lane + v * kWidth, last, Vec::zero());
-        }
-      }
-      fill_unit(u, num_rows, lane, kGroup, weights);
+  // Moves the bases of the lanes whose scores rise too far above them to their largest scores, and
+  // rescales what was summed so far.
+  static void move_bases(int dim, const SoftmaxStep<Real>& step, int lane, Vec (&base)[kVecs]) {
+    const LaneState<Real>& state = step.state;
+    Vec top[kVecs];
+    find_tops(step.units, step.scores + lane, lane, top);
+    Vec shrink[kVecs];
+    bool moves = false;
+    for (int v = 0; v < kVecs; ++v) {
+      const Vec old_base = base[v];
+      const Vec limit = old_base + Vec::set1(kSlack);
+      top[v] = top[v] * Vec::set1(step.scale);
+      moves |= Vec::any_less(limit, top[v]);
+      base[v] = Vec::where_less(limit, top[v], top[v], old_base);
+      base[v].store(state.base + lane + v * kWidth);
+      // A row that has seen nothing keeps -inf as its base; any finite one gives it zeros.
+      base[v] = Vec::max(base[v], Vec::set1(kLowestBase));
+      shrink[v] = exp2(Vec::max(old_base, Vec::set1(kLowestBase)) - base[v]);
     }
-    for (int v = 0; v < kVecs; ++v) sum[v] = sum[v] + other[v];
+    if (moves) rescale(dim, shrink, state.row_sum + lane, state.sums + lane);
   }
 
-  // Zero weights for the rows that a clipped unit lacks, where products take whole units.
-  static void fill_unit(int unit, int num_rows, int lane, int num_lanes, const Weights& weights) {
-    if constexpr (Weights::kFillsUnits) {
-      for (int row = rounded_up(num_rows); row < tile::kUnit; row += 2) {
-        for (int i = 0; i < num_lanes; i += kWidth) {
-          weights.store(unit, row, lane + i, Vec::zero(), Vec::zero());
-        }
-      }
+  static void rescale(int dim, const Vec (&shrink)[kVecs], Real* row_sum, Real* sums) {
+    for (int v = 0; v < kVecs; ++v) {
+      (Vec::load(row_sum + v * kWidth) * shrink[v]).store(row_sum + v * kWidth);
     }
-  }
-
-  static void rescale(int dim, const Vec (&shrink)[kVecs], Real* sums) {
     for (int d = 0; d < dim; ++d, sums += tile::kLanes) {
       for (int v = 0; v < kVecs; ++v) {
         (Vec::load(sums + v * kWidth) * shrink[v]).store(sums + v * kWidth);
       }
-    }
-  }
-
-  struct Gradient {
-    Vec probability;
-    Vec gradient;
-  };
-
-  template <bool kCapped>
-  static Gradient gradient_at(const GradientStep<Real>& step, int at, Vec score, Vec lse,
-                              Vec delta) {
-    const Vec p =
-        exp2<Weights::kExpDegree>(Vec::fma(score, Vec::set1(step.scale), Vec::zero() - lse));
-    Vec ds = p * (Vec::load(step.products + at) - delta);
-    if constexpr (kCapped) ds = ds * Vec::load(step.derivatives + at);
-    return {p, ds};
-  }
-
-  template <bool kByLane, bool kCapped>
-  static void unit_gradients(const TileUnits& units, int u, const GradientStep<Real>& step) {
-    const Weights gradients(step.gradients);
-    const Weights probabilities(step.probabilities);
-    const int num_rows = units.num_rows[index(u)];
-    const std::uint32_t* bits = units.bits[index(u)];
-    for (int lane = 0; lane < tile::kLanes; lane += kWidth) {
-      typename Vec::Words words{};
-      if (bits != nullptr) words = Vec::load_words(bits + lane);
-      Vec lse = Vec::zero();
-      Vec delta = Vec::zero();
-      if constexpr (kByLane) {
-        lse = Vec::load(step.lane_lse + lane);
-        delta = Vec::load(step.lane_delta + lane);
-      }
-      const auto row_gradient = [&](int row) {
-        const int at = u * tile::kBlock + row * tile::kLanes + lane;
-        Vec score = Vec::load(step.scores + at);
-        if (bits != nullptr) score = Vec::select(words, row, score, Vec::set1(-kInfinity));
-        if constexpr (!kByLane) {
-          lse = Vec::set1(step.inner_lse[index(u)][row]);
-          delta = Vec::set1(step.inner_delta[index(u)][row]);
-        }
-        return gradient_at<kCapped>(step, at, score, lse, delta);
-      };
-      for (int row = 0; row < num_rows; row += 2) {
-        const Gradient first = row_gradient(row);
-        const Gradient second =
-            row + 1 < num_rows ? row_gradient(row + 1) : Gradient{Vec::zero(), Vec::zero()};
-        gradients.store(u, row, lane, first.gradient, second.gradient);
-        if constexpr (!kByLane) {
-          probabilities.store(u, row, lane, first.probability, second.probability);
-        }
-      }
-      fill_unit(u, num_rows, lane, kWidth, gradients);
-      if constexpr (!kByLane) fill_unit(u, num_rows, lane, kWidth, probabilities);
     }
   }
 };

@@ -6,7 +6,7 @@ namespace perpend {
 
 StepBatch::Selection StepBatch::select(int block) const {
   Selection selection{};
-  for (std::size_t unit = 0; unit < count(size_); ++unit) {
+  for (std::size_t unit = begin(); unit < end(); ++unit) {
     const std::uint8_t seen = state(unit, block);
     if (seen == kNone) continue;
     const std::size_t at = count(selection.units.count++);
@@ -20,22 +20,22 @@ StepBatch::Selection StepBatch::select(int block) const {
 void StepBatch::add(const TileRun& run, const Schedule& schedule, const OuterRows& rows,
                     int inner_head, const TileEntry& entry, int column, std::int64_t token,
                     int num_rows) {
-  Unit& unit = units_[count(size_)];
+  Unit& unit = units_[count(end_)];
   find_tokens(schedule, rows, entry, column, token, num_rows);
   if (token >= 0 && token % tile::kUnit == 0) {
     unit.panels = run.panels_of(rows.sequence, inner_head, token);
   } else {
-    std::byte* panels = gathered_ + count(size_) * forms_->unit_bytes();
+    std::byte* panels = gathered_ + count(end_) * forms_->unit_bytes();
     forms_->pack(rows.sequence, inner_head, unit.tokens, panels);
     unit.panels = panels;
   }
   find_bits(schedule, rows, entry, column);
-  ++size_;
+  ++end_;
 }
 
 void StepBatch::find_tokens(const Schedule& schedule, const OuterRows& rows, const TileEntry& entry,
                             int column, std::int64_t token, int num_rows) {
-  Unit& unit = units_[count(size_)];
+  Unit& unit = units_[count(end_)];
   unit.num_rows = num_rows;
   unit.is_run = token >= 0;
   if (token >= 0) {
@@ -59,7 +59,7 @@ void StepBatch::find_tokens(const Schedule& schedule, const OuterRows& rows, con
 
 void StepBatch::find_bits(const Schedule& schedule, const OuterRows& rows, const TileEntry& entry,
                           int column) {
-  const auto unit = count(size_);
+  const auto unit = count(end_);
   std::uint32_t exists = 0;
   const int num_rows = units_[unit].num_rows;
   for (int row = 0; row < num_rows; ++row) {

@@ -8,7 +8,8 @@
 namespace perpend {
 
 // The units of some steps of an item, put together so that a block of lanes handles them at once.
-// Which units meet depends on the item's own lists alone, and so do all bits of the result.
+// Which units meet depends on the item's own lists alone, and so do all bits of the result. What
+// was selected from a batch stays valid while the next one is handled.
 class StepBatch {
  public:
   // Adds what it needs for items of up to `max_rows` rows to `layout`.
@@ -25,22 +26,21 @@ class StepBatch {
     gathered_ = scratch.at<std::byte>(gathered_at_);
   }
 
-  // Calls flush() for all steps of a list, `capacity` units at a time.
+  // Units of a batch.
+  static constexpr int kCapacity = tile::kMaxUnits / 2;
+
+  // Calls flush() for all steps of a list, up to kCapacity units at a time.
   template <class Flush>
   void for_batches(const TileRun& run, const Schedule& schedule, const OuterRows& rows,
-                   int inner_head, std::span<const TileEntry> list, int capacity, Flush flush) {
+                   int inner_head, std::span<const TileEntry> list, Flush flush) {
     const std::int64_t inner_len = schedule.inner_len(rows.sequence);
-    size_ = 0;
     for (const TileEntry& entry : list) {
       for_units(schedule, entry, inner_len, [&](int column, std::int64_t token, int num_rows) {
         add(run, schedule, rows, inner_head, entry, column, token, num_rows);
-        if (size_ == capacity) {
-          flush();
-          size_ = 0;
-        }
+        if (end_ - begin_ == kCapacity) turn(flush);
       });
     }
-    if (size_ > 0) flush();
+    if (end_ > begin_) turn(flush);
   }
 
   // What of the batch one block of lanes can see; `chosen` are indices of units.
@@ -58,7 +58,9 @@ class StepBatch {
     }
     return result;
   }
-  std::size_t size() const { return count(size_); }
+  // The units of this batch.
+  std::size_t begin() const { return count(begin_); }
+  std::size_t end() const { return count(end_); }
   // Inner positions of a unit, below 0 where there is none.
   const PanelForms::Tokens& tokens(std::size_t unit) const { return units_[unit].tokens; }
   // Whether they follow each other.
@@ -74,6 +76,12 @@ class StepBatch {
   };
 
   static constexpr std::size_t count(int n) { return static_cast<std::size_t>(n); }
+  // Batches take the two halves of the arrays in turns.
+  template <class Flush>
+  void turn(Flush& flush) {
+    flush();
+    begin_ = end_ = begin_ == 0 ? kCapacity : 0;
+  }
   void add(const TileRun& run, const Schedule& schedule, const OuterRows& rows, int inner_head,
            const TileEntry& entry, int column, std::int64_t token, int num_rows);
   void find_tokens(const Schedule& schedule, const OuterRows& rows, const TileEntry& entry,
@@ -93,7 +101,8 @@ class StepBatch {
   std::uint32_t* bits_ = nullptr;   // [units, max_rows]
   std::uint8_t* states_ = nullptr;  // [units, blocks]
   std::byte* gathered_ = nullptr;   // [units]
-  int size_ = 0;
+  int begin_ = 0;
+  int end_ = 0;
   std::array<Unit, tile::kMaxUnits> units_;
 };
 

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <span>
 
 #include "perpend/core/dtype.h"
 
@@ -39,10 +40,11 @@ struct TileUnits {
 // The panels of one operand, a pointer for each unit.
 using UnitPanels = std::array<const std::byte*, tile::kMaxUnits>;
 
-// The online softmax of one block of lanes; after all steps sums / row_sum is the output.
+// The online softmax of one block of lanes: weights are 2^(score - base), and after all steps
+// sums / row_sum is the output.
 template <class Real>
 struct LaneState {
-  Real* row_max;  // [kLanes], base 2
+  Real* base;     // [kLanes], base 2; -inf before the first visible score
   Real* row_sum;  // [kLanes]
   Real* sums;     // [dim, kLanes]
 };
@@ -60,9 +62,29 @@ struct LaneScoreChange {
   Real* derivatives;
 };
 
+// Operands of scores().
+template <class Real>
+struct ScoreStep {
+  TileUnits units;
+  UnitPanels rows;
+  const std::byte* lanes;
+  Real* scores;  // out
+};
+
+// Scores of one block on their way to weights of the second product.
+template <class Real>
+struct SoftmaxStep {
+  TileUnits units;
+  Real scale;          // to base 2
+  Real* scores;        // destroyed
+  std::byte* weights;  // out
+  LaneState<Real> state;
+};
+
 // The scores of one block on their way to gradients.
 template <class Real>
 struct GradientStep {
+  TileUnits units;
   Real scale;                // to base 2
   Real* scores;              // [units, kUnit, kLanes] q k^T
   Real* products;            // likewise d_o v^T
@@ -116,17 +138,21 @@ struct TileMicro : PanelMicro {
   // null.
   void (*acquire_registers)();
   void (*release_registers)();
-  void (*scores)(int dim, const TileUnits& units, const UnitPanels& rows, const std::byte* lanes,
-                 Real* scores);
+  void (*scores)(int dim, const ScoreStep<Real>& step);
   // sums is [padded dim, kLanes].
   void (*accumulate)(int dim, const TileUnits& units, const UnitPanels& columns,
                      const std::byte* weights, Real* sums);
   // Scores become changed scores, to base 2.
   void (*change)(const TileUnits& units, const LaneScoreChange<Real>& change, Real* scores);
-  // Scores become weights, and what came before is rescaled. `scale` takes scores to base 2.
-  void (*softmax)(int dim, const TileUnits& units, Real scale, Real* scores, std::byte* weights,
-                  const LaneState<Real>& state);
-  void (*gradients)(const TileUnits& units, const GradientStep<Real>& step);
+  // Scores become weights, and what came before is rescaled.
+  void (*softmax)(int dim, const SoftmaxStep<Real>& step);
+  void (*gradients)(const GradientStep<Real>& step);
+  // The same with scores of later steps made meanwhile, for processors that have one unit for
+  // products and another for vectors; null where it would gain nothing.
+  void (*softmax_beside_scores)(int dim, const SoftmaxStep<Real>& step,
+                                const ScoreStep<Real>& later);
+  void (*gradients_beside_scores)(int dim, const GradientStep<Real>& step,
+                                  std::span<const ScoreStep<Real>> later);
   // rows[lane] = sums[.., lane] * factors[lane] for the rows that are not null.
   void (*store_lanes)(const Real* sums, const Real* factors, const RowPointers& rows);
   // Sum of the products of two rows.

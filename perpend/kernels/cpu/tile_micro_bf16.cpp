@@ -7,16 +7,17 @@ namespace {
 constexpr int kRows = 8;  // rows that stay in registers
 constexpr int kVecs = 2;  // vectors of each
 
-void product_rows(const Blocks& blocks, bool add, int row, float* sums) {
+void product_rows(const BlockProduct& product, bool add, int row) {
+  float* sums = product.sums + row * 32;
   __m512 sum[kRows][kVecs];
   for (int i = 0; i < kRows; ++i) {
     for (int v = 0; v < kVecs; ++v) {
       sum[i][v] = add ? _mm512_load_ps(sums + i * 32 + v * 16) : _mm512_setzero_ps();
     }
   }
-  for (std::size_t block = 0; block < blocks.count; ++block) {
-    const std::byte* left = blocks.left[block] + row * 64;
-    const std::byte* right = blocks.right[block];
+  for (std::size_t block = 0; block < product.left.size(); ++block) {
+    const std::byte* left = product.left[block] + row * 64;
+    const std::byte* right = product.right[block];
     for (int pair = 0; pair < 16; ++pair, left += 4, right += 128) {
       __m512bh columns[kVecs];
       for (int v = 0; v < kVecs; ++v) {
@@ -37,29 +38,23 @@ void product_rows(const Blocks& blocks, bool add, int row, float* sums) {
   }
 }
 
+struct Avx512Products {
+  static constexpr bool kOverlaps = false;
+
+  template <class Beside>
+  static void run(std::span<const BlockProduct> products, bool add, Beside /*beside*/) {
+    for (const BlockProduct& product : products) {
+      for (int row = 0; row < 32; row += kRows) product_rows(product, add, row);
+    }
+  }
+};
+
 }  // namespace
-
-void product_avx512(const Blocks& blocks, bool add, float* sums) {
-  for (int row = 0; row < 32; row += kRows) product_rows(blocks, add, row, sums + row * 32);
-}
-
 }  // namespace bf16
 
 const TileMicro<float>& tile_micro_avx512bf16() {
   static const TileMicro<float> micro =
-      bf16::make_tile_micro<bf16::product_avx512, 1>(nullptr, nullptr);
-  return micro;
-}
-
-const TileMicro<float>& tile_micro_amx() {
-  static const TileMicro<float> micro =
-      bf16::make_tile_micro<bf16::product_amx, 1>(bf16::acquire_amx, bf16::release_amx);
-  return micro;
-}
-
-const TileMicro<float>& tile_micro_amx_f32() {
-  static const TileMicro<float> micro =
-      bf16::make_tile_micro<bf16::product_amx, 3>(bf16::acquire_amx, bf16::release_amx);
+      bf16::make_tile_micro<bf16::Avx512Products, 1>(nullptr, nullptr);
   return micro;
 }
 
