@@ -10,10 +10,6 @@ constexpr std::uint64_t low_bits(std::int64_t count) {
   return count >= 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << count) - 1;
 }
 
-std::span<const std::uint64_t> as_words(const std::vector<std::int64_t>& key) {
-  return {reinterpret_cast<const std::uint64_t*>(key.data()), key.size()};
-}
-
 }  // namespace
 
 CellPatterns::CellPatterns(const TilePlan& plan, Sweep sweep, bool reuse_classes)
