@@ -258,6 +258,7 @@ TilePlan allowed_plan(TilePlan plan, const Problems::Kind& kind, const Schedule&
 Plans choose_plans(const Problems& problems, const Schedule& schedule,
                    const CompileOptions& options) {
   const int group_size = schedule.shape.group_size();
+  TilingSearch search(problems, group_size, schedule.tiling, schedule.sweep, options);
   Plans plans;
   for (const Problems::Kind& kind : problems.kinds()) {
     if (options.plan) {
@@ -265,9 +266,7 @@ Plans choose_plans(const Problems& problems, const Schedule& schedule,
     } else if (!options.search_tiling) {
       plans.push_back({plainest_plan(schedule.tiling, group_size)});
     } else {
-      plans.push_back(
-          plan_candidates(problems, kind, group_size, schedule.tiling, schedule.sweep, options)
-              .front());
+      plans.push_back(search.candidates(kind).front());
     }
   }
   return plans;
@@ -279,6 +278,7 @@ void adopt_plans(const Problems& problems, const Plans& plans, Schedule& schedul
   schedule.plan = plainest_plan(schedule.tiling, schedule.shape.group_size());
   if (!plans.empty()) schedule.plan = plans.front().plan;
   double steps = 0;
+  double sub_tiles = 0;
   for (const PlanCandidate& candidate : plans) {
     const TilePlan& plan = candidate.plan;
     TilePlan& widest = schedule.plan;
@@ -288,12 +288,14 @@ void adopt_plans(const Problems& problems, const Plans& plans, Schedule& schedul
     widest.packed |= plan.packed;
     widest.aligned |= plan.aligned;
     steps += candidate.steps;
+    sub_tiles += candidate.sub_tiles;
   }
   for (std::size_t s = 0; s < schedule.shape.sequences.size(); ++s) {
     schedule.plans.push_back(plans[problems.kind_of(s)].plan);
   }
   schedule.bitmaps = TileBitmaps(schedule.plan.outer_tile, schedule.plan.inner_tile);
   schedule.entries.reserve(static_cast<std::size_t>(steps * kRoom));
+  schedule.sub_tiles.reserve(static_cast<std::size_t>(sub_tiles * kRoom));
 }
 
 #ifdef NDEBUG
@@ -344,8 +346,8 @@ std::vector<PlanCandidate> plan_candidates(std::span<const Mask> masks, const At
   const CompileOptions options;
   const Problems problems(masks, shape, sweep, options.share_lists);
   if (problems.kinds().empty()) return {PlanCandidate{plainest_plan(tiling, shape.group_size())}};
-  return plan_candidates(problems, problems.kinds().front(), shape.group_size(), tiling, sweep,
-                         options);
+  return TilingSearch(problems, shape.group_size(), tiling, sweep, options)
+      .candidates(problems.kinds().front());
 }
 
 }  // namespace perpend
