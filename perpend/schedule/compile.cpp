@@ -199,46 +199,27 @@ std::vector<float> item_costs(const Schedule& schedule) {
   return costs;
 }
 
-// Indices of `costs` by falling cost, equal ones in their order: a radix sort, since a fraction of
-// a tile makes no difference.
-std::vector<std::uint32_t> order_by_cost(const std::vector<float>& costs) {
-  constexpr float kStepsOfATile = 32;
-  constexpr unsigned kDigitBits = 11;
-  constexpr std::uint32_t kDigits = 1U << kDigitBits;
-  struct Keyed {
-    std::uint32_t key = 0;  // falls as the cost rises
-    std::uint32_t index = 0;
-  };
-  std::vector<Keyed> order(costs.size());
-  for (std::uint32_t i = 0; i < order.size(); ++i) {
-    constexpr float kMost = static_cast<float>(kDigits * kDigits - 1);
-    order[i] = {kDigits * kDigits - 1 -
-                    static_cast<std::uint32_t>(std::min(costs[i] * kStepsOfATile, kMost)),
-                i};
-  }
-  std::vector<Keyed> next(costs.size());
-  for (const unsigned shift : {0U, kDigitBits}) {
-    std::array<std::uint32_t, kDigits> place{};
-    for (const Keyed& item : order) ++place[item.key >> shift & (kDigits - 1)];
-    std::exclusive_scan(place.begin(), place.end(), place.begin(), 0U);
-    for (const Keyed& item : order) next[place[item.key >> shift & (kDigits - 1)]++] = item;
-    order.swap(next);
-  }
-  std::vector<std::uint32_t> indices;
-  indices.reserve(order.size());
-  for (const Keyed& item : order) indices.push_back(item.index);
-  return indices;
-}
-
 // Longest first, so that the last items to start are short (LPT order); items of equal cost keep
-// the order of sequences, heads and positions, in which they share keys.
+// the order of sequences, heads and positions, in which they share keys. A counting sort, since a
+// fraction of a tile, or a small part of the longest item, makes no difference.
 void sort_items(Schedule& schedule) {
   if (schedule.items.size() < 2) return;
   const std::vector<float> costs = item_costs(schedule);
   if (std::ranges::is_sorted(costs, std::greater<>())) return;
-  std::vector<WorkItem> sorted;
-  sorted.reserve(costs.size());
-  for (const std::uint32_t item : order_by_cost(costs)) sorted.push_back(schedule.items[item]);
+  constexpr float kStepsOfATile = 32;
+  constexpr std::size_t kMostSteps = 4096;
+  const float longest = std::ranges::max(costs);
+  const float scale = std::min(kStepsOfATile, static_cast<float>(kMostSteps - 1) / longest);
+  // Falls as the cost rises.
+  const auto step = [&](float cost) {
+    return static_cast<std::size_t>(longest * scale) - static_cast<std::size_t>(cost * scale);
+  };
+  std::array<std::uint32_t, kMostSteps> place{};
+  for (const float cost : costs) ++place[step(cost)];
+  std::exclusive_scan(place.begin(), place.end(), place.begin(), 0U);
+  std::vector<WorkItem> sorted(costs.size());
+  for (std::size_t i = 0; i < costs.size(); ++i)
+    sorted[place[step(costs[i])]++] = schedule.items[i];
   schedule.items = std::move(sorted);
 }
 
