@@ -199,6 +199,17 @@ std::vector<float> item_costs(const Schedule& schedule) {
   return costs;
 }
 
+// Moves each item to its place, along the cycles of the permutation, in the memory there is.
+void move_to(std::vector<std::uint32_t>& places, std::vector<WorkItem>& items) {
+  for (std::size_t i = 0; i < items.size(); ++i) {
+    while (places[i] != i) {
+      const std::uint32_t place = places[i];
+      std::swap(items[i], items[place]);
+      std::swap(places[i], places[place]);
+    }
+  }
+}
+
 // Longest first, so that the last items to start are short (LPT order); items of equal cost keep
 // the order of sequences, heads and positions, in which they share keys. A counting sort, since a
 // fraction of a tile, or a small part of the longest item, makes no difference.
@@ -217,10 +228,10 @@ void sort_items(Schedule& schedule) {
   std::array<std::uint32_t, kMostSteps> place{};
   for (const float cost : costs) ++place[step(cost)];
   std::exclusive_scan(place.begin(), place.end(), place.begin(), 0U);
-  std::vector<WorkItem> sorted(costs.size());
-  for (std::size_t i = 0; i < costs.size(); ++i)
-    sorted[place[step(costs[i])]++] = schedule.items[i];
-  schedule.items = std::move(sorted);
+  std::vector<std::uint32_t> places;
+  places.reserve(costs.size());
+  for (const float cost : costs) places.push_back(place[step(cost)]++);
+  move_to(places, schedule.items);
 }
 
 // A plan that was asked for, as far as the sequences of a kind allow it: heads of a group that see
