@@ -33,7 +33,7 @@ ListBuilder::ListBuilder(Schedule& schedule, const TilePlan& plan, const Compile
 void ListBuilder::add_lists(const BoundMask& mask, const Problem& problem,
                             std::span<const Range> tiles) {
   mask_ = &mask;
-  mask_index_ = problem.mask;
+  classes_ = problem.classes;
   axes_ = problem.axes;
   const auto rows_of = [](std::span<const Range> some) {
     return Range{some.front().begin, some.back().end};
@@ -129,19 +129,20 @@ void ListBuilder::restart() {
   by_tile_.clear();
 }
 
-// Asks for a list like this one first by what all tiles of the group left undecided, which takes no
-// walk, and then by what the tile's own walk finds, which depends less on where its group lies.
+// A list like this one is looked for by what all tiles of the group left undecided, which takes no
+// walk; where that is seldom found, by what the tile's own walk finds, which depends less on where
+// its group lies.
 void ListBuilder::add_list(Range rows) {
   outer_ = outer_positions(rows);
   present_ = rows.size() > outer_part_ ? 3 : 1;
   packer_.start(rows.size(), axes_.inner_len);
-  if (finish_like(by_group_, regions_)) return;
+  const bool asks_group = by_group_.is_worthwhile();
+  if (asks_group && finish_like(by_group_, regions_)) return;
   walk_tile();
-  if (finish_like(by_tile_, of_tile_)) return by_group_.keep(by_tile_);
+  if (!asks_group && finish_like(by_tile_, of_tile_)) return;
   lay_tile();
   packer_.finish();
-  packer_.keep(by_tile_);
-  packer_.keep(by_group_);
+  packer_.keep(asks_group ? by_group_ : by_tile_);
   if (patterns_.is_large()) {
     patterns_.clear();
     packer_.forget_patterns();
@@ -159,7 +160,7 @@ bool ListBuilder::finish_like(ListTemplates& templates, std::span<const Region> 
     return false;
   }
   ListName& name = templates.name();
-  name.start(mask_index_, outer_.size(), any_start_ ? outer_.begin - axes_.inner_offset : 0);
+  name.start(classes_, outer_.size(), any_start_ ? outer_.begin - axes_.inner_offset : 0);
   for (const Region& region : regions) {
     const std::int64_t begin = region.is_shared ? region.inner.end : region.inner.begin;
     for (; !loose.empty() && loose.front().begin < begin; loose = loose.subspan(1)) {
@@ -301,7 +302,7 @@ void ListBuilder::lay_cells() {
 void ListBuilder::look_at(Range cells) {
   for (std::int64_t begin = cells.begin; begin < cells.end; begin += inner_tile_) {
     const Range inner{begin, std::min({begin + inner_tile_, cells.end, axes_.inner_len})};
-    std::int32_t pattern = patterns_.find(*mask_, mask_index_, outer_, inner_positions(inner));
+    std::int32_t pattern = patterns_.find(*mask_, classes_, outer_, inner_positions(inner));
     for (std::int64_t cell = begin; cell < inner.end; cell += cell_, ++pattern) {
       const CellPattern& of = patterns_[pattern];
       if (of.is_full() && !of.is_dead()) {

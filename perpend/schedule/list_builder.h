@@ -85,7 +85,7 @@ class ListBuilder {
   ListTemplates by_tile_;   // and by those of their own
 
   const BoundMask* mask_ = nullptr;
-  std::int32_t mask_index_ = 0;
+  std::int32_t classes_ = 0;
   Axes axes_;
   std::vector<Region> wide_;     // live or undecided regions of many neighbouring tiles together
   std::vector<Region> regions_;  // of few

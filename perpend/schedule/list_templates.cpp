@@ -4,8 +4,8 @@
 
 namespace perpend {
 
-void ListName::start(std::int32_t mask, std::int64_t rows, std::int64_t origin) {
-  words_.assign({mask, rows});
+void ListName::start(std::int32_t classes, std::int64_t rows, std::int64_t origin) {
+  words_.assign({classes, rows});
   anchors_.clear();
   origin_ = origin;
   end_ = 0;
@@ -60,22 +60,6 @@ void ListTemplates::keep(std::span<const TileEntry> partial, std::span<const Til
   templates_[static_cast<std::size_t>(present_)] = {
       first, first + static_cast<std::int32_t>(partial.size()),
       static_cast<std::int32_t>(steps_.size())};
-}
-
-void ListTemplates::keep(const ListTemplates& others) {
-  if (present_ < 0) return;
-  const Template& from = others.kept();
-  const auto first = static_cast<std::int32_t>(steps_.size());
-  for (std::int32_t i = from.first; i < from.end; ++i) {
-    const Step& step = others.steps_[static_cast<std::size_t>(i)];
-    steps_.push_back({step.entry, static_cast<std::int32_t>(places_.size())});
-    const Place* place = others.places_.data() + step.place;
-    for (int s = std::max<int>(1, step.entry.num_sub_tiles); s > 0; --s) {
-      keep_place(others.position(*place++));
-    }
-  }
-  templates_[static_cast<std::size_t>(present_)] = {first, first + from.first_full - from.first,
-                                                    static_cast<std::int32_t>(steps_.size())};
 }
 
 void ListTemplates::write(std::int32_t first, std::int32_t end, std::vector<TileEntry>& entries,

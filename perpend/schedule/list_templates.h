@@ -20,8 +20,8 @@ class ListName {
   // meet.
   ListName(std::int64_t period, std::int64_t cell) : period_(period), near_(2 * cell) {}
 
-  // `origin`: from which periods are counted.
-  void start(std::int32_t mask, std::int64_t rows, std::int64_t origin);
+  // `classes` tells masks apart that do not share them; `origin`: from which periods are counted.
+  void start(std::int32_t classes, std::int64_t rows, std::int64_t origin);
   void add(Range inner, Kind kind, std::uint8_t parts = 0);
   // Where something ends that is no piece.
   void add_end(std::int64_t position);
@@ -56,11 +56,9 @@ class ListTemplates {
   bool find();
   // The present list has no name: keep() does nothing.
   void skip() { present_ = -1; }
-  // Keeps the present list's own steps, `sub_tiles` being those that gathered ones name; or those
-  // of the present list of `others`.
+  // Keeps the present list's own steps, `sub_tiles` being those that gathered ones name.
   void keep(std::span<const TileEntry> partial, std::span<const TileEntry> full,
             std::span<const std::int32_t> sub_tiles);
-  void keep(const ListTemplates& others);
   void clear();
 
   // Of the present list, which is kept.
