@@ -16,11 +16,16 @@ void ListName::add(Range inner, Kind kind, std::uint8_t parts) {
   const std::int64_t phase = distance - floor_div(distance, period_) * period_;
   words_.push_back(static_cast<std::int64_t>(kind) | std::int64_t{parts} << 8 | phase << 32);
   words_.push_back(inner.size());
-  add_end(inner.begin);
+  add_anchor(inner.begin);
   end_ = inner.end;
 }
 
 void ListName::add_end(std::int64_t position) {
+  words_.push_back(static_cast<std::int64_t>(Kind::kEnd));
+  add_anchor(position);
+}
+
+void ListName::add_anchor(std::int64_t position) {
   words_.push_back(std::min(position - end_, near_));
   anchors_.push_back(static_cast<std::int32_t>(position));
   end_ = position;
@@ -31,9 +36,10 @@ bool ListTemplates::find() {
   if (keys_.count() >= kMost) clear();
   const WordDictionary::Place place = keys_.add(as_words(name_.words()));
   if (place.is_new) templates_.emplace_back();
-  ++(place.is_new ? num_new_ : num_known_);
   present_ = place.index;
-  return kept().first >= 0;
+  const bool is_kept = kept().first >= 0;
+  ++(is_kept ? num_known_ : num_new_);
+  return is_kept;
 }
 
 void ListTemplates::keep_place(std::int32_t position) {
@@ -44,7 +50,8 @@ void ListTemplates::keep_place(std::int32_t position) {
 
 void ListTemplates::keep(std::span<const TileEntry> partial, std::span<const TileEntry> full,
                          std::span<const std::int32_t> sub_tiles) {
-  if (present_ < 0) return;
+  constexpr std::size_t kMostSteps = 256;  // a long list costs memory, and is made fast by the step
+  if (present_ < 0 || partial.size() + full.size() > kMostSteps) return;
   const auto first = static_cast<std::int32_t>(steps_.size());
   for (const std::span<const TileEntry> steps : {partial, full}) {
     for (const TileEntry& entry : steps) {

@@ -23,7 +23,7 @@ class ListName {
   // `classes` tells masks apart that do not share them; `origin`: from which periods are counted.
   void start(std::int32_t classes, std::int64_t rows, std::int64_t origin);
   void add(Range inner, Kind kind, std::uint8_t parts = 0);
-  // Where something ends that is no piece.
+  // Where something ends that is no piece: kEnd.
   void add_end(std::int64_t position);
 
   // More may be appended: what else tells one piece from another.
@@ -32,6 +32,8 @@ class ListName {
   const std::vector<std::int32_t>& anchors() const { return anchors_; }
 
  private:
+  void add_anchor(std::int64_t position);
+
   std::int64_t period_;
   std::int64_t near_;
   std::int64_t origin_ = 0;
