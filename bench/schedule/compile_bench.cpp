@@ -1,9 +1,14 @@
 // How long planning takes: the workloads of workloads.json on the tiling of a GPU, and series that
-// grow. Each case counts its live tiles, so that time a tile can be read off.
+// grow (bench/plot_planning.py draws them). Each case counts its live tiles, so that time a tile
+// can be read off, and page faults. `.../fresh`: the allocator gives its free memory back before
+// each call, so that all of it is new, as in a first call.
 
+#include <chrono>
 #include <cstring>
 
 #include <benchmark/benchmark.h>
+#include <malloc.h>
+#include <sys/resource.h>
 
 #include "perpend/core/concat.h"
 #include "perpend/core/random.h"
@@ -15,12 +20,29 @@
 namespace perpend {
 namespace {
 
+enum class Memory : std::uint8_t { kUsed, kFresh };
+
+long page_faults() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return usage.ru_minflt;
+}
+
 void plan(benchmark::State& state, const Mask& mask, const AttentionShape& shape,
-          const Tiling& tiling, Sweep sweep) {
+          const Tiling& tiling, Sweep sweep, Memory memory) {
+  long faults = 0;
   for (auto _ : state) {
+    if (memory == Memory::kFresh) malloc_trim(0);
+    const long faults_before = page_faults();
+    const auto start = std::chrono::steady_clock::now();
     const Schedule schedule = compile(mask, shape, tiling, sweep);
+    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+    faults += page_faults() - faults_before;
+    state.SetIterationTime(took.count());
     benchmark::DoNotOptimize(schedule.entries.data());
   }
+  state.counters["faults"] =
+      benchmark::Counter(static_cast<double>(faults), benchmark::Counter::kAvgIterations);
   const ScheduleCost cost = cost_of(compile(mask, shape, tiling, sweep));
   state.counters["live/computed"] = cost.efficiency();
   state.counters["list_MB"] = static_cast<double>(cost.list_bytes) * 1e-6;
@@ -29,9 +51,14 @@ void plan(benchmark::State& state, const Mask& mask, const AttentionShape& shape
 
 void register_case(const std::string& name, const Mask& mask, const AttentionShape& shape,
                    const Tiling& tiling, Sweep sweep) {
-  benchmark::RegisterBenchmark(name.c_str(), [=](benchmark::State& state) {
-    plan(state, mask, shape, tiling, sweep);
-  })->Unit(benchmark::kMicrosecond);
+  for (const Memory memory : {Memory::kUsed, Memory::kFresh}) {
+    const std::string suffix = memory == Memory::kFresh ? "/fresh" : "";
+    benchmark::RegisterBenchmark(
+        (name + suffix).c_str(),
+        [=](benchmark::State& state) { plan(state, mask, shape, tiling, sweep, memory); })
+        ->Unit(benchmark::kMicrosecond)
+        ->UseManualTime();
+  }
 }
 
 AttentionShape one_head(std::int64_t q_len, std::int64_t kv_len) {
@@ -73,11 +100,16 @@ void register_all() {
   }
   const Tiling tiling = gpu_tiling(128, Sweep::kRows);
   const Mask sink_window = parse_mask("causal & (sink(128) | window(2048))");
-  for (std::int64_t length = 1 << 15; length <= 1 << 20; length *= 2) {
+  for (std::int64_t length = 1 << 13; length <= 1 << 22; length *= 2) {
     register_case(concat("sink_window_2048/", length), sink_window, one_head(length, length),
                   tiling, Sweep::kRows);
   }
-  for (const int count : {125, 250, 500, 1000}) register_documents(count, tiling);
+  const Mask strided_blocks = parse_mask("causal & (near(64, 16) | every(64, 64))");
+  for (std::int64_t length = 1 << 13; length <= 1 << 18; length *= 2) {
+    register_case(concat("strided_blocks/", length), strided_blocks, one_head(length, length),
+                  tiling, Sweep::kRows);
+  }
+  for (int count = 125; count <= 16000; count *= 2) register_documents(count, tiling);
   register_batch(500, tiling);
   for (const std::int64_t q_len : {1, 16, 64}) {
     register_case(concat("decode_4096/", q_len), Mask::causal(), one_head(q_len, 4096),

@@ -1,6 +1,6 @@
 #include "perpend/mask/bindings.h"
 
-#include "perpend/core/error.h"
+#include "perpend/core/demand.h"
 #include "perpend/mask/label_node.h"
 #include "perpend/mask/words.h"
 
@@ -8,8 +8,8 @@ namespace perpend {
 
 Bindings& Bindings::set(const std::string& name, const Label& label) {
   check_name(name);
-  check(label.node().is_bound(), concat("bindings: '", name, "' would stand for ", label,
-                                        ", which has a name that is not bound"));
+  demand(label.node().is_bound(), "bindings: '", name, "' would stand for ", label,
+         ", which has a name that is not bound");
   labels_.insert_or_assign(name, label);
   return *this;
 }

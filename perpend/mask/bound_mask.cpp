@@ -47,6 +47,10 @@ void BoundMask::append_class(Sweep sweep, Range outer, Range inner,
   NodeQuestions(*program_, sweep, outer).append_class(program_->nodes.front(), inner, key);
 }
 
+bool BoundMask::shares_classes(const BoundMask& other) const {
+  return program_ == other.program_ || program_->shares_classes(*other.program_);
+}
+
 std::vector<std::int64_t> BoundMask::starts(Sweep sweep, Range outer) const {
   const unsigned axis = sweep == Sweep::kRows ? 1 : 2;
   std::vector<std::int64_t> result;

@@ -47,8 +47,10 @@ class BoundMask {
              std::ptrdiff_t stride = 1) const;
 
   // Names the equality class of a rectangle's bits: two rectangles of equal size with equal classes
-  // have equal bits (of one mask and sweep). Appends to `key`.
+  // have equal bits, of one sweep and of masks that share classes. Appends to `key`.
   void append_class(Sweep sweep, Range outer, Range inner, std::vector<std::int64_t>& key) const;
+  // Such as one mask for heads that differ in where every() begins.
+  bool shares_classes(const BoundMask& other) const;
 
   // Positions inside `outer`, its begin left out, where a segment, block or period of a label of
   // the mask begins: where tiles may well begin too. Ascending. Labels whose parts are shorter than

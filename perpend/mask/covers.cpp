@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "perpend/core/error.h"
+#include "perpend/core/demand.h"
 #include "perpend/core/range.h"
 #include "perpend/mask/label_node.h"
 #include "perpend/mask/mask_node.h"
@@ -14,22 +14,23 @@ namespace {
 struct Need {
   std::int64_t length = 0;
   bool whole = false;
+
+  bool is_met(std::int64_t extent) const { return whole ? extent == length : extent >= length; }
 };
 
-void check_extent(std::string_view what, const std::string& text, std::int64_t extent,
-                  std::int64_t length, bool whole) {
-  const bool fits = whole ? extent == length : extent >= length;
-  check(fits, concat("mask: ", what, " '", text.substr(0, 80), "' is given for ", extent,
-                     " positions, the sequence has ", length,
-                     whole ? "" : " or more; a part of a sequence must lie inside"));
+[[noreturn]] void refuse_extent(std::string_view what, const std::string& text, std::int64_t extent,
+                                Need need) {
+  throw InvalidArgument(concat("mask: ", what, " '", text.substr(0, 80), "' is given for ", extent,
+                               " positions, the sequence has ", need.length,
+                               need.whole ? "" : " or more; a part of a sequence must lie inside"));
 }
 
 void check_label(const Label& label, Need need) {
   const LabelNode& node = label.node();
   if (!node.is_bound()) return;  // whoever asks the mask is told
-  if (const auto extent = node.extent()) {
-    check_extent("the label", label.str(), *extent, need.length, need.whole);
-  }
+  const auto extent = node.extent();
+  // Labels of many segments print as long texts.
+  if (extent && !need.is_met(*extent)) refuse_extent("the label", label.str(), *extent, need);
   if (node.kind == LabelNode::Kind::kWithin) {
     check_label(*node.inner, {.length = node.args[0], .whole = true});
   } else if (node.inner) {
@@ -41,9 +42,9 @@ void check_table(const MaskNode& node, Need need) {
   if (!node.label->node().is_bound() || need.length == 0) return;
   const LabelRange labels = without_names(*node.label).node().range({0, need.length});
   const auto size = static_cast<std::int64_t>(node.values.size());
-  check(labels.min >= 0 && labels.max < size,
-        concat("mask: the labels of a table with ", size, " rows must be in [0, ", size, "), ",
-               *node.label, " has ", labels.min, " to ", labels.max));
+  demand(labels.min >= 0 && labels.max < size, "mask: the labels of a table with ", size,
+         " rows must be in [0, ", size, "), ", *node.label, " has ", labels.min, " to ",
+         labels.max);
 }
 
 void check_node(const MaskNode& node, Need q, Need k) {
@@ -51,10 +52,14 @@ void check_node(const MaskNode& node, Need q, Need k) {
   if (node.label) check_label(*node.label, both);
   if (node.kind == MaskNode::Kind::kTable) check_table(node, both);
   if (node.tiles) {
-    check_extent("the rows of tiles", node.name, node.tiles->num_rows(),
-                 ceil_div(q.length, node.tiles->tile_q()), q.whole);
-    check_extent("the columns of tiles", node.name, node.tiles->num_columns(),
-                 ceil_div(k.length, node.tiles->tile_k()), k.whole);
+    const Need rows{ceil_div(q.length, node.tiles->tile_q()), q.whole};
+    const Need columns{ceil_div(k.length, node.tiles->tile_k()), k.whole};
+    const std::int64_t num_rows = node.tiles->num_rows();
+    const std::int64_t num_columns = node.tiles->num_columns();
+    if (!rows.is_met(num_rows)) refuse_extent("the rows of tiles", node.name, num_rows, rows);
+    if (!columns.is_met(num_columns)) {
+      refuse_extent("the columns of tiles", node.name, num_columns, columns);
+    }
   }
   for (const Mask& child : node.children) check_node(child.node(), q, k);
 }

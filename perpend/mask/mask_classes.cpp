@@ -44,6 +44,11 @@ bool append_runs(const LabelNode& label, Range positions, std::int64_t base,
   return true;
 }
 
+Answer append_answer(Answer answer, std::vector<std::int64_t>& key) {
+  key.push_back(static_cast<std::int64_t>(answer));
+  return answer;
+}
+
 void replace_by_place(std::size_t size, std::int64_t outer, std::int64_t inner,
                       std::vector<std::int64_t>& key) {
   key.resize(size);
@@ -52,19 +57,27 @@ void replace_by_place(std::size_t size, std::int64_t outer, std::int64_t inner,
 
 }  // namespace
 
-void NodeQuestions::append_band_class(const Node& node, Range inner,
-                                      std::vector<std::int64_t>& key) const {
+Answer NodeQuestions::append_band_class(const Node& node, Range inner,
+                                        std::vector<std::int64_t>& key) const {
   const auto relative = [&](std::int64_t position) {
     return std::clamp(position, inner.begin, inner.end) - inner.begin;
   };
   const Range first = band(node, outer_.begin);
-  if (first == band(node, outer_.end - 1)) {
+  const Range last = band(node, outer_.end - 1);
+  // Both ends of the bands move one way only, so the first and the last tell all.
+  const Range common = intersect(first, last);
+  const Range hull{std::min(first.begin, last.begin), std::max(first.end, last.end)};
+  if (intersect(hull, inner).empty()) return append_answer(Answer::kNone, key);
+  if (common.begin <= inner.begin && common.end >= inner.end) {
+    return append_answer(Answer::kAll, key);
+  }
+  if (first == last) {
     key.insert(key.end(), {kOneBand, relative(first.begin), relative(first.end)});
-    return;
+    return Answer::kSome;
   }
   if (node.op == Op::kCausal || node.op == Op::kWindow) {
     key.insert(key.end(), {kDistance, outer_.begin - inner.begin});
-    return;
+    return Answer::kSome;
   }
   if (node.op == Op::kNear || is_blocks(program_.label(node))) {
     const bool near = node.op == Op::kNear;
@@ -72,35 +85,44 @@ void NodeQuestions::append_band_class(const Node& node, Range inner,
     const std::int64_t start = near ? 0 : program_.label(node).args[1];
     key.insert(key.end(),
                {kBlocks, floor_mod(outer_.begin - start, size), outer_.begin - inner.begin});
-    return;
+    return Answer::kSome;
   }
   const std::size_t size = key.size();
   key.push_back(kBands);
   int parts = 0;
   for (std::int64_t p = outer_.begin; p < outer_.end;) {
-    if (++parts > kMostParts) return replace_by_place(size, outer_.begin, inner.begin, key);
+    if (++parts > kMostParts) {
+      replace_by_place(size, outer_.begin, inner.begin, key);
+      break;
+    }
     const Range live = band(node, p);
     p = std::min(program_.label(node).run(p).end, outer_.end);
     key.insert(key.end(), {p - outer_.begin, relative(live.begin), relative(live.end)});
   }
+  return Answer::kSome;
 }
 
-void NodeQuestions::append_side_class(const Node& node, Range positions,
-                                      std::vector<std::int64_t>& key) const {
+Answer NodeQuestions::append_side_class(const Node& node, Range positions,
+                                        std::vector<std::int64_t>& key) const {
+  Stretch part = side_stretch(node, positions.begin, positions.end);
+  if (part.end == positions.end) return append_answer(part.answer, key);
   if (node.op == Op::kEvery) {
     key.insert(key.end(), {kPhase, (positions.begin + node.c * node.a) % (node.a * node.b)});
-    return;
+    return Answer::kSome;
   }
   const std::size_t size = key.size();
   key.push_back(kTurns);
-  int parts = 0;
-  for (std::int64_t p = positions.begin; p < positions.end;) {
-    const Stretch part = side_stretch(node, p, positions.end);
-    if (++parts > kMostParts) return replace_by_place(size, positions.begin, 0, key);
+  for (int parts = 1;; ++parts) {
     key.push_back(static_cast<std::int64_t>(part.answer));
     key.push_back(part.end - positions.begin);
-    p = part.end;
+    if (part.end == positions.end) break;
+    if (parts == kMostParts) {
+      replace_by_place(size, positions.begin, 0, key);
+      break;
+    }
+    part = side_stretch(node, part.end, positions.end);
   }
+  return Answer::kSome;
 }
 
 void NodeQuestions::append_comparison_class(const Node& node, const LabelNode& label, Range outer,
@@ -155,24 +177,44 @@ void NodeQuestions::append_tiles_class(const Node& node, Range inner,
   }
 }
 
-void NodeQuestions::append_class(const Node& node, Range inner,
-                                 std::vector<std::int64_t>& key) const {
-  const Stretch whole = stretch(node, inner.begin, inner.end);
-  if (whole.answer != Answer::kSome && whole.end == inner.end) {
-    key.push_back(static_cast<std::int64_t>(whole.answer));
-    return;
-  }
-  if (node.is_band()) return append_band_class(node, inner, key);
-  if (node.is_side()) return append_side_class(node, is_inner(node) ? inner : outer_, key);
-  if (node.is_comparison()) {
-    return append_comparison_class(node, program_.label(node), outer_, inner, key);
-  }
-  if (node.op == Op::kTiles) return append_tiles_class(node, inner, key);
+Answer NodeQuestions::append_operator_class(const Node& node, Range inner,
+                                            std::vector<std::int64_t>& key) const {
+  const std::size_t size = key.size();
   key.push_back(kOperator);
+  const auto decided = [&](Answer answer) {
+    key.resize(size);
+    return append_answer(answer, key);
+  };
+  if (node.op == Op::kNot) {
+    const Answer child = append_class(*(&node + 1), inner, key);
+    return child == Answer::kSome ? child : decided(invert(child));
+  }
+  const Answer decisive = node.op == Op::kAnd ? Answer::kNone : Answer::kAll;
+  bool all_agree = true;
   const Node* end = &node + node.size;
   for (const Node* child = &node + 1; child != end; child += child->size) {
-    append_class(*child, inner, key);
+    const Answer answer = append_class(*child, inner, key);
+    if (answer == decisive) return decided(decisive);
+    all_agree &= answer != Answer::kSome;
   }
+  return all_agree ? decided(invert(decisive)) : Answer::kSome;
+}
+
+Answer NodeQuestions::append_class(const Node& node, Range inner,
+                                   std::vector<std::int64_t>& key) const {
+  if (node.is_band()) return append_band_class(node, inner, key);
+  if (node.is_side()) return append_side_class(node, is_inner(node) ? inner : outer_, key);
+  if (node.is_operator()) return append_operator_class(node, inner, key);
+  const Stretch whole = stretch(node, inner.begin, inner.end);
+  if (whole.answer != Answer::kSome && whole.end == inner.end) {
+    return append_answer(whole.answer, key);
+  }
+  if (node.is_comparison()) {
+    append_comparison_class(node, program_.label(node), outer_, inner, key);
+  } else {
+    append_tiles_class(node, inner, key);
+  }
+  return Answer::kSome;
 }
 
 }  // namespace perpend

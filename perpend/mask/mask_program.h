@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -72,9 +73,22 @@ struct MaskProgram {
     return labels[static_cast<std::size_t>(node.label)].node();
   }
   friend bool operator==(const MaskProgram& a, const MaskProgram& b) {
-    return a.hash == b.hash && a.nodes == b.nodes && a.labels == b.labels &&
-           a.intervals == b.intervals && a.value_ranges == b.value_ranges && a.tables == b.tables &&
-           a.tile_maps == b.tile_maps;
+    return a.hash == b.hash && a.nodes == b.nodes && a.has_operands_of(b);
+  }
+  // Equal but for the phases of kEvery, which classes of rectangles name anyway.
+  bool shares_classes(const MaskProgram& other) const {
+    const auto alike = [](Node a, const Node& b) {
+      if (a.op == Op::kEvery) a.c = b.c;
+      return a == b;
+    };
+    return std::ranges::equal(nodes, other.nodes, alike) && has_operands_of(other);
+  }
+
+ private:
+  bool has_operands_of(const MaskProgram& other) const {
+    return labels == other.labels && intervals == other.intervals &&
+           value_ranges == other.value_ranges && tables == other.tables &&
+           tile_maps == other.tile_maps;
   }
 };
 

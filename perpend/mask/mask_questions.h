@@ -27,7 +27,8 @@ class NodeQuestions {
   static constexpr std::int64_t kMostRows = 64;
   void words(const Node& node, std::int64_t inner_begin, std::uint64_t* rows) const;
   std::uint64_t word(const Node& node, std::int64_t outer, std::int64_t inner_begin) const;
-  void append_class(const Node& node, Range inner, std::vector<std::int64_t>& key) const;
+  // Appends the class and returns the answer when one is for all pairs, else kSome.
+  Answer append_class(const Node& node, Range inner, std::vector<std::int64_t>& key) const;
 
  private:
   Stretch asked_stretch(const Node& node, std::int64_t begin, std::int64_t end) const;
@@ -40,7 +41,7 @@ class NodeQuestions {
   Range band(const Node& node, std::int64_t outer) const;
   Range label_band(const Node& node, std::int64_t outer) const;
   Stretch band_stretch(const Node& node, std::int64_t begin, std::int64_t end) const;
-  void append_band_class(const Node& node, Range inner, std::vector<std::int64_t>& key) const;
+  Answer append_band_class(const Node& node, Range inner, std::vector<std::int64_t>& key) const;
 
   // For sides: kAll or kNone from `begin` on, of positions on either axis.
   Stretch side_stretch(const Node& node, std::int64_t begin, std::int64_t end) const;
@@ -50,7 +51,7 @@ class NodeQuestions {
   void joined_words(const Node& node, std::int64_t begin, std::uint64_t* rows) const;
 
   std::uint64_t side_word(const Node& node, std::int64_t begin) const;
-  void append_side_class(const Node& node, Range positions, std::vector<std::int64_t>& key) const;
+  Answer append_side_class(const Node& node, Range positions, std::vector<std::int64_t>& key) const;
 
   // Whether a pair of labels is live, for comparisons.
   bool holds(const Node& node, std::int64_t outer_label, std::int64_t inner_label) const;
@@ -67,6 +68,7 @@ class NodeQuestions {
   std::uint64_t tiles_word(const Node& node, std::int64_t outer, std::int64_t begin) const;
   void append_tiles_class(const Node& node, Range inner, std::vector<std::int64_t>& key) const;
 
+  Answer append_operator_class(const Node& node, Range inner, std::vector<std::int64_t>& key) const;
   Stretch joined_stretch(const Node& node, std::int64_t begin, std::int64_t end) const;
 
   const MaskProgram& program_;
@@ -74,6 +76,11 @@ class NodeQuestions {
   Range outer_;
   Sweep sweep_;
 };
+
+constexpr Answer invert(Answer answer) {
+  if (answer == Answer::kSome) return answer;
+  return answer == Answer::kAll ? Answer::kNone : Answer::kAll;
+}
 
 // The lowest `count` bits, none for a negative count.
 constexpr std::uint64_t low_bits(std::int64_t count) {

@@ -14,11 +14,6 @@ using Stretch = BoundMask::Stretch;
 // How many runs or tiles are looked at before an answer is left at `some`.
 constexpr int kMostParts = 64;
 
-Answer invert(Answer answer) {
-  if (answer == Answer::kSome) return answer;
-  return answer == Answer::kAll ? Answer::kNone : Answer::kAll;
-}
-
 // Labels below, among and above those of the outer positions, as far as they answer alike.
 struct Zones {
   std::int64_t last_below;   // greatest label of the lower zone

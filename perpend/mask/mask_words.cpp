@@ -111,8 +111,6 @@ std::uint64_t NodeQuestions::word(const Node& node, std::int64_t outer, std::int
 std::int64_t NodeQuestions::rows_alike(const Node& node, std::int64_t outer) const {
   const std::int64_t left = outer_.end - outer;
   switch (node.op) {
-    case Op::kCausal:
-    case Op::kWindow:
     case Op::kTiles:
       return 1;
     case Op::kNear:
@@ -154,6 +152,14 @@ void NodeQuestions::words(const Node& node, std::int64_t begin, std::uint64_t* r
   if (node.op == Op::kNot) {
     words(*(&node + 1), begin, rows);
     for (std::int64_t i = 0; i < outer_.size(); ++i) rows[i] = ~rows[i];
+    return;
+  }
+  if (node.op == Op::kCausal || node.op == Op::kWindow) {
+    // Both ends move with the outer position.
+    const Range live = band(node, outer_.begin);
+    for (std::int64_t i = 0; i < outer_.size(); ++i) {
+      rows[i] = bits_between(begin, live.begin + i, live.end + i);
+    }
     return;
   }
   for (std::int64_t outer = outer_.begin; outer < outer_.end;) {

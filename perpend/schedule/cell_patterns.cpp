@@ -10,10 +10,6 @@ constexpr std::uint64_t low_bits(std::int64_t count) {
   return count >= 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << count) - 1;
 }
 
-std::span<const std::uint64_t> as_words(const std::vector<std::int64_t>& key) {
-  return {reinterpret_cast<const std::uint64_t*>(key.data()), key.size()};
-}
-
 }  // namespace
 
 CellPatterns::CellPatterns(const TilePlan& plan, Sweep sweep, bool reuse_classes)
@@ -24,7 +20,7 @@ CellPatterns::CellPatterns(const TilePlan& plan, Sweep sweep, bool reuse_classes
       sweep_(sweep),
       reuse_classes_(reuse_classes) {}
 
-std::int32_t CellPatterns::find(const BoundMask& mask, std::int32_t mask_index, Range outer,
+std::int32_t CellPatterns::find(const BoundMask& mask, std::int32_t classes, Range outer,
                                 Range inner) {
   const auto next = static_cast<std::int32_t>(patterns_.size());
   if (!reuse_classes_) {
@@ -32,7 +28,7 @@ std::int32_t CellPatterns::find(const BoundMask& mask, std::int32_t mask_index, 
     return next;
   }
   class_key_.clear();
-  class_key_.push_back(mask_index);
+  class_key_.push_back(classes);
   class_key_.push_back(outer.size() << 32 | inner.size());
   mask.append_class(sweep_, outer, inner, class_key_);
   const WordDictionary::Place place = classes_.add(as_words(class_key_));

@@ -32,8 +32,8 @@ class CellPatterns {
   CellPatterns(const TilePlan& plan, Sweep sweep, bool reuse_classes);
 
   // The cells of outer x inner, in absolute positions, are patterns [first, first + count); `inner`
-  // begins with a cell and has at most a step. `mask_index` tells masks apart.
-  std::int32_t find(const BoundMask& mask, std::int32_t mask_index, Range outer, Range inner);
+  // begins with a cell and has at most a step. `classes` tells masks apart that do not share them.
+  std::int32_t find(const BoundMask& mask, std::int32_t classes, Range outer, Range inner);
   // The cell of `rows` x `columns` with all pairs of `parts` live and no other.
   std::int32_t full(std::int64_t rows, std::int64_t columns, std::uint8_t parts);
 

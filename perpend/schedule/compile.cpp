@@ -199,47 +199,39 @@ std::vector<float> item_costs(const Schedule& schedule) {
   return costs;
 }
 
-// Indices of `costs` by falling cost, equal ones in their order: a radix sort, since a fraction of
-// a tile makes no difference.
-std::vector<std::uint32_t> order_by_cost(const std::vector<float>& costs) {
-  constexpr float kStepsOfATile = 32;
-  constexpr unsigned kDigitBits = 11;
-  constexpr std::uint32_t kDigits = 1U << kDigitBits;
-  struct Keyed {
-    std::uint32_t key = 0;  // falls as the cost rises
-    std::uint32_t index = 0;
-  };
-  std::vector<Keyed> order(costs.size());
-  for (std::uint32_t i = 0; i < order.size(); ++i) {
-    constexpr float kMost = static_cast<float>(kDigits * kDigits - 1);
-    order[i] = {kDigits * kDigits - 1 -
-                    static_cast<std::uint32_t>(std::min(costs[i] * kStepsOfATile, kMost)),
-                i};
+// Moves each item to its place, along the cycles of the permutation, in the memory there is.
+void move_to(std::vector<std::uint32_t>& places, std::vector<WorkItem>& items) {
+  for (std::size_t i = 0; i < items.size(); ++i) {
+    while (places[i] != i) {
+      const std::uint32_t place = places[i];
+      std::swap(items[i], items[place]);
+      std::swap(places[i], places[place]);
+    }
   }
-  std::vector<Keyed> next(costs.size());
-  for (const unsigned shift : {0U, kDigitBits}) {
-    std::array<std::uint32_t, kDigits> place{};
-    for (const Keyed& item : order) ++place[item.key >> shift & (kDigits - 1)];
-    std::exclusive_scan(place.begin(), place.end(), place.begin(), 0U);
-    for (const Keyed& item : order) next[place[item.key >> shift & (kDigits - 1)]++] = item;
-    order.swap(next);
-  }
-  std::vector<std::uint32_t> indices;
-  indices.reserve(order.size());
-  for (const Keyed& item : order) indices.push_back(item.index);
-  return indices;
 }
 
 // Longest first, so that the last items to start are short (LPT order); items of equal cost keep
-// the order of sequences, heads and positions, in which they share keys.
+// the order of sequences, heads and positions, in which they share keys. A counting sort, since a
+// fraction of a tile, or a small part of the longest item, makes no difference.
 void sort_items(Schedule& schedule) {
   if (schedule.items.size() < 2) return;
   const std::vector<float> costs = item_costs(schedule);
   if (std::ranges::is_sorted(costs, std::greater<>())) return;
-  std::vector<WorkItem> sorted;
-  sorted.reserve(costs.size());
-  for (const std::uint32_t item : order_by_cost(costs)) sorted.push_back(schedule.items[item]);
-  schedule.items = std::move(sorted);
+  constexpr float kStepsOfATile = 32;
+  constexpr std::size_t kMostSteps = 4096;
+  const float longest = std::ranges::max(costs);
+  const float scale = std::min(kStepsOfATile, static_cast<float>(kMostSteps - 1) / longest);
+  // Falls as the cost rises.
+  const auto step = [&](float cost) {
+    return static_cast<std::size_t>(longest * scale) - static_cast<std::size_t>(cost * scale);
+  };
+  std::array<std::uint32_t, kMostSteps> place{};
+  for (const float cost : costs) ++place[step(cost)];
+  std::exclusive_scan(place.begin(), place.end(), place.begin(), 0U);
+  std::vector<std::uint32_t> places;
+  places.reserve(costs.size());
+  for (const float cost : costs) places.push_back(place[step(cost)]++);
+  move_to(places, schedule.items);
 }
 
 // A plan that was asked for, as far as the sequences of a kind allow it: heads of a group that see
@@ -258,6 +250,7 @@ TilePlan allowed_plan(TilePlan plan, const Problems::Kind& kind, const Schedule&
 Plans choose_plans(const Problems& problems, const Schedule& schedule,
                    const CompileOptions& options) {
   const int group_size = schedule.shape.group_size();
+  TilingSearch search(problems, group_size, schedule.tiling, schedule.sweep, options);
   Plans plans;
   for (const Problems::Kind& kind : problems.kinds()) {
     if (options.plan) {
@@ -265,9 +258,7 @@ Plans choose_plans(const Problems& problems, const Schedule& schedule,
     } else if (!options.search_tiling) {
       plans.push_back({plainest_plan(schedule.tiling, group_size)});
     } else {
-      plans.push_back(
-          plan_candidates(problems, kind, group_size, schedule.tiling, schedule.sweep, options)
-              .front());
+      plans.push_back(search.candidates(kind).front());
     }
   }
   return plans;
@@ -279,6 +270,7 @@ void adopt_plans(const Problems& problems, const Plans& plans, Schedule& schedul
   schedule.plan = plainest_plan(schedule.tiling, schedule.shape.group_size());
   if (!plans.empty()) schedule.plan = plans.front().plan;
   double steps = 0;
+  double sub_tiles = 0;
   for (const PlanCandidate& candidate : plans) {
     const TilePlan& plan = candidate.plan;
     TilePlan& widest = schedule.plan;
@@ -288,12 +280,14 @@ void adopt_plans(const Problems& problems, const Plans& plans, Schedule& schedul
     widest.packed |= plan.packed;
     widest.aligned |= plan.aligned;
     steps += candidate.steps;
+    sub_tiles += candidate.sub_tiles;
   }
   for (std::size_t s = 0; s < schedule.shape.sequences.size(); ++s) {
     schedule.plans.push_back(plans[problems.kind_of(s)].plan);
   }
   schedule.bitmaps = TileBitmaps(schedule.plan.outer_tile, schedule.plan.inner_tile);
   schedule.entries.reserve(static_cast<std::size_t>(steps * kRoom));
+  schedule.sub_tiles.reserve(static_cast<std::size_t>(sub_tiles * kRoom));
 }
 
 #ifdef NDEBUG
@@ -344,8 +338,8 @@ std::vector<PlanCandidate> plan_candidates(std::span<const Mask> masks, const At
   const CompileOptions options;
   const Problems problems(masks, shape, sweep, options.share_lists);
   if (problems.kinds().empty()) return {PlanCandidate{plainest_plan(tiling, shape.group_size())}};
-  return plan_candidates(problems, problems.kinds().front(), shape.group_size(), tiling, sweep,
-                         options);
+  return TilingSearch(problems, shape.group_size(), tiling, sweep, options)
+      .candidates(problems.kinds().front());
 }
 
 }  // namespace perpend

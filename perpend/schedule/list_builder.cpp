@@ -10,11 +10,15 @@ namespace {
 constexpr std::size_t kTilesAtMost = 64;
 constexpr std::size_t kTilesTogether = 16;
 
+// Lists of more pieces are not worth a name.
+constexpr std::size_t kMostAnchors = 32;
+
 }  // namespace
 
 ListBuilder::ListBuilder(Schedule& schedule, const TilePlan& plan, const CompileOptions& options,
                          bool with_bitmaps)
     : options_(options),
+      reuses_lists_(options.reuse_lists && with_bitmaps),
       sweep_(schedule.sweep),
       outer_tile_(plan.outer_tile),
       outer_part_(plan.outer_part),
@@ -22,12 +26,14 @@ ListBuilder::ListBuilder(Schedule& schedule, const TilePlan& plan, const Compile
       cell_(plan.sub_tile),
       any_start_(schedule.tiling.any_start),
       patterns_(plan, schedule.sweep, options.reuse_classes),
-      packer_(schedule, plan, patterns_, with_bitmaps) {}
+      packer_(schedule, plan, patterns_, with_bitmaps),
+      by_group_({any_start_ ? cell_ : inner_tile_, cell_}, cell_ - 1),
+      by_tile_(by_group_) {}
 
 void ListBuilder::add_lists(const BoundMask& mask, const Problem& problem,
                             std::span<const Range> tiles) {
   mask_ = &mask;
-  mask_index_ = problem.mask;
+  classes_ = problem.classes;
   axes_ = problem.axes;
   const auto rows_of = [](std::span<const Range> some) {
     return Range{some.front().begin, some.back().end};
@@ -55,6 +61,10 @@ void ListBuilder::add_lists(const BoundMask& mask, const Problem& problem,
 
 Range ListBuilder::outer_positions(Range rows) const {
   return {axes_.outer_offset + rows.begin, axes_.outer_offset + rows.end};
+}
+
+Range ListBuilder::inner_positions(Range inner) const {
+  return {axes_.inner_offset + inner.begin, axes_.inner_offset + inner.end};
 }
 
 // What is left undecided of the regions of more rows, asked for `rows`.
@@ -112,31 +122,80 @@ bool ListBuilder::may_share(std::size_t region) const {
          (any_start_ || inner.begin % cell_ == 0);
 }
 
+void ListBuilder::restart() {
+  patterns_.clear();
+  packer_.forget_patterns();
+  by_group_.clear();
+  by_tile_.clear();
+}
+
+// A list like this one is looked for by what all tiles of the group left undecided, which takes no
+// walk; where that is seldom found, by what the tile's own walk finds, which depends less on where
+// its group lies.
 void ListBuilder::add_list(Range rows) {
   outer_ = outer_positions(rows);
   present_ = rows.size() > outer_part_ ? 3 : 1;
-  covered_ = 0;
   packer_.start(rows.size(), axes_.inner_len);
-  Walk tile = walk(outer_);
-  for (const Region& region : regions_) {
-    if (region.is_shared) {
-      lay_cells();
-      covered_ = region.inner.end;
-    } else if (region.parts != 0) {
-      add_region({region.inner, present_});
-    } else {
-      walk_tile(tile, region.inner);
-    }
-  }
-  lay_cells();
+  const bool asks_group = by_group_.is_worthwhile();
+  if (asks_group && finish_like(by_group_, regions_)) return;
+  walk_tile();
+  if (!asks_group && finish_like(by_tile_, of_tile_)) return;
+  lay_tile();
   packer_.finish();
+  packer_.keep(asks_group ? by_group_ : by_tile_);
   if (patterns_.is_large()) {
     patterns_.clear();
     packer_.forget_patterns();
   }
 }
 
-void ListBuilder::walk_tile(Walk& tile, Range inner) {
+// Finishes the list as one with such regions before it, if there was one. Lists of one name have
+// equal bits in regions of equal sizes, and what lies so near to another region or to the end of
+// the sequence that a cell may reach both lies there equally.
+bool ListBuilder::finish_like(ListTemplates& templates, std::span<const Region> regions) {
+  auto loose = packer_.shared_loose();
+  if (!reuses_lists_ || !templates.is_worthwhile() ||
+      regions.size() + loose.size() > kMostAnchors) {
+    templates.skip();
+    return false;
+  }
+  ListName& name = templates.name();
+  name.start(classes_, outer_.size(), any_start_ ? outer_.begin - axes_.inner_offset : 0);
+  for (const Region& region : regions) {
+    const std::int64_t begin = region.is_shared ? region.inner.end : region.inner.begin;
+    for (; !loose.empty() && loose.front().begin < begin; loose = loose.subspan(1)) {
+      name.add({loose.front().begin, loose.front().begin + cell_}, ListName::Kind::kLooseCell);
+    }
+    if (region.is_shared) {
+      name.add_end(begin);
+    } else if (region.parts != 0) {
+      name.add(region.inner, ListName::Kind::kFull, region.parts);
+    } else {
+      name.add(region.inner, ListName::Kind::kUndecided);
+      mask_->append_class(sweep_, outer_, inner_positions(region.inner), name.words());
+    }
+  }
+  name.add_end(axes_.inner_len);
+  const bool is_kept = templates.find();
+  if (is_kept) packer_.finish(templates);
+  return is_kept;
+}
+
+void ListBuilder::walk_tile() {
+  of_tile_.clear();
+  Walk tile = walk(outer_);
+  for (const Region& region : regions_) {
+    if (region.is_shared) {
+      of_tile_.push_back(region);
+    } else if (region.parts != 0) {
+      add_region({region.inner, present_});
+    } else {
+      walk_undecided(tile, region.inner);
+    }
+  }
+}
+
+void ListBuilder::walk_undecided(Walk& tile, Range inner) {
   for (std::int64_t begin = inner.begin; begin < inner.end;) {
     const auto part = tile.stretch({begin, inner.end});
     const Range region{begin, part.end};
@@ -176,19 +235,33 @@ void ListBuilder::walk_parts(Range inner) {
   }
 }
 
-// Regions in one run share its cells; a run ends where the next region begins behind its last cell.
 void ListBuilder::add_region(Region region) {
-  if (!run_.empty() && region.inner.begin > run_.back().inner.end) {
-    const Range run{run_.front().inner.begin, run_.back().inner.end};
-    const std::int64_t first = first_cell(run);
-    if (region.inner.begin >= first + round_up(run.end - first, cell_)) lay_cells();
-  }
-  if (!run_.empty() && run_.back().parts == region.parts &&
-      run_.back().inner.end == region.inner.begin) {
-    run_.back().inner.end = region.inner.end;
+  if (!of_tile_.empty() && !of_tile_.back().is_shared && of_tile_.back().parts == region.parts &&
+      of_tile_.back().inner.end == region.inner.begin) {
+    of_tile_.back().inner.end = region.inner.end;
   } else {
+    of_tile_.push_back(region);
+  }
+}
+
+// Regions in one run share its cells; a run ends where the next region begins behind its last cell.
+void ListBuilder::lay_tile() {
+  covered_ = 0;
+  run_.clear();
+  for (const Region& region : of_tile_) {
+    if (region.is_shared) {
+      lay_cells();
+      covered_ = region.inner.end;
+      continue;
+    }
+    if (!run_.empty() && region.inner.begin > run_.back().inner.end) {
+      const Range run{run_.front().inner.begin, run_.back().inner.end};
+      const std::int64_t first = first_cell(run);
+      if (region.inner.begin >= first + round_up(run.end - first, cell_)) lay_cells();
+    }
     run_.push_back(region);
   }
+  lay_cells();
 }
 
 // Where the first cell of a run begins: at a multiple of its size; where cells may begin anywhere,
@@ -229,8 +302,7 @@ void ListBuilder::lay_cells() {
 void ListBuilder::look_at(Range cells) {
   for (std::int64_t begin = cells.begin; begin < cells.end; begin += inner_tile_) {
     const Range inner{begin, std::min({begin + inner_tile_, cells.end, axes_.inner_len})};
-    const Range positions{axes_.inner_offset + inner.begin, axes_.inner_offset + inner.end};
-    std::int32_t pattern = patterns_.find(*mask_, mask_index_, outer_, positions);
+    std::int32_t pattern = patterns_.find(*mask_, classes_, outer_, inner_positions(inner));
     for (std::int64_t cell = begin; cell < inner.end; cell += cell_, ++pattern) {
       const CellPattern& of = patterns_[pattern];
       if (of.is_full() && !of.is_dead()) {

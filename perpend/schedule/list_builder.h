@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "perpend/schedule/cell_patterns.h"
+#include "perpend/schedule/list_templates.h"
 #include "perpend/schedule/problems.h"
 #include "perpend/schedule/step_packer.h"
 
@@ -12,7 +13,7 @@ namespace perpend {
 
 // Makes the lists of a problem, outer tile by outer tile: asks the mask how far each of its answers
 // reaches along the inner axis, lays cells over what lives, looks at the bits of the undecided
-// ones, and packs them into steps.
+// ones, and packs them into steps. A list that is like one before it is written down from that.
 class ListBuilder {
  public:
   // `schedule` has its sweep and tiling already. Without `with_bitmaps` lists are made for their
@@ -27,6 +28,8 @@ class ListBuilder {
 
   // Distinct partial steps so far.
   std::int64_t num_distinct() const { return packer_.num_distinct(); }
+  // Forgets what was met, for masks and sequences that are others' affair; keeps the memory.
+  void restart();
 
  private:
   // Inner positions that the mask has one answer for.
@@ -52,19 +55,24 @@ class ListBuilder {
   };
 
   Range outer_positions(Range rows) const;
+  Range inner_positions(Range inner) const;
   Walk walk(Range outer) const { return {*mask_, sweep_, outer, axes_.inner_offset}; }
   void narrow(Range rows, std::span<const Region> from, std::vector<Region>& to) const;
   void share_full_cells(Range rows);
   bool may_share(std::size_t region) const;
   void add_list(Range rows);
-  void walk_tile(Walk& tile, Range inner);
+  bool finish_like(ListTemplates& templates, std::span<const Region> regions);
+  void walk_tile();
+  void walk_undecided(Walk& tile, Range inner);
   void walk_parts(Range inner);
   void add_region(Region region);
   std::int64_t first_cell(Range run) const;
+  void lay_tile();
   void lay_cells();
   void look_at(Range cells);
 
   const CompileOptions& options_;
+  bool reuses_lists_;  // not in the few lists of a sample
   Sweep sweep_;
   std::int64_t outer_tile_;
   std::int64_t outer_part_;
@@ -73,9 +81,11 @@ class ListBuilder {
   bool any_start_;
   CellPatterns patterns_;
   StepPacker packer_;
+  ListTemplates by_group_;  // lists by the regions of the tiles that asked together
+  ListTemplates by_tile_;   // and by those of their own
 
   const BoundMask* mask_ = nullptr;
-  std::int32_t mask_index_ = 0;
+  std::int32_t classes_ = 0;
   Axes axes_;
   std::vector<Region> wide_;     // live or undecided regions of many neighbouring tiles together
   std::vector<Region> regions_;  // of few
@@ -83,6 +93,7 @@ class ListBuilder {
   std::vector<Range> shared_;    // whole cells that are full for all of these tiles
   Range outer_;                  // of the present tile, in positions
   std::uint8_t present_ = 0;     // its parts
+  std::vector<Region> of_tile_;  // the present tile's
   std::vector<Region> run_;      // live regions that share cells or have no gap between them
   std::int64_t covered_ = 0;     // where the cells laid so far end
 };

@@ -54,13 +54,20 @@ std::vector<std::int32_t> Problems::bind(const Mask& mask, const AttentionShape&
     BoundMask bound(mask, {head, head / shape.group_size()});
     const auto found = share ? std::ranges::find(masks_, bound) : masks_.end();
     of_head.push_back(static_cast<std::int32_t>(found - masks_.begin()));
-    if (found == masks_.end()) masks_.push_back(std::move(bound));
+    if (found == masks_.end()) add_mask(std::move(bound), share);
   }
   if (share &&
       std::ranges::count(of_head, of_head.front()) == static_cast<std::ptrdiff_t>(of_head.size())) {
     of_head.resize(1);
   }
   return of_head;
+}
+
+void Problems::add_mask(BoundMask mask, bool share) {
+  const auto alike = [&](const BoundMask& known) { return known.shares_classes(mask); };
+  const auto found = share ? std::ranges::find_if(masks_, alike) : masks_.end();
+  classes_.push_back(static_cast<std::int32_t>(found - masks_.begin()));
+  masks_.push_back(std::move(mask));
 }
 
 void Problems::add_kind(std::span<const std::int32_t> mask_of_head, const Axes& axes,
@@ -72,7 +79,9 @@ void Problems::add_kind(std::span<const std::int32_t> mask_of_head, const Axes& 
     const auto found = share ? std::ranges::find(known, mask, &Problem::mask) : known.end();
     of_head_.push_back(static_cast<std::int32_t>(kind.first) +
                        static_cast<std::int32_t>(found - known.begin()));
-    if (found == known.end()) problems_.push_back({mask, axes});
+    if (found == known.end()) {
+      problems_.push_back({mask, axes, classes_[static_cast<std::size_t>(mask)]});
+    }
     kind.groups_differ |= head % static_cast<std::size_t>(group_size) != 0 &&
                           of_head_.back() != of_head_[of_head_.size() - 2];
   }

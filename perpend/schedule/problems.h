@@ -24,6 +24,7 @@ Axes axes_of(const SequenceShape& sequence, Sweep sweep);
 struct Problem {
   std::int32_t mask = 0;  // index into Problems::masks
   Axes axes;
+  std::int32_t classes = 0;  // the first mask that shares classes with it
 };
 
 // The distinct problems of a batch, and which of them each head of each sequence has. Sequences
@@ -60,10 +61,12 @@ class Problems {
  private:
   // Indices into masks_ of `mask` as each query head sees it; one for all when they agree.
   std::vector<std::int32_t> bind(const Mask& mask, const AttentionShape& shape, bool share);
+  void add_mask(BoundMask mask, bool share);
   void add_kind(std::span<const std::int32_t> mask_of_head, const Axes& axes, int group_size,
                 bool share);
 
   std::vector<BoundMask> masks_;
+  std::vector<std::int32_t> classes_;  // of each mask
   std::vector<Problem> problems_;
   std::vector<Kind> kinds_;
   std::vector<std::int32_t> kind_of_;  // each sequence

@@ -134,6 +134,7 @@ struct CompileOptions {
   bool search_tiling = true;  // off: heads apart if they may be, tiles on the grid, no gathers
   bool reuse_classes = true;  // off: the bits of every undecided cell are looked at
   bool reuse_regions = true;  // off: every tile asks the mask for its whole row or column
+  bool reuse_lists = true;    // off: lists are made anew where one like them was made before
   bool share_lists = true;    // off: every head of every sequence gets lists of its own
   bool sort_items = true;     // off: items by sequence, head and position
   std::optional<TilePlan> plan = {};  // this plan wherever it is possible, without a search

@@ -77,7 +77,28 @@ void StepPacker::finish() {
   for (const std::uint8_t parts : {kBoth, kFirst, kSecond}) make_leftover_steps(groups_[parts]);
 
   merge_full_steps();
-  append_list();
+  sort_by_position(partial_);
+  std::vector<TileEntry>& entries = schedule_.entries;
+  const std::size_t first = entries.size();
+  entries.insert(entries.end(), partial_.begin(), partial_.end());
+  merge_by_position(shared_full_, full_, entries);
+  close_list(first);
+}
+
+void StepPacker::finish(const ListTemplates& templates) {
+  std::vector<TileEntry>& entries = schedule_.entries;
+  const std::size_t first = entries.size();
+  templates.write_partial(entries, schedule_.sub_tiles);
+  const bool apart = shared_full_.empty() || !templates.has_full() ||
+                     position(shared_full_.back()) < templates.first_full();
+  if (apart) {
+    entries.insert(entries.end(), shared_full_.begin(), shared_full_.end());
+    templates.write_full(entries, schedule_.sub_tiles);
+  } else {
+    templates.write_full(full_, schedule_.sub_tiles);
+    merge_by_position(shared_full_, full_, entries);
+  }
+  close_list(first);
 }
 
 void StepPacker::forget_patterns() {
@@ -97,12 +118,8 @@ void StepPacker::merge_full_steps() {
   }
 }
 
-void StepPacker::append_list() {
+void StepPacker::close_list(std::size_t first) {
   std::vector<TileEntry>& entries = schedule_.entries;
-  const std::size_t first = entries.size();
-  sort_by_position(partial_);
-  entries.insert(entries.end(), partial_.begin(), partial_.end());
-  merge_by_position(shared_full_, full_, entries);
   // Shared steps are those of whole items.
   for (std::size_t i = first; present_parts() == kFirst && i < entries.size(); ++i) {
     entries[i].live_parts = kFirst;

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "perpend/schedule/cell_patterns.h"
+#include "perpend/schedule/list_templates.h"
 #include "perpend/schedule/schedule.h"
 
 namespace perpend {
@@ -28,16 +29,24 @@ class StepPacker {
   void add_partial(std::int64_t begin, std::int32_t pattern);
   // Appends the list to the schedule.
   void finish();
+  // The same with the item's own steps, those that are not shared, from the present template.
+  void finish(const ListTemplates& templates);
+  // Keeps the own steps of the item that was finished last.
+  void keep(ListTemplates& templates) const {
+    templates.keep(partial_, full_, schedule_.sub_tiles);
+  }
+  // Cells of what is shared that are in no step yet, ascending: they are part of each item.
+  struct Cell {
+    std::int32_t begin = 0;
+    std::int32_t pattern = 0;
+  };
+  std::span<const Cell> shared_loose() const { return shared_loose_; }
   // Distinct partial steps so far.
   std::int64_t num_distinct() const { return num_distinct_; }
   // To be called when the patterns have been cleared.
   void forget_patterns();
 
  private:
-  struct Cell {
-    std::int32_t begin = 0;
-    std::int32_t pattern = 0;
-  };
   // Cells of which the same parts have live pairs.
   struct Group {
     std::vector<Range> full_runs;
@@ -71,7 +80,7 @@ class StepPacker {
   void add_step(std::span<const Cell> cells);
   std::int32_t bitmap_of(std::span<const Cell> cells);
   std::int32_t make_bitmap(std::span<const Cell> cells);
-  void append_list();
+  void close_list(std::size_t first);
   void sort_by_position(std::vector<TileEntry>& entries) const;
   // Appends two sorted ranges of entries to `merged` in the order of positions.
   void merge_by_position(std::span<const TileEntry> a, std::span<const TileEntry> b,

@@ -1,6 +1,7 @@
 #include "perpend/schedule/tiling_search.h"
 
 #include <algorithm>
+#include <deque>
 
 #include "perpend/schedule/cost.h"
 #include "perpend/schedule/list_builder.h"
@@ -57,20 +58,27 @@ Range at_tile(Range rows, const TilePlan& plan, std::span<const std::int64_t> st
   return {begin, rows.end};
 }
 
-class Sampler {
+}  // namespace
+
+class TilingSearch::Sampler {
  public:
-  Sampler(const Problems& problems, const Problems::Kind& kind, int group_size,
-          const Tiling& tiling, Sweep sweep, const CompileOptions& options)
-      : problems_(problems),
-        kind_(problems.of(kind)),
-        group_size_(group_size),
-        options_(options),
-        windows_(sample_windows(kind_, kTilesOfWindow * tiling.outer_tile)) {
+  Sampler(const Problems& problems, int group_size, const Tiling& tiling, Sweep sweep,
+          const CompileOptions& options)
+      : problems_(problems), group_size_(group_size), options_(options) {
     scratch_.sweep = sweep;
     scratch_.tiling = tiling;
+  }
+
+  // What is weighed from here on.
+  void start(const Problems::Kind& kind) {
+    kind_ = problems_.of(kind);
+    windows_ = sample_windows(kind_, kTilesOfWindow * scratch_.tiling.outer_tile);
+    starts_.assign(kind_.size(), {});
     for (const Window& window : windows_) {
-      starts_.push_back(tiling.any_outer_start ? segment_starts(problems, of(window), sweep)
-                                               : std::vector<std::int64_t>());
+      auto& starts = starts_[static_cast<std::size_t>(window.problem)];
+      if (scratch_.tiling.any_outer_start && starts.empty()) {
+        starts = segment_starts(problems_, of(window), scratch_.sweep);
+      }
     }
   }
 
@@ -81,16 +89,17 @@ class Sampler {
   PlanCandidate weigh(const TilePlan& plan) {
     PlanCandidate candidate{plan};
     scratch_.plan = plan;
-    ListBuilder builder(scratch_, plan, options_, /*with_bitmaps=*/false);
-    for (std::size_t w = 0; w < windows_.size(); ++w) {
+    ListBuilder& builder = builder_of(plan);
+    for (const Window& window : windows_) {
       const std::int64_t known = builder.num_distinct();
-      make_lists(plan, windows_[w], starts_[w], builder);
+      make_lists(plan, window, builder);
       const double rows =
-          static_cast<double>(tiles_.back().end - tiles_.front().begin) / windows_[w].weight;
+          static_cast<double>(tiles_.back().end - tiles_.front().begin) / window.weight;
       const auto bitmaps = static_cast<double>(builder.num_distinct() - known);
       candidate.cost +=
           (cost_of_lists() + bitmaps * static_cast<double>(scratch_.tiling.costs.bitmap)) / rows;
       candidate.steps += static_cast<double>(scratch_.entries.size()) / rows;
+      candidate.sub_tiles += static_cast<double>(scratch_.sub_tiles.size()) / rows;
       candidate.gathers |= !scratch_.sub_tiles.empty();
     }
     const bool share_rows = plan.packed && scratch_.tiling.heads == HeadRows::kPacked;
@@ -99,13 +108,27 @@ class Sampler {
   }
 
  private:
-  void make_lists(const TilePlan& plan, const Window& window, std::span<const std::int64_t> starts,
-                  ListBuilder& builder) {
+  struct Builder {
+    Builder(Schedule& scratch, const TilePlan& plan_, const CompileOptions& options)
+        : plan(plan_), lists(scratch, plan_, options, /*with_bitmaps=*/false) {}
+    TilePlan plan;
+    ListBuilder lists;
+  };
+
+  ListBuilder& builder_of(const TilePlan& plan) {
+    const auto known = std::ranges::find(builders_, plan, &Builder::plan);
+    if (known == builders_.end()) return builders_.emplace_back(scratch_, plan, options_).lists;
+    known->lists.restart();
+    return known->lists;
+  }
+
+  void make_lists(const TilePlan& plan, const Window& window, ListBuilder& builder) {
     scratch_.entries.clear();
     scratch_.sub_tiles.clear();
     scratch_.lists.clear();
     tiles_.clear();
     const Problem& problem = of(window);
+    const auto& starts = starts_[static_cast<std::size_t>(window.problem)];
     lay_outer_tiles(plan, starts, at_tile(window.rows, plan, starts), problem.axes.outer_len,
                     tiles_);
     builder.add_lists(problems_.mask_of(problem), problem, tiles_);
@@ -123,14 +146,17 @@ class Sampler {
   }
 
   const Problems& problems_;
-  std::span<const Problem> kind_;
   int group_size_;
   const CompileOptions& options_;
-  std::vector<Window> windows_;
-  std::vector<std::vector<std::int64_t>> starts_;  // of each window's problem
   Schedule scratch_;
+  std::deque<Builder> builders_;  // of the plans that were weighed, which are few
+  std::span<const Problem> kind_;
+  std::vector<Window> windows_;
+  std::vector<std::vector<std::int64_t>> starts_;  // of the problems that have windows
   std::vector<Range> tiles_;
 };
+
+namespace {
 
 // Plans that differ in the heads of an item.
 std::vector<TilePlan> plans_by_heads(const Tiling& tiling, int group_size, bool may_pack) {
@@ -168,38 +194,45 @@ TilePlan plainest_plan(const Tiling& tiling, int group_size) {
           .packed = tiling.heads == HeadRows::kTogether && group_size > 1};
 }
 
-std::vector<PlanCandidate> plan_candidates(const Problems& problems, const Problems::Kind& kind,
-                                           int group_size, const Tiling& tiling, Sweep sweep,
-                                           const CompileOptions& options) {
+TilingSearch::TilingSearch(const Problems& problems, int group_size, const Tiling& tiling,
+                           Sweep sweep, const CompileOptions& options)
+    : group_size_(group_size),
+      tiling_(tiling),
+      sweep_(sweep),
+      sampler_(std::make_unique<Sampler>(problems, group_size, tiling, sweep, options)) {}
+
+TilingSearch::~TilingSearch() = default;
+
+std::vector<PlanCandidate> TilingSearch::candidates(const Problems::Kind& kind) {
   // Heads that are summed in one item must agree about its tile.
-  const bool may_pack = sweep == Sweep::kRows && !kind.groups_differ;
-  const bool may_align = tiling.any_outer_start && (sweep == Sweep::kRows || !kind.groups_differ);
-  const auto plans = plans_by_heads(tiling, group_size, may_pack);
-  if (plans.size() == 1 && !may_align && tiling.sub_tiles[0] == 0) {
+  const bool may_pack = sweep_ == Sweep::kRows && !kind.groups_differ;
+  const bool may_align = tiling_.any_outer_start && (sweep_ == Sweep::kRows || !kind.groups_differ);
+  const auto plans = plans_by_heads(tiling_, group_size_, may_pack);
+  if (plans.size() == 1 && !may_align && tiling_.sub_tiles[0] == 0) {
     return {PlanCandidate{plans.front()}};
   }
-  Sampler sampler(problems, kind, group_size, tiling, sweep, options);
+  sampler_->start(kind);
   const auto weigh = [&](TilePlan plan, bool aligned, int sub_tile) {
     plan.aligned = aligned;
     plan.sub_tile = sub_tile;
-    return sampler.weigh(plan);
+    return sampler_->weigh(plan);
   };
   // The smallest sub-tiles fit every layout of items best; their size is chosen for one layout.
-  const int smallest = tiling.sub_tiles[0] != 0 ? tiling.sub_tiles[0] : tiling.inner_tile;
+  const int smallest = tiling_.sub_tiles[0] != 0 ? tiling_.sub_tiles[0] : tiling_.inner_tile;
   std::vector<PlanCandidate> layouts;
   for (const TilePlan& plan : plans) {
     layouts.push_back(weigh(plan, false, smallest));
-    if (may_align && sampler.has_segments()) layouts.push_back(weigh(plan, true, smallest));
+    if (may_align && sampler_->has_segments()) layouts.push_back(weigh(plan, true, smallest));
   }
   rank(layouts);
   const TilePlan layout = layouts.front().plan;
   if (!layouts.front().gathers) {
-    layouts.front().plan.sub_tile = tiling.inner_tile;  // the same steps, called by their name
+    layouts.front().plan.sub_tile = tiling_.inner_tile;  // the same steps, called by their name
     return layouts;
   }
-  std::vector<PlanCandidate> candidates = {weigh(layout, layout.aligned, tiling.inner_tile)};
-  for (std::size_t i = tiling.sub_tiles.size() - 1; i > 0; --i) {
-    const int sub_tile = tiling.sub_tiles[i];
+  std::vector<PlanCandidate> candidates = {weigh(layout, layout.aligned, tiling_.inner_tile)};
+  for (std::size_t i = tiling_.sub_tiles.size() - 1; i > 0; --i) {
+    const int sub_tile = tiling_.sub_tiles[i];
     if (sub_tile != 0) candidates.push_back(weigh(layout, layout.aligned, sub_tile));
   }
   candidates.insert(candidates.end(), layouts.begin(), layouts.end());

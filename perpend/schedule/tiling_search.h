@@ -1,5 +1,6 @@
 #pragma once
 
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -13,7 +14,8 @@ struct PlanCandidate {
   TilePlan plan;
   double cost = 0.0;   // of a key/value head, in full tiles, work items included; 0: the only plan
   double steps = 0.0;  // of all lists together
-  bool gathers = false;  // some of them
+  double sub_tiles = 0.0;  // likewise, at most
+  bool gathers = false;    // some of them
 };
 
 // Plans that `tiling` allows for `masks` and `shape`, by the modelled cost of a sample of tiles:
@@ -23,10 +25,24 @@ struct PlanCandidate {
 std::vector<PlanCandidate> plan_candidates(std::span<const Mask> masks, const AttentionShape& shape,
                                            const Tiling& tiling, Sweep sweep = Sweep::kRows);
 
-// The same for one kind of problems that are made already.
-std::vector<PlanCandidate> plan_candidates(const Problems& problems, const Problems::Kind& kind,
-                                           int group_size, const Tiling& tiling, Sweep sweep,
-                                           const CompileOptions& options);
+// The same for one kind of problems after another, which are made already. Keeps memory, but
+// nothing of what it met: a plan does not depend on the kinds before.
+class TilingSearch {
+ public:
+  TilingSearch(const Problems& problems, int group_size, const Tiling& tiling, Sweep sweep,
+               const CompileOptions& options);
+  ~TilingSearch();
+
+  std::vector<PlanCandidate> candidates(const Problems::Kind& kind);
+
+ private:
+  class Sampler;
+
+  int group_size_;
+  Tiling tiling_;
+  Sweep sweep_;
+  std::unique_ptr<Sampler> sampler_;
+};
 
 // The plan without search: heads apart if they may be, tiles on the grid, no gathers.
 TilePlan plainest_plan(const Tiling& tiling, int group_size);

@@ -2,9 +2,12 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 
 namespace perpend {
 namespace {
+
+constexpr std::size_t kFirstSlots = 32;
 
 std::uint64_t mix(std::uint64_t hash, std::uint64_t word) {
   hash = (hash ^ word) * 0x9E3779B97F4A7C15U;
@@ -42,13 +45,14 @@ WordDictionary::Place WordDictionary::add(std::span<const std::uint64_t> words) 
 }
 
 void WordDictionary::clear() {
+  if (ends_.empty()) return;
+  // A table that was filled far more once is not worth sweeping each time.
+  slots_.assign(std::clamp(std::bit_ceil(2 * ends_.size()), kFirstSlots, slots_.size()), Slot{});
   words_.clear();
   ends_.clear();
-  std::ranges::fill(slots_, Slot{});
 }
 
 void WordDictionary::grow() {
-  constexpr std::size_t kFirstSlots = 32;
   const std::vector<Slot> old = std::move(slots_);
   slots_ = std::vector<Slot>(old.empty() ? kFirstSlots : 2 * old.size());
   const std::size_t mask = slots_.size() - 1;

@@ -17,7 +17,7 @@ class WordDictionary {
   // Where `words` are, added when new.
   Place add(std::span<const std::uint64_t> words);
 
-  // Forgets all sequences, but keeps the memory.
+  // Forgets all sequences, but keeps the memory; takes as long as adding them did.
   void clear();
 
   std::int32_t count() const { return static_cast<std::int32_t>(ends_.size()); }
@@ -38,5 +38,9 @@ class WordDictionary {
   std::vector<std::size_t> ends_;  // where each sequence ends in words_
   std::vector<Slot> slots_;        // open addressing; a power of two, at most half full
 };
+
+inline std::span<const std::uint64_t> as_words(std::span<const std::int64_t> key) {
+  return {reinterpret_cast<const std::uint64_t*>(key.data()), key.size()};
+}
 
 }  // namespace perpend

@@ -151,6 +151,31 @@ TEST(BoundMask, EqualClassesHaveEqualBits) {
   }
 }
 
+// Heads whose every() begins elsewhere name their rectangles alike.
+TEST(BoundMask, ClassesAreSharedByHeadsThatDifferInPhase) {
+  const Mask mask = parse_mask("causal & (near(2, 3) | every(2, 5, 1) & ~every(3, 2, 1))");
+  std::map<std::vector<std::int64_t>, std::vector<bool>> seen;
+  for (int head = 0; head < 6; ++head) {
+    const BoundMask bound(mask, {head, head});
+    ASSERT_TRUE(bound.shares_classes(BoundMask(mask, {0, 0})));
+    for (std::int64_t outer = 0; outer <= 40; ++outer) {
+      for (std::int64_t inner = 0; inner <= 40; ++inner) {
+        std::vector<std::int64_t> key;
+        bound.append_class(Sweep::kRows, {outer, outer + 5}, {inner, inner + 4}, key);
+        std::vector<bool> bits;
+        for (std::int64_t p = 0; p < 20; ++p) {
+          bits.push_back(live(mask, Sweep::kRows, outer + p / 4, inner + p % 4, {head, head}));
+        }
+        ASSERT_EQ(seen.try_emplace(key, bits).first->second, bits)
+            << "head " << head << " " << outer << " " << inner;
+      }
+    }
+  }
+  const auto bound = [](const char* text) { return BoundMask(parse_mask(text)); };
+  EXPECT_FALSE(bound("every(2, 5)").shares_classes(bound("every(2, 4)")));
+  EXPECT_FALSE(bound("window(3)").shares_classes(bound("window(4)")));
+}
+
 TEST(BoundMask, ManyWordsAreWordsOneByOne) {
   Random random(6);
   for (int i = num_trials(400); i > 0; --i) {

@@ -37,8 +37,24 @@ TEST(Schedule, AnyPlanAndAnyOptionsHoldTheSame) {
       ASSERT_EQ(holds({.search_tiling = false}), "") << c;
       ASSERT_EQ(holds({.reuse_classes = false}), "") << c;
       ASSERT_EQ(holds({.reuse_regions = false}), "") << c;
+      ASSERT_EQ(holds({.reuse_lists = false}), "") << c;
       ASSERT_EQ(holds({.share_lists = false}), "") << c;
       ASSERT_EQ(holds({.sort_items = false}), "") << c;
+    }
+  }
+}
+
+// Lists that are written down from one like them are what would have been made.
+TEST(Schedule, ListsLikeOthersAreTheSameWhenMade) {
+  Random random(9);
+  for (int i = num_trials(600); i > 0; --i) {
+    const bool is_long = i % 8 == 0;
+    ScheduleCase c = random_schedule_case(random, is_long ? 4000 : 200);
+    for (const Sweep sweep : {Sweep::kRows, Sweep::kColumns}) {
+      if (is_long) c.tiling = gpu_tiling(128, sweep);
+      const Schedule reused = compile(c.masks, c.shape, c.tiling, sweep);
+      const Schedule made = compile(c.masks, c.shape, c.tiling, sweep, {.reuse_lists = false});
+      ASSERT_EQ(concat(reused), concat(made)) << c;
     }
   }
 }

@@ -26,5 +26,21 @@ TEST(WordDictionary, NumbersDistinctSequencesInOrder) {
   EXPECT_EQ(dictionary.count(), static_cast<std::int32_t>(known.size()));
 }
 
+// Its table becomes smaller and larger again.
+TEST(WordDictionary, ForgetsAllWhenCleared) {
+  WordDictionary dictionary;
+  for (const std::uint64_t count : {1000U, 3U, 200U, 0U, 5000U}) {
+    for (const bool is_new : {true, false}) {
+      for (std::uint64_t i = 0; i < count; ++i) {
+        const WordDictionary::Place place = dictionary.add(std::vector{i, i + 1});
+        ASSERT_EQ(place.index, static_cast<std::int32_t>(i));
+        ASSERT_EQ(place.is_new, is_new);
+      }
+    }
+    dictionary.clear();
+    ASSERT_EQ(dictionary.count(), 0);
+  }
+}
+
 }  // namespace
 }  // namespace perpend

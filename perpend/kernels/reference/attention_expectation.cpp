@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "perpend/kernels/reference/row_error.h"
-
 namespace perpend {
 namespace {
 
@@ -26,6 +24,19 @@ std::ostream& operator<<(std::ostream& out, const Deviation& d) {
       << d.dim << ": " << d.found << ", expected " << d.expected;
   if (d.num_strays > 0) out << "; " << d.num_strays << " elements outside all rows were written";
   return out;
+}
+
+Deviation deviation_of(AttentionOutput output, DType dtype, const RowPair& row, double least_size) {
+  const bool is_lse = output == AttentionOutput::kLse;
+  const RowError off = is_lse ? RowError{.error = lse_error(row)} : row_error(row, least_size);
+  const std::int64_t dim = furthest_dim(row);
+  const auto d = static_cast<std::size_t>(dim);
+  return {.output = output,
+          .error = off.error,
+          .tolerance = attention_tolerance(dtype, output, off.score_size),
+          .dim = dim,
+          .found = row.found[d],
+          .expected = row.expected[d]};
 }
 
 AttentionExpectation::AttentionExpectation(const AttentionCall& call, bool with_gradients,
@@ -63,6 +74,7 @@ void AttentionExpectation::expect_group(const AttentionCall& call, std::size_t s
                                      static_cast<std::size_t>(head)];
     ReferenceOutput output = reference_attention(reference);
     result.o = std::move(output.o);
+    result.lse = ReferenceSums(shape.q_len);
     result.lse.values = std::move(output.lse);
     result.lse.squares = std::move(output.lse_squares);
     if (!with_gradients_) continue;
@@ -96,10 +108,7 @@ const ReferenceSums& AttentionExpectation::expected(AttentionOutput output, std:
 }
 
 Deviation AttentionExpectation::worst_row(AttentionOutput output, const Operand& found) const {
-  Deviation worst{.output = output,
-                  .error = -1,
-                  .tolerance = attention_tolerance(dtype_, output),
-                  .num_strays = found.num_strays()};
+  Deviation worst{.output = output, .error = -1, .tolerance = attention_tolerance(dtype_, output)};
   const auto dim = static_cast<std::size_t>(found.head_dim());
   for (std::size_t s = 0; s < found.lengths().size(); ++s) {
     for (int head = 0; head < found.num_heads(); ++head) {
@@ -108,23 +117,22 @@ Deviation AttentionExpectation::worst_row(AttentionOutput output, const Operand&
       const double least_size = kSmallRow * root_mean_square(sums, found.lengths()[s]);
       for (std::int64_t row = 0; row < found.lengths()[s]; ++row) {
         const std::size_t at = static_cast<std::size_t>(row) * dim;
-        const RowPair pair{std::span(rows).subspan(at, dim),
-                           std::span(sums.values).subspan(at, dim),
-                           std::span(sums.squares).subspan(at, dim)};
-        const double error =
-            output == AttentionOutput::kLse ? lse_error(pair) : row_error(pair, least_size);
-        if (error <= worst.error) continue;
-        worst.error = error;
-        worst.sequence = s;
-        worst.head = head;
-        worst.row = row;
-        worst.dim = furthest_dim(pair);
-        worst.found = pair.found[static_cast<std::size_t>(worst.dim)];
-        worst.expected = pair.expected[static_cast<std::size_t>(worst.dim)];
+        const auto row_of = [&](const std::vector<double>& values) {
+          return std::span(values).subspan(at, dim);
+        };
+        const RowPair pair{row_of(rows), row_of(sums.values), row_of(sums.squares),
+                           row_of(sums.score_squares)};
+        Deviation deviation = deviation_of(output, dtype_, pair, least_size);
+        if (deviation.share() <= worst.share()) continue;
+        deviation.sequence = s;
+        deviation.head = head;
+        deviation.row = row;
+        worst = deviation;
       }
     }
   }
   worst.error = std::max(worst.error, 0.0);  // no row at all
+  worst.num_strays = found.num_strays();
   return worst;
 }
 

@@ -7,6 +7,7 @@
 
 #include "perpend/kernels/reference/attention_call.h"
 #include "perpend/kernels/reference/attention_reference.h"
+#include "perpend/kernels/reference/row_error.h"
 #include "perpend/kernels/reference/tolerance.h"
 
 namespace perpend {
@@ -25,8 +26,15 @@ struct Deviation {
   std::int64_t num_strays = 0;  // elements written that belong to no row
 
   bool holds() const { return error <= tolerance && num_strays == 0; }
+  // What the worst row is chosen by, since each has its own tolerance; at most 1 when it holds.
+  double share() const { return error / tolerance; }
 };
 std::ostream& operator<<(std::ostream& out, const Deviation& deviation);
+
+// The deviation of one row or one lse, whose place is the caller's to name. `dtype` is the coarsest
+// of the operands; `least_size` as in row_error().
+Deviation deviation_of(AttentionOutput output, DType dtype, const RowPair& row,
+                       double least_size = 0);
 
 // What a call must give, by the reference.
 class AttentionExpectation {
@@ -39,7 +47,7 @@ class AttentionExpectation {
  private:
   struct QueryHead {
     ReferenceSums o;
-    ReferenceSums lse;
+    ReferenceSums lse;  // score_squares are zero
     ReferenceSums dq;
   };
   struct KeyHead {

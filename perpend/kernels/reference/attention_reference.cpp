@@ -34,6 +34,9 @@ struct SeenKey {
   double slope = 0;    // derivative of the score by scale * q . k
   double squares = 0;  // of the score's terms
   double p = 0;
+
+  // What the score is measured on: a relative error of it is one of so many times as much of p.
+  double size() const { return std::sqrt(std::max(score * score, squares)); }
 };
 
 // Its probability is left at 0.
@@ -51,6 +54,13 @@ SeenKey score_of(const ReferenceHead& head, std::int64_t row, std::int64_t key) 
   entry.score -= bias;
   entry.squares = head.scale * head.scale * dot_squares(q, k) + bias * bias;
   return entry;
+}
+
+// Keys of a row on the average, by their probabilities.
+double mean_size(const std::vector<SeenKey>& seen) {
+  double sum = 0;
+  for (const SeenKey& entry : seen) sum += entry.p * entry.size();
+  return sum;
 }
 
 // The visible keys of `row` with their probabilities; returns the row's logsumexp.
@@ -79,11 +89,13 @@ ReferenceOutput reference_attention(const ReferenceHead& head) {
     double squares = 0;
     for (const SeenKey& entry : seen) squares = std::max(squares, entry.squares);
     output.lse_squares.push_back(squares);
+    const double lse_size = mean_size(seen);
     for (const SeenKey& entry : seen) {
+      const double size = entry.size() + lse_size;
       for (std::int64_t d = 0; d < head.head_dim; ++d) {
         const double term =
             entry.p * head.v[static_cast<std::size_t>(entry.key * head.head_dim + d)];
-        output.o.add(row * head.head_dim + d, term, term);
+        output.o.add(row * head.head_dim + d, term, term, term * size);
       }
     }
   }
@@ -105,26 +117,35 @@ void reference_attention_gradients(const ReferenceHead& head, const ReferenceLos
     dp_squares.clear();
     double mean = 0;  // sum over keys of p * dp
     double mean_squares = 0;
+    double mean_score_squares = 0;
+    const double lse_size = mean_size(seen);
     for (const SeenKey& entry : seen) {
       const Row v_row = row_of(head.v, entry.key, dim);
       dp.push_back(dot(d_o_row, v_row));
       dp_squares.push_back(dot_squares(d_o_row, v_row));
       mean += entry.p * dp.back();
-      mean_squares += entry.p * entry.p * dp_squares.back();
+      const double squares = entry.p * entry.p * dp_squares.back();
+      const double size = entry.size() + lse_size;
+      mean_squares += squares;
+      mean_score_squares += squares * size * size;
     }
     for (std::size_t i = 0; i < seen.size(); ++i) {
       const SeenKey& entry = seen[i];
       const double factor = head.scale * entry.slope * entry.p;
       const double ds = factor * (dp[i] - mean + d_lse_row);
-      const double ds_magnitude =
-          factor * std::sqrt(dp_squares[i] + mean_squares + d_lse_row * d_lse_row);
+      const double ds_squares = dp_squares[i] + mean_squares + d_lse_row * d_lse_row;
+      const double ds_magnitude = factor * std::sqrt(ds_squares);
+      const double size = entry.size() + lse_size;
+      const double ds_score = factor * std::sqrt(ds_squares * size * size + mean_score_squares);
       const Row k_row = row_of(head.k, entry.key, dim);
       for (std::int64_t d = 0; d < dim; ++d) {
         const auto at = static_cast<std::size_t>(d);
         const double dv = entry.p * d_o_row[at];
-        gradients.dq.add(row * dim + d, ds * k_row[at], ds_magnitude * k_row[at]);
-        gradients.dk.add(entry.key * dim + d, ds * q_row[at], ds_magnitude * q_row[at]);
-        gradients.dv.add(entry.key * dim + d, dv, dv);
+        gradients.dq.add(row * dim + d, ds * k_row[at], ds_magnitude * k_row[at],
+                         ds_score * k_row[at]);
+        gradients.dk.add(entry.key * dim + d, ds * q_row[at], ds_magnitude * q_row[at],
+                         ds_score * q_row[at]);
+        gradients.dv.add(entry.key * dim + d, dv, dv, dv * size);
       }
     }
   }
@@ -145,11 +166,13 @@ void reference_key_gradients(const ReferenceHead& head, std::int64_t key, const 
     const double ds = factor * (dot(d_o_row, v_row) - dot(d_o_row, o_row) + d_lse);
     const double magnitude = factor * std::sqrt(dot_squares(d_o_row, v_row) +
                                                 dot_squares(d_o_row, o_row) + d_lse * d_lse);
+    const double size = entry.size();
     const Row q_row = row_of(head.q, row, head.head_dim);
     for (std::size_t d = 0; d < q_row.size(); ++d) {
       const double term = p * d_o_row[d];
-      dk.add(static_cast<std::int64_t>(d), ds * q_row[d], magnitude * q_row[d]);
-      dv.add(static_cast<std::int64_t>(d), term, term);
+      dk.add(static_cast<std::int64_t>(d), ds * q_row[d], magnitude * q_row[d],
+             magnitude * q_row[d] * size);
+      dv.add(static_cast<std::int64_t>(d), term, term, term * size);
     }
   }
 }

@@ -12,15 +12,21 @@ namespace perpend {
 // if its terms had random signs: where terms cancel, rounding errors are measured on that instead.
 struct ReferenceSums {
   explicit ReferenceSums(std::int64_t size = 0)
-      : values(static_cast<std::size_t>(size)), squares(static_cast<std::size_t>(size)) {}
-  // `magnitude`: what |term| would be if nothing had cancelled inside it.
-  void add(std::int64_t index, double term, double magnitude) {
-    values[static_cast<std::size_t>(index)] += term;
-    squares[static_cast<std::size_t>(index)] += magnitude * magnitude;
+      : values(static_cast<std::size_t>(size)),
+        squares(static_cast<std::size_t>(size)),
+        score_squares(static_cast<std::size_t>(size)) {}
+  // `magnitude`: what |term| would be if nothing had cancelled inside it. `score_magnitude`: how
+  // fast it moves with a relative error of the scores that the term was made from.
+  void add(std::int64_t index, double term, double magnitude, double score_magnitude) {
+    const auto i = static_cast<std::size_t>(index);
+    values[i] += term;
+    squares[i] += magnitude * magnitude;
+    score_squares[i] += score_magnitude * score_magnitude;
   }
 
   std::vector<double> values;
   std::vector<double> squares;
+  std::vector<double> score_squares;
 };
 
 // One query head of one sequence. Query row r stands at position q_offset + r, key row c at c.
@@ -78,7 +84,7 @@ void reference_attention_gradients(const ReferenceHead& head, const ReferenceLos
                                    ReferenceGradients& gradients);
 
 // Adds to dk and dv [head_dim] those of one key, given o [q_len, head_dim] and lse [q_len]: a
-// sample where all of them would take too long.
+// sample where all of them would take too long. Errors of o and lse are the caller's.
 void reference_key_gradients(const ReferenceHead& head, std::int64_t key, const ReferenceLoss& loss,
                              std::span<const double> o, std::span<const double> lse,
                              ReferenceSums& dk, ReferenceSums& dv);

@@ -2,8 +2,6 @@
 
 #include <utility>
 
-#include "perpend/kernels/reference/row_error.h"
-
 namespace perpend {
 namespace {
 
@@ -41,13 +39,7 @@ class Samples {
     const ReferenceOutput expected = reference_attention(head);
     add(AttentionOutput::kO, outputs_.o, at, expected.o);
     const double lse = outputs_.lse.get(at.sequence, at.row, at.head, 0);
-    keep({.output = AttentionOutput::kLse,
-          .error = lse_error({std::span(&lse, 1), expected.lse, expected.lse_squares}),
-          .sequence = at.sequence,
-          .head = at.head,
-          .row = at.row,
-          .found = lse,
-          .expected = expected.lse[0]});
+    keep(AttentionOutput::kLse, at, {std::span(&lse, 1), expected.lse, expected.lse_squares});
     if (!with_gradients) return;
     const auto kv_size = static_cast<std::int64_t>(k.size());
     ReferenceGradients gradients{ReferenceSums(head_dim_), ReferenceSums(kv_size),
@@ -83,24 +75,17 @@ class Samples {
   void add(AttentionOutput output, const Operand& found, const Place& at,
            const ReferenceSums& expected) {
     const std::vector<double> row = row_of(found, at);
-    const RowPair pair{row, expected.values, expected.squares};
-    const std::int64_t dim = furthest_dim(pair);
-    const auto d = static_cast<std::size_t>(dim);
-    keep({.output = output,
-          .error = row_error(pair),
-          .sequence = at.sequence,
-          .head = at.head,
-          .row = at.row,
-          .dim = dim,
-          .found = row[d],
-          .expected = expected.values[d]});
+    keep(output, at, {row, expected.values, expected.squares, expected.score_squares});
   }
 
-  void keep(Deviation deviation) {
-    deviation.tolerance = attention_tolerance(dtype_, deviation.output);
+  void keep(AttentionOutput output, const Place& at, const RowPair& row) {
+    Deviation deviation = deviation_of(output, dtype_, row);
+    deviation.sequence = at.sequence;
+    deviation.head = at.head;
+    deviation.row = at.row;
     for (Deviation& worst : worst_) {
-      if (worst.output != deviation.output) continue;
-      if (deviation.error > worst.error) worst = deviation;
+      if (worst.output != output) continue;
+      if (deviation.share() > worst.share()) worst = deviation;
       return;
     }
     worst_.push_back(deviation);

@@ -22,18 +22,21 @@ double size_of_row(const RowPair& row) {
 
 }  // namespace
 
-double row_error(const RowPair& row, double least_size) {
+RowError row_error(const RowPair& row, double least_size) {
   double difference = 0;
+  double score_squares = 0;
   bool equal = true;
   for (std::size_t d = 0; d < row.expected.size(); ++d) {
     const double off = row.found[d] - row.expected[d];
-    if (std::isnan(off)) return kInfinity;
+    if (std::isnan(off)) return {.error = kInfinity};
     equal = equal && off == 0;
     difference += off * off;
+    score_squares += row.score_squares[d];
   }
   const double size = size_of_row(row);
-  if (size == 0 || equal) return equal ? 0 : kInfinity;
-  return std::sqrt(difference) / std::max(size, least_size);
+  if (size == 0 || equal) return {.error = equal ? 0 : kInfinity};
+  const double measure = std::max(size, least_size);
+  return {std::sqrt(difference) / measure, std::sqrt(score_squares) / measure};
 }
 
 double lse_error(const RowPair& row) {

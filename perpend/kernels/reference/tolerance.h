@@ -15,6 +15,8 @@ std::string_view name_of(AttentionOutput output);
 // The one table of what a kernel may be off by. `dtype`: the coarsest of its operands.
 //   o, dq, dk, dv   norm(found - expected) / norm(expected) of each row of head_dim values
 //   lse             |found - expected| / (1 + |expected|)
-double attention_tolerance(DType dtype, AttentionOutput output);
+// `score_size`: of the scores behind a row (RowError). A probability is known as well as its score
+// is in absolute terms, so that what is allowed grows with it; lse is measured on it already.
+double attention_tolerance(DType dtype, AttentionOutput output, double score_size = 0);
 
 }  // namespace perpend

@@ -30,7 +30,7 @@ def segments(*lengths: int) -> Label:
 
 
 def segments_at(*starts: int) -> Label:
-    """Index of the run that holds the position, by where runs begin."""
+    """Index of the run that holds the position, by where runs begin; the last has no end."""
     return Label(_call("segments_at", *starts))
 
 

@@ -113,6 +113,32 @@ TEST_F(ExpectationTest, RowsWithoutAPairMustBeExact) {
   expect_found(&AttentionOutputs::lse, 1, 2, 3, -1e30);
 }
 
+// Far keys of an ALiBi head have scores of hundreds: f32 knows their probabilities less well, and
+// only theirs.
+TEST(Expectation, AllowsAsMuchAsTheScoresOfARowCost) {
+  ThreadPool threads(1);
+  for (const bool far : {false, true}) {
+    AttentionCase c;
+    c.shape = {{{4, 6, far ? 2000 : 2}}, 4, 2};
+    c.masks = {Mask::all()};
+    c.head_dim = 8;
+    c.alibi = true;
+    const AttentionCall call(c);
+    const AttentionExpectation expectation(call, true, threads);
+    const AttentionOutputs right = right_outputs(call);
+    for (const Deviation& d : expectation.compare(right)) EXPECT_TRUE(d.holds()) << d;
+    for (Operand AttentionOutputs::*output :
+         {&AttentionOutputs::o, &AttentionOutputs::dq, &AttentionOutputs::dv}) {
+      AttentionOutputs outputs = right;
+      Operand& operand = outputs.*output;
+      for (std::int64_t d = 0; d < c.head_dim; ++d) {
+        operand.set(0, 3, 0, d, operand.get(0, 3, 0, d) * (1 + 1e-4));
+      }
+      EXPECT_EQ(all_hold(expectation.compare(outputs)), far) << c;
+    }
+  }
+}
+
 TEST_F(ExpectationTest, UnwrittenOutputsAndStraysFail) {
   EXPECT_FALSE(all_hold(expectation_.compare(call_.outputs())));
   AttentionOutputs outputs = right_outputs(call_);

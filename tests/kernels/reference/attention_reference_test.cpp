@@ -152,6 +152,40 @@ TEST(AttentionReference, GradientsOfOneKeyAreThoseOfAll) {
   }
 }
 
+// Scores that are off by a small part move each row by no more than their size says.
+TEST(AttentionReference, ScoreSquaresTellWhatErrorsOfScoresDo) {
+  constexpr double kPart = 1e-7;
+  Random random(4);
+  for (int i = num_trials(200); i > 0; --i) {
+    Problem p(random);
+    p.head.soft_cap = 0;
+    if (i % 2 == 0) p.head.alibi_slope *= 100;
+    const auto gradients_of = [&](const ReferenceHead& head) {
+      ReferenceGradients gradients{ReferenceSums(head.q_len * head.head_dim),
+                                   ReferenceSums(head.kv_len * head.head_dim),
+                                   ReferenceSums(head.kv_len * head.head_dim)};
+      reference_attention_gradients(head, {p.d_o, p.d_lse}, gradients);
+      return gradients;
+    };
+    ReferenceHead off = p.head;
+    off.scale *= 1 + kPart;
+    off.alibi_slope *= 1 + kPart;
+    const auto expect_small = [&](const ReferenceSums& right, const ReferenceSums& moved) {
+      for (std::size_t d = 0; d < right.values.size(); ++d) {
+        // Half a dozen terms that all lean one way; scale itself stands before dq and dk.
+        const double most = 3 * (std::sqrt(right.score_squares[d]) + std::sqrt(right.squares[d]));
+        EXPECT_LE(std::abs(moved.values[d] - right.values[d]), kPart * most + 1e-14) << p.head.mask;
+      }
+    };
+    expect_small(reference_attention(p.head).o, reference_attention(off).o);
+    const ReferenceGradients right = gradients_of(p.head);
+    const ReferenceGradients moved = gradients_of(off);
+    expect_small(right.dq, moved.dq);
+    expect_small(right.dk, moved.dk);
+    expect_small(right.dv, moved.dv);
+  }
+}
+
 TEST(AttentionReference, SquaresBoundWhatCancels) {
   // One visible key: the output does not depend on q and k, but a kernel's rounding errors show.
   const std::vector<double> one = {1.0, 2.0};
