@@ -17,8 +17,8 @@ if [ $status = 0 ] && [ -n "$object" ]; then
   grep -E '^ptxas|bytes stack frame' <<<"$said" >"$object.ptxas"
 fi
 grep -vE '^ptxas info|bytes stack frame|^$' <<<"$said" >&2
-if slow=$(grep -E 'C75(08|10|12|14)' <<<"$said"); then
-  printf '%s\n%s\n' "$slow" "error: this kernel would be slow; see hygiene of products in docs/kernels.md" >&2
+if slow=$(grep -E 'serialized|C75(08|10|12|14|15)' <<<"$said"); then
+  printf '%s\n%s\n' "$slow" "error: this kernel would be slow; warpgroup products wait for each other, or setmaxnreg is ignored" >&2
   exit 1
 fi
 exit $status

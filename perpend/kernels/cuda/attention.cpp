@@ -1,6 +1,5 @@
 #include "perpend/kernels/cuda/attention.h"
 
-#include <algorithm>
 #include <array>
 #include <cmath>
 
@@ -110,8 +109,10 @@ Launcher<Launch> at_least(const std::array<ForDim<Launch>, kCount>& built, std::
 
 template <DType kType, ForwardVariant kVariant>
 Launcher<HopperLaunch> hopper_launcher(std::int64_t head_dim) {
+  constexpr ForwardVariant kNarrow =
+      kVariant == ForwardVariant::kSkips ? ForwardVariant::kPlain : kVariant;
   constexpr std::array<ForDim<HopperLaunch>, 5> kBuilt = {{
-      {64, launch_hopper_forward<kType, 64, kVariant>},
+      {64, launch_hopper_forward<kType, 64, kNarrow>},
       {96, launch_hopper_forward<kType, 96, kVariant>},
       {128, launch_hopper_forward<kType, 128, kVariant>},
       {192, launch_hopper_forward<kType, 192, kVariant>},
@@ -142,6 +143,11 @@ Launcher<PortableLaunch> portable_launcher(std::int64_t head_dim) {
   return at_least(kBuilt, head_dim);
 }
 
+// Narrow kernels test it for every step anyway.
+bool skips_parts(const DeviceSchedule& schedule, std::int64_t head_dim) {
+  return schedule.skips_parts() && head_dim > 64;
+}
+
 // What the Hopper kernel does not take goes to the portable one: paged keys, rows that the copy
 // engine can not load or that o does not have in whole chunks, changed scores of plans in which
 // parts skip steps.
@@ -149,7 +155,7 @@ bool hopper_takes(const AttentionArgs& args, const device::ForwardParams& params
                   const DeviceSchedule& schedule) {
   return !args.page_table && can_map(box_view(args.q)) && can_map(box_view(args.k)) &&
          can_map(box_view(args.v)) && (params.outputs.o_is_f32 || params.outputs.o_is_aligned) &&
-         !(changes_scores(params.scores) && schedule.skips_parts());
+         !(changes_scores(params.scores) && skips_parts(schedule, params.outputs.head_dim));
 }
 
 void run_hopper(const AttentionArgs& args, const device::ForwardParams& common,
@@ -175,11 +181,11 @@ void run_hopper(const AttentionArgs& args, const device::ForwardParams& common,
              "attention");
   ForwardVariant variant = ForwardVariant::kPlain;
   if (changes_scores(common.scores)) variant = ForwardVariant::kChanges;
-  if (schedule.skips_parts()) variant = ForwardVariant::kSkips;
+  if (skips_parts(schedule, head_dim_of(args))) variant = ForwardVariant::kSkips;
   const auto launcher = args.q.dtype == DType::kF16
                             ? hopper_launcher<DType::kF16>(head_dim_of(args), variant)
                             : hopper_launcher<DType::kBF16>(head_dim_of(args), variant);
-  launcher({&params, std::min(num_sms, common.lists.num_items), launch.stream()});
+  launcher({&params, common.lists.num_items, num_sms, launch.stream()});
 }
 
 device::RowSource row_source(const TensorView& view) {

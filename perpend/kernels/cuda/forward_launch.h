@@ -22,7 +22,8 @@ enum class ForwardVariant {
 
 struct HopperLaunch {
   const device::HopperForwardParams* params;
-  int num_ctas;
+  int num_items;
+  int num_sms;
   cudaStream_t stream;
 };
 

@@ -85,6 +85,16 @@ class ImageMaker {
  private:
   static constexpr std::int64_t kMaxTokens = std::int64_t{1} << 31;
 
+  // A bitmap of the image.
+  struct Bitmap {
+    std::int32_t index = -1;
+    unsigned halves = 15;  // as in Step::kHalvesShift
+  };
+  // Halves of which some parts have the first `columns` columns.
+  static unsigned halves_of(unsigned parts, std::int64_t columns) {
+    const unsigned of_part = columns > device::kWordColumns ? 3U : 1U;
+    return ((parts & 1U) != 0 ? of_part : 0U) | ((parts & 2U) != 0 ? of_part << 2 : 0U);
+  }
   // Steps of one list in the image.
   struct StepList {
     std::int32_t begin = -1;
@@ -130,10 +140,24 @@ class ImageMaker {
     const unsigned present = item.size > plan.outer_part ? Step::kBothParts : 1U;
     const StepList& list = list_of(item.list, shape.kv_len, present, plan.packed);
     (plan.packed ? image_.has_packed : image_.has_separate) = true;
-    image_.items.push_back(
-        {item.begin, item.size, item.q_head, item.sequence, list.begin, list.num_partial,
-         list.num_full, 2 * (item.q_head / group_size_) + (plan.packed ? 1 : 0), q_base, kv_base,
-         static_cast<std::int32_t>(shape.q_offset), static_cast<std::int32_t>(shape.kv_len)});
+    Step first{};
+    if (list.num_partial + list.num_full > 0) {
+      first = image_.steps[static_cast<std::size_t>(list.begin)];
+    }
+    image_.items.push_back({item.begin,
+                            item.size,
+                            item.q_head,
+                            item.sequence,
+                            list.begin,
+                            list.num_partial,
+                            list.num_full,
+                            2 * (item.q_head / group_size_) + (plan.packed ? 1 : 0),
+                            q_base,
+                            kv_base,
+                            static_cast<std::int32_t>(shape.q_offset),
+                            static_cast<std::int32_t>(shape.kv_len),
+                            first,
+                            {}});
   }
 
   const StepList& list_of(std::int32_t index, std::int64_t kv_len, unsigned present, bool packed) {
@@ -172,9 +196,10 @@ class ImageMaker {
       const int boxes = add_boxes(entry);
       step.flags |= Step::kIsGathered | static_cast<unsigned>(boxes - 1) << Step::kBoxesShift;
     }
-    const std::int32_t bitmap = bitmap_of(entry, live, context);
-    if (bitmap >= 0) {
-      step.flags |= Step::kHasBitmap | static_cast<unsigned>(bitmap) << Step::kBitmapShift;
+    const Bitmap bitmap = bitmap_of(entry, live, context);
+    step.flags |= (bitmap.halves & halves_of(live, image_.keys)) << Step::kHalvesShift;
+    if (bitmap.index >= 0) {
+      step.flags |= Step::kHasBitmap | static_cast<unsigned>(bitmap.index) << Step::kBitmapShift;
     }
     return step;
   }
@@ -189,19 +214,19 @@ class ImageMaker {
     return boxes;
   }
 
-  // The bitmap that a step needs, -1 for none. A full step needs one where it reaches beyond the
-  // sequence, or for a part that has it not and does not skip it.
-  std::int32_t bitmap_of(const TileEntry& entry, unsigned live, const ListContext& context) {
+  // The bitmap that a step needs, none if it is full. A full step needs one where it reaches beyond
+  // the sequence, or for a part that has it not and does not skip it.
+  Bitmap bitmap_of(const TileEntry& entry, unsigned live, const ListContext& context) {
     if (!entry.is_full()) {
-      const auto [place, is_new] = own_bitmaps_.try_emplace({entry.bitmap, context.packed}, 0);
+      const auto [place, is_new] = own_bitmaps_.try_emplace({entry.bitmap, context.packed});
       if (is_new) place->second = add_bitmap(entry.bitmap, context.packed);
       return place->second;
     }
     std::int64_t columns = image_.keys;
     if (!entry.is_gathered()) columns = std::min(columns, context.kv_len - entry.begin);
     const unsigned parts = image_.skips_parts || live == context.present ? Step::kBothParts : live;
-    if (columns == image_.keys && parts == Step::kBothParts) return -1;
-    const auto [place, is_new] = made_bitmaps_.try_emplace({parts, columns}, 0);
+    if (columns == image_.keys && parts == Step::kBothParts) return {};
+    const auto [place, is_new] = made_bitmaps_.try_emplace({parts, columns});
     if (is_new) place->second = add_rectangle(parts, static_cast<int>(columns));
     return place->second;
   }
@@ -210,20 +235,30 @@ class ImageMaker {
     constexpr std::size_t kMost = std::size_t{1} << (32 - Step::kBitmapShift);
     const std::size_t count =
         image_.bitmaps.size() / static_cast<std::size_t>(device::fragment_words(image_.keys));
-    check(count < kMost, "attention: a plan has more than 2^24 distinct partial tiles");
+    check(count < kMost, "attention: a plan has more than 2^20 distinct partial tiles");
     return static_cast<std::int32_t>(count);
   }
 
-  std::int32_t add_bitmap(std::int32_t bitmap, bool packed) {
+  Bitmap add_bitmap(std::int32_t bitmap, bool packed) {
     const std::int32_t index = next_bitmap();
     const RowLayout layout = packed ? RowLayout{kPartRows / group_size_, group_size_} : RowLayout{};
-    append_fragments(schedule_.bitmaps.tile(bitmap), schedule_.bitmaps.words_per_row(),
-                     layout.queries(), image_.bitmaps);
-    return index;
+    const auto queries = layout.queries();
+    append_fragments(schedule_.bitmaps.tile(bitmap), schedule_.bitmaps.words_per_row(), queries,
+                     image_.bitmaps);
+    unsigned halves = 0;
+    for (int row = 0; row < kTileRows; ++row) {
+      const int query = queries[static_cast<std::size_t>(row)];
+      if (query < 0) continue;
+      const auto words = schedule_.bitmaps.row(bitmap, query);
+      for (std::size_t h = 0; h < words.size(); ++h) {
+        if (words[h] != 0) halves |= 1U << (2 * (row / kPartRows) + static_cast<int>(h));
+      }
+    }
+    return {index, halves};
   }
 
   // The first `columns` columns of some parts.
-  std::int32_t add_rectangle(unsigned parts, int columns) {
+  Bitmap add_rectangle(unsigned parts, int columns) {
     const std::int32_t index = next_bitmap();
     std::vector<std::uint64_t> row;
     for (int c = 0; c < image_.keys; c += device::kWordColumns) {
@@ -236,7 +271,7 @@ class ImageMaker {
       rows[static_cast<std::size_t>(r)] = (parts >> (r / kPartRows) & 1U) != 0 ? 0 : -1;
     }
     append_fragments(row, static_cast<int>(row.size()), rows, image_.bitmaps);
-    return index;
+    return {index, halves_of(parts, columns)};
   }
 
   const Schedule& schedule_;
@@ -244,8 +279,8 @@ class ImageMaker {
   ScheduleImage image_;
   std::vector<StepList> lists_;  // of each list of the schedule, once known
   std::map<ListContext, StepList> by_context_;
-  std::map<std::pair<std::int32_t, bool>, std::int32_t> own_bitmaps_;       // (bitmap, packed)
-  std::map<std::pair<unsigned, std::int64_t>, std::int32_t> made_bitmaps_;  // (parts, columns)
+  std::map<std::pair<std::int32_t, bool>, Bitmap> own_bitmaps_;       // (bitmap, packed)
+  std::map<std::pair<unsigned, std::int64_t>, Bitmap> made_bitmaps_;  // (parts, columns)
 };
 
 }  // namespace

@@ -133,6 +133,8 @@ std::vector<int> keys_of_row(const ScheduleImage& image, const Item& item, int t
         }
       }
       EXPECT_LT(column, columns) << "a column behind the last box is live";
+      const int half = 2 * (tile_row / device::kPartRows) + column / 64;
+      EXPECT_TRUE(!has_part || (step.flags >> (Step::kHalvesShift + half) & 1U) != 0);
       const auto box = static_cast<std::size_t>(step.begin + column / image.box_rows);
       keys.push_back(gathered ? image.sub_tiles[box] + column % image.box_rows
                               : step.begin + column);

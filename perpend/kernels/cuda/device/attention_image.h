@@ -16,6 +16,20 @@ constexpr int kMaxBoxes = 8;              // boxes of gathered rows in a step
 // Keys of one step, by the head dimension: wide accumulators leave room for fewer scores.
 constexpr int keys_of_step(int head_dim) { return head_dim <= 128 ? 128 : 64; }
 
+// One step of an item.
+struct alignas(8) Step {
+  static constexpr std::uint32_t kBothParts = 3;
+  static constexpr std::uint32_t kHasBitmap = 1U << 2;
+  static constexpr std::uint32_t kIsGathered = 1U << 3;
+  static constexpr int kBoxesShift = 4;  // boxes of gathered rows, less one
+  static constexpr std::uint32_t kBoxesMask = 7;
+  static constexpr int kHalvesShift = 8;  // bit 2 p + h: part p has a live pair in half h
+  static constexpr int kBitmapShift = 12;
+
+  std::int32_t begin;   // first key, counted inside its sequence; gathered: index of its sub-tiles
+  std::uint32_t flags;  // bit p: part p has a live pair; the others as named above
+};
+
 // One work item.
 struct alignas(16) Item {
   std::int32_t q_begin;  // first query, counted inside its sequence
@@ -30,21 +44,11 @@ struct alignas(16) Item {
   std::int32_t kv_base;
   std::int32_t q_offset;  // position of query 0
   std::int32_t kv_len;
+  Step first;  // of its steps, if it has any
+  std::int32_t unused[2];
 };
 
-// One step of an item.
-struct alignas(8) Step {
-  static constexpr std::uint32_t kBothParts = 3;
-  static constexpr std::uint32_t kHasBitmap = 1U << 2;
-  static constexpr std::uint32_t kIsGathered = 1U << 3;
-  static constexpr int kBoxesShift = 4;  // boxes of gathered rows, less one
-  static constexpr std::uint32_t kBoxesMask = 15;
-  static constexpr int kBitmapShift = 8;
-
-  std::int32_t begin;   // first key, counted inside its sequence; gathered: index of its sub-tiles
-  std::uint32_t flags;  // bit p: part p has a live pair; the others as named above
-};
-static_assert(sizeof(Item) == 48 && sizeof(Step) == 8);
+static_assert(sizeof(Item) == 64 && sizeof(Step) == 8);
 
 // Where register j of the scores of a thread lies in the tile, j in [0, keys / 2), thread in
 // [0, kTileThreads): the accumulator layout of wgmma m64nNk16, of which each warp's 16 rows are

@@ -13,15 +13,17 @@
 #include "perpend/kernels/cuda/device/wgmma.cuh"
 
 // The forward kernel for Hopper: persistent CTAs that take work items, longest first, and walk
-// their lists. In each CTA one warpgroup copies (a warp for K and Q, a warp for V, a warp for the
-// items), two compute, 64 rows each, taking turns: while one has products in flight the other does
-// softmax. The shape of the loop is that of FlashAttention-3, arXiv:2407.08608.
+// their lists. In each CTA a warpgroup copies and others compute, two to an item, 64 rows each.
+// There are two forms. Wide accumulators leave room for one item at a time: a warp each copies K
+// and Q, V, and the items, and the two warpgroups take turns: while one has products in flight the
+// other does softmax, with the loop of FlashAttention-3, arXiv:2407.08608. Of narrow ones there is
+// room for two items, each with half of the shared memory and a warp that copies all of its
+// operands; the four warpgroups hide each other's waits without any order.
 
 namespace perpend::device {
 
 constexpr int kCopyThreads = 128;
-constexpr int kHopperThreads = kCopyThreads + kTileThreads;
-constexpr int kItemRing = 4;
+constexpr int kItemRing = 2;  // more would take long items too early
 
 // What the copying warps and the computing ones know of an item; `place.q_token` < 0 behind the
 // last.
@@ -49,22 +51,31 @@ struct HopperForward {
 
   static constexpr int kKeys = keys_of_step(kHeadDim);
   static constexpr int kPanels = num_panels(kHeadDim);
-  static constexpr int kStages = kHeadDim <= 64 ? 4 : 2;
+  static constexpr int kTeams = kHeadDim <= 64 ? 2 : 1;  // items at a time
+  static constexpr int kThreads = kCopyThreads + kTeams * kTileThreads;
+  static constexpr int kRegisters = kTeams == 1 ? 240 : 112;  // of a computing thread
+  static constexpr int kCopyRegisters = kTeams == 1 ? 24 : 32;
+  static constexpr int kStages = 2;
   static constexpr int kQueryBuffers = kHeadDim <= 192 ? 2 : 1;
-  static constexpr int kScores = kKeys / 2;  // registers of a thread
+  // Keys of one product: of two teams, half a step.
+  static constexpr int kColumns = kTeams == 1 ? kKeys : kKeys / 2;
+  static constexpr int kScores = kColumns / 2;  // registers of a thread
+  static constexpr int kBitWords = kKeys / 64;  // of a thread and step
   static constexpr int kBitmapBytes = fragment_words(kKeys) * 4;
 
   static constexpr int kQueryBytes = tile_bytes(kTileRows, kHeadDim);
   static constexpr int kStepBytes = tile_bytes(kKeys, kHeadDim);
   // Arrivals that empty a stage: with skips there may be no product between two waits, which keeps
   // the warps of a warpgroup together, so each of them arrives.
-  static constexpr int kEmptyArrivals = kSkips ? kTileThreads / 32 : kTileThreads / 128;
+  static constexpr bool kWarpsRelease = kSkips || kTeams == 2;
+  static constexpr int kEmptyArrivals = kWarpsRelease ? kTileThreads / 32 : kTileThreads / 128;
 
   struct Control {
     std::uint64_t k_full[kStages], k_empty[kStages];
     std::uint64_t v_full[kStages], v_empty[kStages];
     std::uint64_t q_full[kQueryBuffers], q_empty[kQueryBuffers];
     std::uint64_t item_full[kItemRing], item_empty[kItemRing];
+    std::uint64_t item_wanted;
     std::uint64_t done;  // its first phase is over from the start
     Step steps[kStages];
     RingItem items[kItemRing];
@@ -74,13 +85,22 @@ struct HopperForward {
   static constexpr int kValueOffset = kKeyOffset + kStages * kStepBytes;
   static constexpr int kBitmapOffset = kValueOffset + kStages * kStepBytes;
   static constexpr int kControlOffset = kBitmapOffset + kStages * kBitmapBytes;
-  static constexpr int kSharedBytes = kControlOffset + static_cast<int>(sizeof(Control));
+  static constexpr int kTeamBytes =
+      (kControlOffset + static_cast<int>(sizeof(Control)) + kAtomBytes - 1) / kAtomBytes *
+      kAtomBytes;
+  static constexpr int kSharedBytes = kTeams * kTeamBytes;
 };
 
-// The shared memory of a CTA.
+// The shared memory of a team.
 template <class Kernel>
 struct HopperShared {
   using Control = typename Kernel::Control;
+
+  __device__ __forceinline__ HopperShared(char* memory, int team)
+      : base(shared_address(memory) + team * Kernel::kTeamBytes),
+        control(reinterpret_cast<Control*>(memory + team * Kernel::kTeamBytes +
+                                           Kernel::kControlOffset)) {}
+
   std::uint32_t base;
   Control* control;
 
@@ -123,12 +143,21 @@ struct HopperShared {
   __device__ __forceinline__ std::uint32_t item_empty(int i) const {
     return barrier(offsetof(Control, item_empty), i);
   }
+  __device__ __forceinline__ std::uint32_t item_wanted() const {
+    return barrier(offsetof(Control, item_wanted));
+  }
   __device__ __forceinline__ std::uint32_t done() const { return barrier(offsetof(Control, done)); }
 };
 
+__device__ __forceinline__ void prefetch_maps(const HopperMaps& maps) {
+  prefetch_map(&maps.q_separate);
+  prefetch_map(&maps.k_step);
+  prefetch_map(&maps.v_step);
+}
+
 template <class Kernel>
 __device__ __forceinline__ void init_barriers(const HopperShared<Kernel>& shared) {
-  constexpr int kItemReaders = kTileThreads / 32 + 2;  // warps
+  constexpr int kItemReaders = kTileThreads / 32 + (Kernel::kTeams == 1 ? 2 : 1);  // warps
   for (int i = 0; i < Kernel::kStages; ++i) {
     barrier_init(shared.k_full(i), 1);
     barrier_init(shared.v_full(i), 1);
@@ -143,6 +172,7 @@ __device__ __forceinline__ void init_barriers(const HopperShared<Kernel>& shared
     barrier_init(shared.item_full(i), 1);
     barrier_init(shared.item_empty(i), kItemReaders);
   }
+  barrier_init(shared.item_wanted(), 1);
   barrier_init(shared.done(), 1);
   barrier_arrive(shared.done());
   fence_barrier_init();
@@ -155,47 +185,87 @@ __device__ __forceinline__ void zero_values(const HopperShared<Kernel>& shared) 
   char* first = reinterpret_cast<char*>(shared.control) - Kernel::kControlOffset;
   auto* values = reinterpret_cast<uint4*>(first + Kernel::kValueOffset);
   constexpr int kChunks = Kernel::kStages * Kernel::kStepBytes / 16;
-  for (int i = static_cast<int>(threadIdx.x); i < kChunks; i += kHopperThreads) {
+  for (int i = static_cast<int>(threadIdx.x); i < kChunks; i += Kernel::kThreads) {
     values[i] = make_uint4(0, 0, 0, 0);
   }
   fence_engines();
 }
 
-// --- the warp that takes items ---
+// --- items ---
 
-// Takes items until there are none and puts them into the ring. The launch-wide counter is 0 again
-// when the last CTA has seen its end: each item is followed by one addition of its CTA.
+// Takes the items of a team and puts them into its ring; run by one thread. An item is taken as
+// late as its copies allow, since the last ones must go to whoever is free first. The launch-wide
+// counter is 0 again when the last team has seen its end: each item is followed by one addition of
+// its team.
+template <class Kernel>
+class ItemFetcher {
+ public:
+  __device__ __forceinline__ ItemFetcher(const HopperForwardParams& params,
+                                         const HopperShared<Kernel>& shared, int team)
+      : params_(params),
+        shared_(shared),
+        // The first items go one to each CTA before any has two.
+        index_(static_cast<std::int32_t>(team * gridDim.x + blockIdx.x)) {}
+
+  // Puts the next item, or the end, into the ring; false for the end.
+  __device__ __forceinline__ bool fetch() {
+    const Lists& lists = params_.common.lists;
+    if (!is_known_) index_ = take();
+    const std::int32_t index = index_;
+    RingItem& slot = shared_.control->items[place_.stage];
+    const bool is_end = index >= lists.num_items;
+    if (is_end) {
+      if (index - num_teams() == lists.num_items - 1) *params_.counter = 0;
+      wait_for_slot();
+      slot.place.q_token = -1;
+    } else {
+      // Where many are left, the next can be known in advance.
+      is_known_ = index < lists.num_items - kPlenty * num_teams();
+      if (is_known_) index_ = take();
+      const Item item = lists.items[index];
+      const bool kv_is_ragged = params_.common.kv_is_ragged;
+      wait_for_slot();
+      slot = {place_of(item, params_.common.q_is_ragged),
+              item.kv_head_and_packing >> 1,
+              kv_is_ragged ? 0 : item.sequence,
+              kv_is_ragged ? item.kv_base : 0,
+              item.list_begin,
+              item.num_partial,
+              item.num_full,
+              item.first};
+    }
+    barrier_arrive(shared_.item_full(place_.stage));
+    place_.advance();
+    return !is_end;
+  }
+
+ private:
+  static constexpr int kPlenty = 8;  // items a team
+
+  __device__ __forceinline__ static std::int32_t num_teams() {
+    return static_cast<std::int32_t>(Kernel::kTeams * gridDim.x);
+  }
+  __device__ __forceinline__ std::int32_t take() const {
+    return num_teams() + static_cast<std::int32_t>(atomicAdd(params_.counter, 1U));
+  }
+  __device__ __forceinline__ void wait_for_slot() const {
+    barrier_wait(shared_.item_empty(place_.stage), place_.parity ^ 1);
+  }
+
+  const HopperForwardParams& params_;
+  const HopperShared<Kernel>& shared_;
+  std::int32_t index_;
+  bool is_known_ = true;
+  RingPlace<kItemRing> place_;
+};
+
+// The warp that does nothing else: takes the next item when the keys of the last are nearly copied.
 template <class Kernel>
 __device__ __forceinline__ void fetch_items(const HopperForwardParams& params,
                                             const HopperShared<Kernel>& shared) {
-  const Lists& lists = params.common.lists;
-  const auto num_ctas = static_cast<std::int32_t>(gridDim.x);
-  std::int32_t index = static_cast<std::int32_t>(blockIdx.x);
-  for (RingPlace<kItemRing> place;; place.advance()) {
-    RingItem& slot = shared.control->items[place.stage];
-    if (index >= lists.num_items) {
-      barrier_wait(shared.item_empty(place.stage), place.parity ^ 1);
-      slot.place.q_token = -1;
-      barrier_arrive(shared.item_full(place.stage));
-      if (index - num_ctas == lists.num_items - 1) *params.counter = 0;
-      return;
-    }
-    const std::int32_t next = num_ctas + static_cast<std::int32_t>(atomicAdd(params.counter, 1U));
-    const Item item = lists.items[index];
-    Step first{};
-    if (item.num_partial + item.num_full > 0) first = lists.steps[item.list_begin];
-    barrier_wait(shared.item_empty(place.stage), place.parity ^ 1);
-    const bool kv_is_ragged = params.common.kv_is_ragged;
-    slot = {place_of(item, params.common.q_is_ragged),
-            item.kv_head_and_packing >> 1,
-            kv_is_ragged ? 0 : item.sequence,
-            kv_is_ragged ? item.kv_base : 0,
-            item.list_begin,
-            item.num_partial,
-            item.num_full,
-            first};
-    barrier_arrive(shared.item_full(place.stage));
-    index = next;
+  ItemFetcher<Kernel> fetcher(params, shared, 0);
+  for (RingPlace<1> wanted; fetcher.fetch(); wanted.advance()) {
+    barrier_wait(shared.item_wanted(), wanted.parity);
   }
 }
 
@@ -210,73 +280,109 @@ class Copier {
 
   // K and Q of all items; the entries and bitmaps of the steps ride with K.
   __device__ __forceinline__ void copy_keys() {
-    RingPlace<Kernel::kStages> keys;
-    RingPlace<Kernel::kQueryBuffers> queries;
-    for_each_step([&](const RingItem& item, int index, Step step, std::int32_t row) {
-      barrier_wait(shared_.k_empty(keys.stage), keys.parity ^ 1);
-      const std::uint32_t full = shared_.k_full(keys.stage);
-      if (lane_ == 0) {
-        shared_.control->steps[keys.stage] = step;
-        const bool has_bitmap = (step.flags & Step::kHasBitmap) != 0;
-        barrier_expect(full, step_bytes(step) + (has_bitmap ? Kernel::kBitmapBytes : 0));
-        if (has_bitmap) {
-          const std::uint32_t* bitmap =
-              params_.common.lists.bitmaps +
-              std::size_t{step.flags >> Step::kBitmapShift} * fragment_words(Kernel::kKeys);
-          copy_bytes(shared_.bitmap(keys.stage), bitmap, Kernel::kBitmapBytes, full);
-        }
-      }
-      __syncwarp();
-      copy_step(shared_.keys(keys.stage), params_.maps.k_step, params_.maps.k_box, item, step, row,
-                full);
-      keys.advance();
-      if (index > 0) return;
-      barrier_wait(shared_.q_empty(queries.stage), queries.parity ^ 1);
-      if (lane_ == 0) copy_queries(item.place, queries.stage);
-      queries.advance();
-    });
+    for_each_step(
+        [&](const CopyStep& at, int index) {
+          copy_key_step(at);
+          if (index == 0) copy_queries(at.item.place);
+          if (index == max(at.item.num_steps() - 2, 0)) want_item();
+        },
+        [] {}, [&] { want_item(); });
   }
 
   __device__ __forceinline__ void copy_values() {
-    RingPlace<Kernel::kStages> values;
-    for_each_step([&](const RingItem& item, int, Step step, std::int32_t row) {
-      barrier_wait(shared_.v_empty(values.stage), values.parity ^ 1);
-      const std::uint32_t full = shared_.v_full(values.stage);
-      if (lane_ == 0) barrier_expect(full, step_bytes(step));
-      __syncwarp();
-      copy_step(shared_.values(values.stage), params_.maps.v_step, params_.maps.v_box, item, step,
-                row, full);
-      values.advance();
-    });
+    for_each_step([&](const CopyStep& at, int) { copy_value_step(at); }, [] {}, [] {});
+  }
+
+  // K, Q and V by one warp, which takes the items itself. The values of a step are copied behind
+  // the keys of the next, in the order in which they are wanted.
+  __device__ __forceinline__ void copy_all(int team) {
+    ItemFetcher<Kernel> fetcher(params_, shared_, team);
+    CopyStep before{};
+    for_each_step(
+        [&](const CopyStep& at, int index) {
+          copy_key_step(at);
+          if (index == 0) copy_queries(at.item.place);
+          if (index > 0) copy_value_step(before);
+          // Nothing must wait for the item behind, for which the computing warps must make room.
+          if (index == at.item.num_steps() - 1) copy_value_step(at);
+          before = at;
+        },
+        [&] {
+          if (lane_ == 0) fetcher.fetch();
+          __syncwarp();
+        },
+        [] {});
   }
 
  private:
-  // Calls body(item, index of the step, step, first key of this lane's box) for all steps of all
-  // items. What a step needs from memory is read two steps before.
-  template <class Body>
-  __device__ __forceinline__ void for_each_step(Body body) {
+  // What a step's copies need.
+  struct CopyStep {
+    RingItem item;
+    Step step;
+    std::int32_t row;  // first key of this lane's box
+  };
+
+  // Calls body(step, its index in the item) for all steps of all items, fetch() before each item
+  // and pass() for an item without steps. What a step needs from memory is read two steps before.
+  template <class Body, class Fetch, class Pass>
+  __device__ __forceinline__ void for_each_step(Body body, Fetch fetch, Pass pass) {
     const Lists& lists = params_.common.lists;
     for (RingPlace<kItemRing> place;; place.advance()) {
+      fetch();
       barrier_wait(shared_.item_full(place.stage), place.parity);
-      const RingItem item = shared_.control->items[place.stage];
+      CopyStep at{shared_.control->items[place.stage], {}, 0};
       __syncwarp();
       if (lane_ == 0) barrier_arrive(shared_.item_empty(place.stage));
-      if (item.is_end()) return;
-      const int num_steps = item.num_steps();
-      if (num_steps == 0) continue;
-      const Step* steps = lists.steps + item.list_begin;
-      Step step = item.first;
-      Step next = num_steps > 1 ? steps[1] : step;
-      std::int32_t row = first_key(step);
+      if (at.item.is_end()) return;
+      const int num_steps = at.item.num_steps();
+      if (num_steps == 0) {
+        pass();
+        continue;
+      }
+      const Step* steps = lists.steps + at.item.list_begin;
+      at.step = at.item.first;
+      at.row = first_key(at.step);
+      Step next = num_steps > 1 ? steps[1] : at.step;
       for (int i = 0; i < num_steps; ++i) {
         const std::int32_t next_row = i + 1 < num_steps ? first_key(next) : 0;
         const Step after = i + 2 < num_steps ? steps[i + 2] : next;
-        body(item, i, step, row);
-        step = next;
-        row = next_row;
+        body(at, i);
+        at.step = next;
+        at.row = next_row;
         next = after;
       }
     }
+  }
+  __device__ __forceinline__ void want_item() const {
+    if (lane_ == 0) barrier_arrive(shared_.item_wanted());
+  }
+
+  __device__ __forceinline__ void copy_key_step(const CopyStep& at) {
+    barrier_wait(shared_.k_empty(keys_.stage), keys_.parity ^ 1);
+    const std::uint32_t full = shared_.k_full(keys_.stage);
+    if (lane_ == 0) {
+      shared_.control->steps[keys_.stage] = at.step;
+      const bool has_bitmap = (at.step.flags & Step::kHasBitmap) != 0;
+      barrier_expect(full, step_bytes(at.step) + (has_bitmap ? Kernel::kBitmapBytes : 0));
+      if (has_bitmap) {
+        const std::uint32_t* bitmap =
+            params_.common.lists.bitmaps +
+            std::size_t{at.step.flags >> Step::kBitmapShift} * fragment_words(Kernel::kKeys);
+        copy_bytes(shared_.bitmap(keys_.stage), bitmap, Kernel::kBitmapBytes, full);
+      }
+    }
+    __syncwarp();
+    copy_step(shared_.keys(keys_.stage), params_.maps.k_step, params_.maps.k_box, at, full);
+    keys_.advance();
+  }
+
+  __device__ __forceinline__ void copy_value_step(const CopyStep& at) {
+    barrier_wait(shared_.v_empty(values_.stage), values_.parity ^ 1);
+    const std::uint32_t full = shared_.v_full(values_.stage);
+    if (lane_ == 0) barrier_expect(full, step_bytes(at.step));
+    __syncwarp();
+    copy_step(shared_.values(values_.stage), params_.maps.v_step, params_.maps.v_box, at, full);
+    values_.advance();
   }
 
   __device__ __forceinline__ static bool is_gathered(Step step) {
@@ -303,20 +409,25 @@ class Copier {
   }
 
   __device__ __forceinline__ void copy_step(std::uint32_t to, const CUtensorMap& step_map,
-                                            const CUtensorMap& box_map, const RingItem& item,
-                                            Step step, std::int32_t row, std::uint32_t full) const {
-    const bool gathered = is_gathered(step);
-    const int box = box_of_lane(step);
+                                            const CUtensorMap& box_map, const CopyStep& at,
+                                            std::uint32_t full) const {
+    const bool gathered = is_gathered(at.step);
+    const int box = box_of_lane(at.step);
     const int panel = gathered ? lane_ / boxes_per_step() : lane_;
-    const int boxes = gathered ? num_boxes(step) : 1;
+    const int boxes = gathered ? num_boxes(at.step) : 1;
     if (panel >= Kernel::kPanels || box >= boxes) return;
     const int rows_before = panel * Kernel::kKeys + box * params_.common.lists.box_rows;
     copy_box(to + rows_before * kRowBytes, gathered ? &box_map : &step_map,
-             {panel * kPanelColumns, item.kv_head, item.kv_base + row, item.kv_batch}, full,
-             kEvictLast);
+             {panel * kPanelColumns, at.item.kv_head, at.item.kv_base + at.row, at.item.kv_batch},
+             full, kEvictLast);
   }
 
-  __device__ __forceinline__ void copy_queries(const Place& place, int buffer) const {
+  __device__ __forceinline__ void copy_queries(const Place& place) {
+    barrier_wait(shared_.q_empty(queries_.stage), queries_.parity ^ 1);
+    if (lane_ == 0) copy_query_boxes(place, queries_.stage);
+    queries_.advance();
+  }
+  __device__ __forceinline__ void copy_query_boxes(const Place& place, int buffer) const {
     const int group_size = params_.common.lists.group_size;
     const int queries = place.is_packed ? kPartRows / group_size : kPartRows;
     const int rows = place.is_packed ? queries * group_size : kPartRows;
@@ -336,6 +447,9 @@ class Copier {
   const HopperForwardParams& params_;
   const HopperShared<Kernel>& shared_;
   int lane_;
+  RingPlace<Kernel::kStages> keys_;
+  RingPlace<Kernel::kStages> values_;
+  RingPlace<Kernel::kQueryBuffers> queries_;
 };
 
 // --- the warpgroups that compute ---
@@ -345,16 +459,17 @@ class Computer {
  public:
   using Element = typename Kernel::Element;
   static constexpr int kScores = Kernel::kScores;
+  static constexpr int kBitWords = Kernel::kBitWords;
 
   __device__ __forceinline__ Computer(const HopperForwardParams& params,
-                                      const HopperShared<Kernel>& shared)
+                                      const HopperShared<Kernel>& shared, int team)
       : params_(params),
         shared_(shared),
-        thread_(static_cast<int>(threadIdx.x) - kCopyThreads),
+        thread_(static_cast<int>(threadIdx.x) - kCopyThreads - team * kTileThreads),
         part_(__shfl_sync(0xffffffffU, thread_ / 128, 0)) {}
 
   __device__ __forceinline__ void run() {
-    if (part_ == 0) named_barrier_arrive(kTurnOfPart0, kTileThreads);
+    if (Kernel::kTeams == 1 && part_ == 0) named_barrier_arrive(kTurnOfPart0, kTileThreads);
     for (RingPlace<kItemRing> place;; place.advance()) {
       barrier_wait(shared_.item_full(place.stage), place.parity);
       const RingItem item = shared_.control->items[place.stage];
@@ -381,7 +496,9 @@ class Computer {
       barrier_wait(shared_.q_full(queries_.stage), queries_.parity);
       q_low_ = descriptor_low(shared_.queries(queries_.stage) + part_ * kPartRows * kRowBytes,
                               kColumnLeading);
-      if constexpr (Kernel::kSkips) {
+      if constexpr (Kernel::kTeams == 2) {
+        walk_in_order(item.num_partial, item.num_full, o, rows);
+      } else if constexpr (Kernel::kSkips) {
         walk_with_skips(item.num_steps(), o, rows);
       } else {
         walk(item.num_partial, item.num_full, o, rows);
@@ -389,6 +506,77 @@ class Computer {
     }
     store_row<Element, 0>(o, rows, item.place, tile_row, factor(), params_.common);
     store_row<Element, 1>(o, rows, item.place, tile_row + 8, factor(), params_.common);
+  }
+
+  // Half a step after the other; in a full step the values of the first are in flight beside the
+  // scores of the second.
+  template <int kCount>
+  __device__ __forceinline__ void walk_in_order(int num_partial, int num_full, float (&o)[kCount],
+                                                RowState& rows) {
+#pragma unroll 1
+    for (int i = 0; i < num_partial; ++i) partial_in_order(o, rows);
+#pragma unroll 1
+    for (int i = 0; i < num_full; ++i) full_in_order(o, rows);
+    release_queries();
+  }
+
+  template <int kCount>
+  __device__ __forceinline__ void partial_in_order(float (&o)[kCount], RowState& rows) {
+    barrier_wait(shared_.k_full(keys_.stage), keys_.parity);
+    const Step step = current_step();
+    const std::uint32_t live = live_halves(step);
+    if (live == 0) return pass_step();
+    std::uint32_t bits[kBitWords];
+    load_bits(bits);
+#pragma unroll 1
+    for (int half = live == 2U ? 1 : 0; live >> half != 0; ++half) {
+      do_half<true>(o, rows, step, half, half == 0 ? bits[0] : bits[kBitWords - 1],
+                    live >> half == 1U);
+      product_wait<0>();
+      touch(o);
+    }
+    release_values();
+  }
+
+  template <int kCount>
+  __device__ __forceinline__ void full_in_order(float (&o)[kCount], RowState& rows) {
+    barrier_wait(shared_.k_full(keys_.stage), keys_.parity);
+    const Step step = current_step();
+    if (live_halves(step) == 0) return pass_step();
+    do_half<false>(o, rows, step, 0, 0, false);
+    do_half<false>(o, rows, step, 1, 0, true);
+    product_wait<0>();
+    touch(o);
+    release_values();
+  }
+
+  // Leaves the product with the values in flight.
+  template <bool kPartial, int kCount>
+  __device__ __forceinline__ void do_half(float (&o)[kCount], RowState& rows, Step step, int half,
+                                          std::uint32_t bits, bool is_last) {
+    float s[kScores];
+    std::uint32_t p[kScores / 2];
+    issue_scores(s, half);
+    product_wait<0>();
+    touch(s);
+    touch(o);
+    if (is_last) release_keys();
+    const std::uint32_t word[kBitWords] = {bits};
+    finish_scores<kPartial>(s, word, step, half);
+    const float upper = softmax_row<0, kPartial>(s, rows, factor());
+    const float lower = softmax_row<1, kPartial>(s, rows, factor());
+    rescale_rows(o, upper, lower);
+    pack_scores<Element>(s, p);
+    issue_values(o, p, half);
+  }
+
+  // Of a step, those in which this part has a live pair.
+  __device__ __forceinline__ std::uint32_t live_halves(Step step) const {
+    return step.flags >> (Step::kHalvesShift + 2 * part_) & 3U;
+  }
+  __device__ __forceinline__ void pass_step() {
+    release_keys();
+    pass_values();
   }
 
   template <int kCount>
@@ -413,7 +601,7 @@ class Computer {
   template <bool kPartial>
   __device__ __forceinline__ void first_step(std::uint32_t (&p)[kScores / 2], RowState& rows) {
     float s[kScores];
-    std::uint32_t bits[kScores / 32];
+    std::uint32_t bits[kBitWords];
     wait_for_keys<kPartial>(bits);
     const Step step = current_step();
     issue_scores(s);
@@ -433,7 +621,7 @@ class Computer {
   __device__ __forceinline__ void next_step(float (&o)[kCount], std::uint32_t (&p)[kScores / 2],
                                             RowState& rows) {
     float s[kScores];
-    std::uint32_t bits[kScores / 32];
+    std::uint32_t bits[kBitWords];
     wait_for_keys<kPartial>(bits);
     const Step step = current_step();
     wait_for_turn();
@@ -502,7 +690,7 @@ class Computer {
                                                   float (&o)[kCount],
                                                   std::uint32_t (&p)[kScores / 2], RowState& rows) {
     float s[kScores];
-    std::uint32_t bits[kScores / 32];
+    std::uint32_t bits[kBitWords];
     const bool partial = (step.flags & Step::kHasBitmap) != 0;
     if (partial) load_bits(bits);
     if (both) wait_for_turn();
@@ -536,14 +724,15 @@ class Computer {
     }
   }
 
-  __device__ __forceinline__ void issue_scores(float (&s)[kScores]) {
+  __device__ __forceinline__ void issue_scores(float (&s)[kScores], int chunk = 0) {
     constexpr std::uint32_t kHigh = descriptor_high(kAtomBytes);
-    const std::uint32_t k_low = descriptor_low(shared_.keys(keys_.stage), kColumnLeading);
+    const std::uint32_t k_low = descriptor_low(
+        shared_.keys(keys_.stage) + chunk * Kernel::kColumns * kRowBytes, kColumnLeading);
     touch(s);
     product_fence();
 #pragma unroll
     for (int i = 0; i < Kernel::kHeadDim / kStepDepth; ++i) {
-      SharedProduct<Element, Kernel::kKeys>::add(
+      SharedProduct<Element, Kernel::kColumns>::add(
           s, descriptor(q_low_ + column_step(i, kTileRows), kHigh),
           descriptor(k_low + column_step(i, Kernel::kKeys), kHigh), i != 0);
     }
@@ -552,15 +741,17 @@ class Computer {
 
   template <int kCount>
   __device__ __forceinline__ void issue_values(float (&o)[kCount],
-                                               const std::uint32_t (&p)[kScores / 2]) {
+                                               const std::uint32_t (&p)[kScores / 2],
+                                               int chunk = 0) {
     constexpr std::uint32_t kHigh = descriptor_high(kAtomBytes);
     barrier_wait(shared_.v_full(values_.stage), values_.parity);
     const std::uint32_t v_low =
-        descriptor_low(shared_.values(values_.stage), row_leading(Kernel::kKeys));
+        descriptor_low(shared_.values(values_.stage) + chunk * Kernel::kColumns * kRowBytes,
+                       row_leading(Kernel::kKeys));
     touch(o);
     product_fence();
 #pragma unroll
-    for (int i = 0; i < Kernel::kKeys / kStepDepth; ++i) {
+    for (int i = 0; i < Kernel::kColumns / kStepDepth; ++i) {
       RegisterProduct<Element, Kernel::kHeadDim>::add(o, p + 4 * i,
                                                       descriptor(v_low + row_step(i), kHigh));
     }
@@ -568,15 +759,15 @@ class Computer {
   }
 
   template <bool kPartial>
-  __device__ __forceinline__ void wait_for_keys(std::uint32_t (&bits)[kScores / 32]) {
+  __device__ __forceinline__ void wait_for_keys(std::uint32_t (&bits)[kBitWords]) {
     barrier_wait(shared_.k_full(keys_.stage), keys_.parity);
     if constexpr (kPartial) load_bits(bits);
   }
 
   // Before the keys are released: the bitmap goes with them.
-  __device__ __forceinline__ void load_bits(std::uint32_t (&bits)[kScores / 32]) const {
-    const std::uint32_t from = shared_.bitmap(keys_.stage) + thread_ * (kScores / 32) * 4;
-    if constexpr (kScores == 64) {
+  __device__ __forceinline__ void load_bits(std::uint32_t (&bits)[kBitWords]) const {
+    const std::uint32_t from = shared_.bitmap(keys_.stage) + thread_ * kBitWords * 4;
+    if constexpr (kBitWords == 2) {
       asm volatile("ld.shared.v2.u32 {%0, %1}, [%2];"
                    : "=r"(bits[0]), "=r"(bits[1])
                    : "r"(from)
@@ -587,16 +778,17 @@ class Computer {
   }
 
   __device__ __forceinline__ Step current_step() const {
-    if constexpr (Kernel::kSkips || Kernel::kChanges) return shared_.control->steps[keys_.stage];
+    if constexpr (Kernel::kWarpsRelease || Kernel::kChanges)
+      return shared_.control->steps[keys_.stage];
     return {};
   }
 
   template <bool kPartial>
   __device__ __forceinline__ void finish_scores(float (&s)[kScores],
-                                                const std::uint32_t (&bits)[kScores / 32],
-                                                Step step) const {
+                                                const std::uint32_t (&bits)[kBitWords], Step step,
+                                                int chunk = 0) const {
     if constexpr (Kernel::kChanges) {
-      change_scores(s, positions_, params_.common, step);
+      change_scores(s, positions_, params_.common, step, chunk * Kernel::kColumns);
     }
     if constexpr (kPartial) mask_scores(s, bits);
   }
@@ -621,7 +813,7 @@ class Computer {
   }
 
   __device__ __forceinline__ void release(std::uint32_t empty) const {
-    if constexpr (Kernel::kSkips) {
+    if constexpr (Kernel::kWarpsRelease) {
       __syncwarp();
       if (thread_ % 32 == 0) barrier_arrive(empty);
     } else {
@@ -647,7 +839,7 @@ class Computer {
 
   const HopperForwardParams& params_;
   const HopperShared<Kernel>& shared_;
-  int thread_;  // of the computing ones
+  int thread_;  // of the team's computing ones
   int part_;
   RingPlace<Kernel::kStages> keys_;
   RingPlace<Kernel::kStages> values_;
@@ -657,24 +849,42 @@ class Computer {
 };
 
 template <class Kernel>
-__global__ void __launch_bounds__(kHopperThreads, 1)
+__device__ __forceinline__ void copy(const HopperForwardParams& params, char* memory) {
+  const int warp = __shfl_sync(0xffffffffU, static_cast<int>(threadIdx.x) / 32, 0);
+  if constexpr (Kernel::kTeams == 2) {
+    if (warp >= 2) return;
+    const HopperShared<Kernel> shared(memory, warp);
+    Copier<Kernel>(params, shared).copy_all(warp);
+  } else {
+    const HopperShared<Kernel> shared(memory, 0);
+    if (warp == 0) Copier<Kernel>(params, shared).copy_keys();
+    if (warp == 1 && threadIdx.x % 32 == 0) {
+      fetch_items(params, shared);
+    }
+    if (warp == 2) Copier<Kernel>(params, shared).copy_values();
+  }
+}
+
+template <class Kernel>
+__global__ void __launch_bounds__(Kernel::kThreads, 1)
     hopper_forward(const __grid_constant__ HopperForwardParams params) {
   extern __shared__ __align__(1024) char memory[];
-  const HopperShared<Kernel> shared{
-      shared_address(memory),
-      reinterpret_cast<typename Kernel::Control*>(memory + Kernel::kControlOffset)};
-  if (threadIdx.x == 0) init_barriers(shared);
-  zero_values(shared);
+  if (threadIdx.x == 0) prefetch_maps(params.maps);
+  for (int team = 0; team < Kernel::kTeams; ++team) {
+    const HopperShared<Kernel> shared(memory, team);
+    if (threadIdx.x == 0) init_barriers(shared);
+    if (params.common.lists.box_rows < Kernel::kKeys) zero_values(shared);
+  }
   __syncthreads();
   if (threadIdx.x < kCopyThreads) {
-    give_registers<24>();
-    const int warp = __shfl_sync(0xffffffffU, static_cast<int>(threadIdx.x) / 32, 0);
-    if (warp == 0) Copier<Kernel>(params, shared).copy_keys();
-    if (warp == 1 && threadIdx.x % 32 == 0) fetch_items(params, shared);
-    if (warp == 2) Copier<Kernel>(params, shared).copy_values();
+    give_registers<Kernel::kCopyRegisters>();
+    copy<Kernel>(params, memory);
   } else {
-    take_registers<240>();
-    Computer<Kernel>(params, shared).run();
+    take_registers<Kernel::kRegisters>();
+    const int team =
+        __shfl_sync(0xffffffffU, (static_cast<int>(threadIdx.x) - kCopyThreads) / kTileThreads, 0);
+    const HopperShared<Kernel> shared(memory, team);
+    Computer<Kernel>(params, shared, team).run();
   }
 }
 

@@ -74,10 +74,9 @@ __device__ __forceinline__ void pack_scores(const float (&scores)[kCount],
   }
 }
 
-// Scores whose bit is 0 become -inf.
+// Scores whose bit is 0 become -inf; 32 of them a word.
 template <int kCount>
-__device__ __forceinline__ void mask_scores(float (&scores)[kCount],
-                                            const std::uint32_t (&bits)[(kCount + 31) / 32]) {
+__device__ __forceinline__ void mask_scores(float (&scores)[kCount], const std::uint32_t* bits) {
 #pragma unroll
   for (int j = 0; j < kCount; ++j) {
     if ((bits[j / 32] & 1U << j % 32) == 0) scores[j] = -INFINITY;
