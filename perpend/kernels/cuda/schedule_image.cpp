@@ -79,16 +79,19 @@ class ImageMaker {
       const auto s = static_cast<std::size_t>(item.sequence);
       add_item(item, q_bases[s], kv_bases[s]);
     }
+    share_keys();
     return std::move(image_);
   }
 
  private:
   static constexpr std::int64_t kMaxTokens = std::int64_t{1} << 31;
 
+  static constexpr unsigned kHalves = 15;  // two of each part
+
   // A bitmap of the image.
   struct Bitmap {
     std::int32_t index = -1;
-    unsigned halves = 15;  // as in Step::kHalvesShift
+    unsigned halves = kHalves;  // as in Step::kHalvesShift
   };
   // Halves of which some parts have the first `columns` columns.
   static unsigned halves_of(unsigned parts, std::int64_t columns) {
@@ -180,7 +183,10 @@ class ImageMaker {
     std::vector<Step> full;
     for (const TileEntry& entry : entries) {
       const Step step = make_step(entry, context);
-      (step.flags & Step::kHasBitmap ? image_.steps : full).push_back(step);
+      const bool is_whole = (step.flags >> Step::kHalvesShift & kHalves) ==
+                                halves_of(Step::kBothParts, image_.keys) &&
+                            (step.flags & Step::kHasBitmap) == 0;
+      (is_whole ? full : image_.steps).push_back(step);
     }
     list.num_full = static_cast<std::int32_t>(full.size());
     image_.steps.insert(image_.steps.end(), full.begin(), full.end());
@@ -197,7 +203,9 @@ class ImageMaker {
       step.flags |= Step::kIsGathered | static_cast<unsigned>(boxes - 1) << Step::kBoxesShift;
     }
     const Bitmap bitmap = bitmap_of(entry, live, context);
-    step.flags |= (bitmap.halves & halves_of(live, image_.keys)) << Step::kHalvesShift;
+    // A part that an item has not may be computed like the other one.
+    const unsigned computed = live == context.present ? Step::kBothParts : live;
+    step.flags |= (bitmap.halves & halves_of(computed, image_.keys)) << Step::kHalvesShift;
     if (bitmap.index >= 0) {
       step.flags |= Step::kHasBitmap | static_cast<unsigned>(bitmap.index) << Step::kBitmapShift;
     }
@@ -274,6 +282,41 @@ class ImageMaker {
     return {index, halves_of(parts, columns)};
   }
 
+  // Longest first over many heads and sequences, neighbours in time share no keys, and all keys
+  // come from memory again and again. So a few heads at a time; what is short stays for the end,
+  // where it fills the gaps that the last long items leave.
+  void share_keys() {
+    constexpr std::size_t kHeadsAtATime = 32;
+    std::map<std::pair<std::int32_t, std::int32_t>, std::size_t> heads;  // (sequence, kv head)
+    std::vector<std::vector<device::Item>> sections;
+    std::vector<device::Item> rest;
+    double cost = 0;
+    for (const device::Item& item : image_.items) cost += cost_of_item(item);
+    const double mean = cost / static_cast<double>(image_.items.size());
+    for (const device::Item& item : image_.items) {
+      if (cost_of_item(item) < mean / 2) {
+        rest.push_back(item);
+        continue;
+      }
+      const auto [head, is_new] =
+          heads.try_emplace({item.sequence, item.kv_head_and_packing / 2}, heads.size());
+      const std::size_t section = head->second / kHeadsAtATime;
+      if (section == sections.size()) sections.emplace_back();
+      sections[section].push_back(item);
+    }
+    if (sections.size() < 2) return;
+    image_.items.clear();
+    for (const auto& section : sections) {
+      image_.items.insert(image_.items.end(), section.begin(), section.end());
+    }
+    image_.items.insert(image_.items.end(), rest.begin(), rest.end());
+  }
+  double cost_of_item(const device::Item& item) const {
+    const TileCosts& costs = schedule_.tiling.costs;
+    return static_cast<double>(costs.item) + item.num_full +
+           static_cast<double>(costs.partial) * item.num_partial;
+  }
+
   const Schedule& schedule_;
   int group_size_;
   ScheduleImage image_;
@@ -289,8 +332,13 @@ void append_fragments(std::span<const std::uint64_t> words, int words_per_row,
                       std::span<const int> rows, std::vector<std::uint32_t>& fragments) {
   const auto word_of = [&](int tile_row, int word) {
     const int row = rows[static_cast<std::size_t>(tile_row)];
-    return row < 0 ? 0 : words[static_cast<std::size_t>(row * words_per_row + word)];
+    const std::size_t index =
+        static_cast<std::size_t>(row) * static_cast<std::size_t>(words_per_row) +
+        static_cast<std::size_t>(word);
+    return row < 0 ? 0 : words[index];
   };
+  fragments.reserve(fragments.size() + static_cast<std::size_t>(device::kTileThreads) *
+                                           static_cast<std::size_t>(words_per_row));
   for (int thread = 0; thread < device::kTileThreads; ++thread) {
     const int upper = device::fragment_row(thread, 0);
     const int lower = device::fragment_row(thread, 2);

@@ -9,8 +9,9 @@
 
 namespace perpend {
 
-// A row schedule as the CUDA kernels read it: items longest first, steps in lists, each list's
-// steps with a bitmap first, bitmaps in the order of the scores' registers. Made without a GPU.
+// A row schedule as the CUDA kernels read it: items longest first within some heads after others,
+// steps in lists, of each list those first that have a bitmap or not all parts, bitmaps in the
+// order of the scores' registers. Made without a GPU.
 struct ScheduleImage {
   std::vector<device::Item> items;
   std::vector<device::Step> steps;

@@ -21,8 +21,10 @@ def found_in(build: pathlib.Path) -> dict:
     kernels = {}
     for log in sorted(build.rglob("*.o.ptxas")):
         for match in KERNEL.finditer(log.read_text()):
-            name = f"{log.name.removesuffix('.cu.o.ptxas')} {match['arch']}"
-            kernels[name] = {key: int(match[key]) for key in ("registers", "stores", "loads")}
+            # The worst where a source has several.
+            worst = kernels.setdefault(f"{log.name.removesuffix('.cu.o.ptxas')} {match['arch']}", {})
+            for key in ("registers", "stores", "loads"):
+                worst[key] = max(worst.get(key, 0), int(match[key]))
     return kernels
 
 

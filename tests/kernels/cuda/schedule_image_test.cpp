@@ -29,7 +29,8 @@ TEST(FragmentOrder, EveryPairOfATileIsOneRegisterOfOneThread) {
         seen.emplace(device::fragment_row(thread, j), device::fragment_column(thread, j));
       }
     }
-    EXPECT_EQ(seen.size(), static_cast<std::size_t>(device::kTileRows * keys));
+    EXPECT_EQ(seen.size(),
+              static_cast<std::size_t>(device::kTileRows) * static_cast<std::size_t>(keys));
     EXPECT_EQ(seen.rbegin()->first, device::kTileRows - 1);
   }
 }
@@ -59,10 +60,12 @@ TEST(FragmentOrder, PermutedBitsAreTheBitsOfTheRows) {
   Random random(3);
   for (const int words_per_row : {1, 2}) {
     const int keys = 64 * words_per_row;
-    std::vector<std::uint64_t> words(static_cast<std::size_t>(device::kTileRows * words_per_row));
+    std::vector<std::uint64_t> words(static_cast<std::size_t>(device::kTileRows) *
+                                     static_cast<std::size_t>(words_per_row));
     for (std::uint64_t& word : words) word = random.next_u64();
     // Rows in any order, some of them dead.
     std::vector<int> rows;
+    rows.reserve(device::kTileRows);
     for (int r = 0; r < device::kTileRows; ++r) rows.push_back(r % 7 == 6 ? -1 : (r * 5 + 3) % 128);
     std::vector<std::uint32_t> fragments;
     append_fragments(words, words_per_row, rows, fragments);
@@ -73,7 +76,9 @@ TEST(FragmentOrder, PermutedBitsAreTheBitsOfTheRows) {
         const int column = device::fragment_column(thread, j);
         const bool expected =
             row >= 0 &&
-            (words[static_cast<std::size_t>(row * words_per_row + column / 64)] >> (column % 64) &
+            (words[static_cast<std::size_t>(row) * static_cast<std::size_t>(words_per_row) +
+                   static_cast<std::size_t>(column / 64)] >>
+                 (column % 64) &
              1U) != 0;
         const auto word = static_cast<std::size_t>(device::fragment_word(thread, j, keys));
         ASSERT_EQ((fragments[word] >> device::fragment_bit(j) & 1U) != 0, expected);
@@ -118,7 +123,8 @@ std::vector<int> keys_of_row(const ScheduleImage& image, const Item& item, int t
   std::vector<int> keys;
   for (int i = 0; i < item.num_partial + item.num_full; ++i) {
     const Step& step = image.steps[static_cast<std::size_t>(item.list_begin + i)];
-    EXPECT_EQ((step.flags & Step::kHasBitmap) != 0, i < item.num_partial);
+    const bool has_bitmap = (step.flags & Step::kHasBitmap) != 0;
+    EXPECT_TRUE(has_bitmap == (i < item.num_partial) || (image.skips_parts && !has_bitmap));
     const bool has_part = (step.flags >> (tile_row / device::kPartRows) & 1U) != 0;
     if (image.skips_parts && !has_part) continue;
     const bool gathered = (step.flags & Step::kIsGathered) != 0;
@@ -190,6 +196,25 @@ TEST(ScheduleImage, SharesListsAndBitmaps) {
   const ScheduleImage image = make_schedule_image(causal, 128);
   EXPECT_EQ(image.bitmaps.size(), static_cast<std::size_t>(device::fragment_words(128)));
   EXPECT_EQ(image.steps.size(), 32U * 33U / 2U);
+}
+
+// Of many heads a few at a time, all of them longest first, and the short items at the end.
+TEST(ScheduleImage, ItemsOfAFewHeadsFollowEachOther) {
+  const AttentionShape shape{{{2048, 2048, 0}, {2048, 2048, 0}}, 40, 40};
+  const Schedule schedule = compile(Mask::causal(), shape, gpu_tiling(128, Sweep::kRows));
+  const ScheduleImage image = make_schedule_image(schedule, 128);
+  ASSERT_EQ(image.items.size(), schedule.items.size());
+  const auto steps = [](const Item& item) { return item.num_partial + item.num_full; };
+  std::set<std::pair<int, int>> heads;
+  std::size_t i = 0;
+  for (; i < 32U * 13U; ++i) heads.emplace(image.items[i].sequence, image.items[i].q_head);
+  EXPECT_EQ(heads.size(), 32U);
+  EXPECT_EQ(steps(image.items.front()), 16);
+  EXPECT_EQ(steps(image.items[i]), 16) << "the next heads begin with their longest";
+  EXPECT_EQ(steps(image.items.back()), 1);
+  std::set<std::tuple<int, int, int>> all;
+  for (const Item& item : image.items) all.emplace(item.sequence, item.q_head, item.q_begin);
+  EXPECT_EQ(all.size(), schedule.items.size());
 }
 
 TEST(ScheduleImage, PlansForOtherKernelsAreRefused) {

@@ -37,7 +37,7 @@ struct alignas(16) Item {
   std::int32_t q_head;   // first query head
   std::int32_t sequence;
   std::int32_t list_begin;   // first of its steps
-  std::int32_t num_partial;  // steps with a bitmap, which come first
+  std::int32_t num_partial;  // steps with a bitmap or without all parts, which come first
   std::int32_t num_full;
   std::int32_t kv_head_and_packing;  // 2 * kv_head + (1: rows are (query, head) pairs of a group)
   std::int32_t q_base;               // tokens of the sequences before, in a ragged batch

@@ -77,16 +77,20 @@ class Computer : Warpgroup<Kernel> {
     store_row<Element, 1>(o, rows, item.place, tile_row + 8, factor(), params_.common);
   }
 
-  // Half a step after the other; in a full step the values of the first are in flight beside the
-  // scores of the second.
+  // Half a step after the other; the values of one are in flight beside the scores of the next.
   template <int kCount>
   __device__ __forceinline__ void walk_in_order(int num_partial, int num_full, float (&o)[kCount],
                                                 RowState& rows) {
 #pragma unroll 1
     for (int i = 0; i < num_partial; ++i) partial_in_order(o, rows);
+    if (num_full == 0) return release_queries();
+    full_in_order<false>(o, rows);
 #pragma unroll 1
-    for (int i = 0; i < num_full; ++i) full_in_order(o, rows);
+    for (int i = 1; i < num_full; ++i) full_in_order<true>(o, rows);
     release_queries();
+    product_wait<0>();
+    touch(o);
+    release_values();
   }
 
   template <int kCount>
@@ -95,40 +99,38 @@ class Computer : Warpgroup<Kernel> {
     const Step step = current_step();
     const std::uint32_t live = live_halves(step);
     if (live == 0) return pass_step();
-    std::uint32_t bits[kBitWords];
-    load_bits(bits);
+    std::uint32_t bits[kBitWords] = {~0U, ~0U};
+    if ((step.flags & Step::kHasBitmap) != 0) load_bits(bits);
 #pragma unroll 1
     for (int half = live == 2U ? 1 : 0; live >> half != 0; ++half) {
-      do_half<true>(o, rows, step, half, half == 0 ? bits[0] : bits[kBitWords - 1],
-                    live >> half == 1U);
+      do_half<true>(o, rows, step, half, half == 0 ? bits[0] : bits[1], live >> half == 1U, false);
+      // Where paths meet no product may be in flight.
       product_wait<0>();
       touch(o);
     }
     release_values();
   }
 
-  template <int kCount>
+  // Leaves the product with the values in flight, for the next step (kHasBefore) to wait for.
+  template <bool kHasBefore, int kCount>
   __device__ __forceinline__ void full_in_order(float (&o)[kCount], RowState& rows) {
     barrier_wait(shared_.k_full(keys_.stage), keys_.parity);
     const Step step = current_step();
-    if (live_halves(step) == 0) return pass_step();
-    do_half<false>(o, rows, step, 0, 0, false);
-    do_half<false>(o, rows, step, 1, 0, true);
-    product_wait<0>();
-    touch(o);
-    release_values();
+    do_half<false>(o, rows, step, 0, 0, false, kHasBefore);
+    do_half<false>(o, rows, step, 1, 0, true, false);
   }
 
-  // Leaves the product with the values in flight.
+  // is_last: no other half needs the keys; has_before: values of the step before are in flight.
   template <bool kPartial, int kCount>
   __device__ __forceinline__ void do_half(float (&o)[kCount], RowState& rows, Step step, int half,
-                                          std::uint32_t bits, bool is_last) {
+                                          std::uint32_t bits, bool is_last, bool has_before) {
     float s[kScores];
     std::uint32_t p[kScores / 2];
     issue_scores(s, half);
     product_wait<0>();
     touch(s);
     touch(o);
+    if (has_before) release_values();
     if (is_last) release_keys();
     const std::uint32_t word[kBitWords] = {bits};
     finish_scores<kPartial>(s, word, step, half);
