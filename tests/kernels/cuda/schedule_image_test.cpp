@@ -122,7 +122,7 @@ TEST(SharedLayout, DescriptorsNameTheFirstValueOfAStep) {
 std::vector<int> keys_of_row(const ScheduleImage& image, const Item& item, int tile_row) {
   std::vector<int> keys;
   for (int i = 0; i < item.num_partial + item.num_full; ++i) {
-    const Step& step = image.steps[static_cast<std::size_t>(item.list_begin + i)];
+    const Step& step = image.steps.at(static_cast<std::uint32_t>(item.list_begin + i));
     const bool has_bitmap = (step.flags & Step::kHasBitmap) != 0;
     EXPECT_TRUE(has_bitmap == (i < item.num_partial) || (image.skips_parts && !has_bitmap));
     const bool has_part = (step.flags >> (tile_row / device::kPartRows) & 1U) != 0;
@@ -141,9 +141,10 @@ std::vector<int> keys_of_row(const ScheduleImage& image, const Item& item, int t
       EXPECT_LT(column, columns) << "a column behind the last box is live";
       const int half = 2 * (tile_row / device::kPartRows) + column / 64;
       EXPECT_TRUE(!has_part || (step.flags >> (Step::kHalvesShift + half) & 1U) != 0);
-      const auto box = static_cast<std::size_t>(step.begin + column / image.box_rows);
-      keys.push_back(gathered ? image.sub_tiles[box] + column % image.box_rows
-                              : step.begin + column);
+      const std::int64_t box = std::int64_t{step.begin} + column / image.box_rows;
+      keys.push_back(gathered
+                         ? image.sub_tiles[static_cast<std::size_t>(box)] + column % image.box_rows
+                         : step.begin + column);
     }
   }
   std::ranges::sort(keys);
