@@ -5,8 +5,9 @@ set(perpend_test_environment
 if(PERPEND_SANITIZE)
   list(APPEND perpend_test_environment PERPEND_SHORT=1)
 endif()
-# The test programs labelled `threads`, which are less to build than everything.
+# The test programs labelled `threads` and `gpu`, which are less to build than everything.
 add_custom_target(threads_tests)
+add_custom_target(gpu_tests)
 
 # perpend_add_test(NAME SOURCES file... [LIBRARIES target...] [LABELS label...]): a GoogleTest program,
 # one ctest entry.
@@ -22,9 +23,11 @@ function(perpend_add_test name)
   add_test(NAME ${name} COMMAND ${name})
   set_tests_properties(${name} PROPERTIES LABELS "${arg_LABELS}"
                                           ENVIRONMENT "${perpend_test_environment}")
-  if("threads" IN_LIST arg_LABELS)
-    add_dependencies(threads_tests ${name})
-  endif()
+  foreach(label threads gpu)
+    if("${label}" IN_LIST arg_LABELS)
+      add_dependencies(${label}_tests ${name})
+    endif()
+  endforeach()
 endfunction()
 
 # perpend_add_oracle_test(NAME script program...): a Python script that holds our programs against a

@@ -201,6 +201,7 @@ void add_verify_command(CLI::App& app) {
   sub.footer(
       "Runs every instruction set of this CPU in bf16, f16, f32 and f64, forward and backward, "
       "and\n"
+      "the GPU, if its kernels are built and one is there, forward in bf16 and f16;\n"
       "prints the worst row of each output. Exit status 0: all hold; 1: something is wrong.\n"
       "Examples:\n"
       "  perpend verify \"causal & (sink(64) | window(448))\" --q 1000 --heads 9 --kv-heads 3\n"

@@ -163,8 +163,8 @@ void check_supports(const AttentionArgs& args, const KernelTable& table) {
                            static_cast<bool>(args.page_table)};
   if (table.attention.supports(spec)) return;
   throw Unsupported(concat("attention: q ", spec.q_dtype, ", k and v ", spec.kv_dtype,
-                           ", head_dim ", spec.head_dim, " is not built for ", table.name,
-                           "; head_dim 1 to 256 in f32, f16 and bf16 is"));
+                           ", head_dim ", spec.head_dim, " is not built for ", table.name, "; ",
+                           table.attention.supported, " is"));
 }
 
 }  // namespace

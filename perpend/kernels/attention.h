@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string_view>
 
 #include "perpend/core/aligned_buffer.h"
 #include "perpend/core/stream.h"
@@ -71,6 +72,7 @@ struct AttentionTable {
   void (*forward)(const AttentionArgs& args, const Schedule& schedule, Stream stream);
   void (*backward)(const AttentionGradArgs& args, const Schedule& rows, const Schedule& columns,
                    Stream stream);
+  std::string_view supported;  // what supports() says yes to, in words for errors
 };
 
 // o = softmax(scale * q k^T) v over the pairs that `schedule` holds, on the device of the views.

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <string_view>
 
 #include "perpend/core/cpu_features.h"
@@ -21,12 +22,24 @@ struct FusedTable {
   void (*vocabulary)(const VocabularyArgs& args, Stream stream);
 };
 
+// Memory of a device for those who bring none of their own, such as tests. On a CPU all is empty:
+// any memory will do. Copies wait for what was launched before on the default stream. All but
+// release() throw DeviceError and OutOfMemory.
+struct MemoryTable {
+  int (*num_devices)();  // 0 when there is no such device or no driver
+  void* (*allocate)(std::size_t num_bytes, Device device);
+  void (*release)(void* memory);
+  void (*upload)(void* to, const void* from, std::size_t num_bytes);
+  void (*download)(void* to, const void* from, std::size_t num_bytes);
+};
+
 // All that a device brings. An empty entry means Unsupported.
 struct KernelTable {
   std::string_view name;  // "cpu", "cuda"
   AttentionTable attention;
   QuantizedTable quantized;
   FusedTable fused;
+  MemoryTable memory;
 };
 
 const KernelTable& cpu_kernels();

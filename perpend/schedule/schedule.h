@@ -11,6 +11,7 @@
 #include "perpend/core/range.h"
 #include "perpend/mask/bound_mask.h"
 #include "perpend/mask/mask.h"
+#include "perpend/schedule/attachments.h"
 #include "perpend/schedule/attention_shape.h"
 #include "perpend/schedule/tile_bitmap.h"
 #include "perpend/schedule/tiling.h"
@@ -86,6 +87,8 @@ struct Schedule {
   std::vector<ListRange> lists;         // shared by heads and sequences with equal masks
   std::vector<WorkItem> items;
   TileBitmaps bitmaps;  // rows are outer positions, columns inner positions of a tile
+  // What kernels keep of it, so that a schedule that has been run must not be changed any more.
+  Attachments attachments;
 
   std::int64_t outer_len(std::int32_t sequence) const;
   std::int64_t inner_len(std::int32_t sequence) const;

@@ -7,8 +7,8 @@
 namespace perpend {
 
 const KernelTable& cpu_kernels() {
-  static const KernelTable table{"cpu", cpu_attention_table(best_cpu_isa()), cpu_quantized_table(),
-                                 cpu_fused_table()};
+  static const KernelTable table{
+      "cpu", cpu_attention_table(best_cpu_isa()), cpu_quantized_table(), cpu_fused_table(), {}};
   return table;
 }
 

@@ -1,15 +1,19 @@
 #include "perpend/kernels/table.h"
 
+#include "perpend/kernels/cuda/attention.h"
 #include "perpend/kernels/cuda/fused.h"
+#include "perpend/kernels/cuda/memory.h"
 
 namespace perpend {
 
 const KernelTable& cuda_kernels() {
   static const KernelTable table{
       .name = "cuda",
-      .attention = {},
+      .attention = {cuda_attention_supports, cuda_attention_tiling, cuda_attention_forward, nullptr,
+                    "head_dim 1 to 256 with q, k and v all f16 or all bf16"},
       .quantized = {},
-      .fused = {cuda_rms_norm, cuda_rotary_cache, cuda_gated_mlp, cuda_vocabulary}};
+      .fused = {cuda_rms_norm, cuda_rotary_cache, cuda_gated_mlp, cuda_vocabulary},
+      .memory = cuda_memory()};
   return table;
 }
 

@@ -3,7 +3,8 @@
 namespace perpend {
 
 const KernelTable& cuda_kernels() {
-  static const KernelTable table{.name = "cuda", .attention = {}, .quantized = {}, .fused = {}};
+  static const KernelTable table{
+      .name = "cuda", .attention = {}, .quantized = {}, .fused = {}, .memory = {}};
   return table;
 }
 

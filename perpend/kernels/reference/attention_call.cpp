@@ -4,6 +4,8 @@
 #include <array>
 #include <cmath>
 
+#include "perpend/kernels/reference/device_copies.h"
+
 namespace perpend {
 namespace {
 
@@ -46,6 +48,15 @@ void copy_rows(const Operand& from, std::size_t from_sequence, std::int64_t from
       to.set(to_sequence, to_token, head, d, from.get(from_sequence, from_token, head, d));
     }
   }
+}
+
+AttentionArgs copied(const AttentionArgs& host, DeviceCopies& copies) {
+  AttentionArgs args = host;
+  for (TensorView* view : {&args.q, &args.k, &args.v, &args.o, &args.lse, &args.q_indptr,
+                           &args.kv_indptr, &args.page_table, &args.score.alibi_slopes}) {
+    *view = copies.copy(*view);
+  }
+  return args;
 }
 
 Operand with_sequence(const Operand& from, std::size_t sequence, Operand to) {
@@ -186,13 +197,23 @@ AttentionGradArgs AttentionCall::gradient_arguments(AttentionOutputs& outputs) {
   return args;
 }
 
-AttentionOutputs AttentionCall::run(const AttentionTable& table, const AttentionPlans& plans,
+AttentionOutputs AttentionCall::run(const AttentionBackend& backend, const AttentionPlans& plans,
                                     ThreadPool& threads) {
   AttentionOutputs result = outputs();
-  table.forward(arguments(result), plans.rows, {&threads});
+  DeviceCopies copies(backend);
+  AttentionGradArgs args;
+  args.forward = copied(arguments(result), copies);
+  backend.table.forward(args.forward, plans.rows, {&threads});
   if (plans.columns) {
-    table.backward(gradient_arguments(result), plans.rows, *plans.columns, {&threads});
+    const AttentionGradArgs host = gradient_arguments(result);
+    args.d_o = copies.copy(host.d_o);
+    args.d_lse = copies.copy(host.d_lse);
+    args.dq = copies.copy(host.dq);
+    args.dk = copies.copy(host.dk);
+    args.dv = copies.copy(host.dv);
+    backend.table.backward(args, plans.rows, *plans.columns, {&threads});
   }
+  copies.bring_back();
   return result;
 }
 

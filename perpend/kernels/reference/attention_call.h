@@ -8,6 +8,7 @@
 #include "perpend/core/function_ref.h"
 #include "perpend/kernels/attention.h"
 #include "perpend/kernels/reference/attention_reference.h"
+#include "perpend/kernels/reference/backends.h"
 #include "perpend/kernels/reference/operand.h"
 
 namespace perpend {
@@ -71,8 +72,9 @@ class AttentionCall {
   AttentionArgs arguments(AttentionOutputs& outputs);
   AttentionGradArgs gradient_arguments(AttentionOutputs& outputs);
 
-  // Forward, then backward where the plans have columns, on new outputs.
-  AttentionOutputs run(const AttentionTable& table, const AttentionPlans& plans,
+  // Forward, then backward where the plans have columns, on new outputs; on a GPU with copies of
+  // the operands there.
+  AttentionOutputs run(const AttentionBackend& backend, const AttentionPlans& plans,
                        ThreadPool& threads);
 
   const AttentionCase& attention_case() const { return case_; }

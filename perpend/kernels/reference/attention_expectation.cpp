@@ -110,10 +110,17 @@ const ReferenceSums& AttentionExpectation::expected(AttentionOutput output, std:
 Deviation AttentionExpectation::worst_row(AttentionOutput output, const Operand& found) const {
   Deviation worst{.output = output, .error = -1, .tolerance = attention_tolerance(dtype_, output)};
   const auto dim = static_cast<std::size_t>(found.head_dim());
+  double total_off = 0;
+  double total = 0;
   for (std::size_t s = 0; s < found.lengths().size(); ++s) {
     for (int head = 0; head < found.num_heads(); ++head) {
       const ReferenceSums& sums = expected(output, s, head);
       const std::vector<double> rows = found.rows(s, head);
+      for (std::size_t i = 0; i < rows.size(); ++i) {
+        if (std::isinf(sums.values[i])) continue;
+        total_off += (rows[i] - sums.values[i]) * (rows[i] - sums.values[i]);
+        total += std::max(sums.values[i] * sums.values[i], sums.squares[i]);
+      }
       const double least_size = kSmallRow * root_mean_square(sums, found.lengths()[s]);
       for (std::int64_t row = 0; row < found.lengths()[s]; ++row) {
         const std::size_t at = static_cast<std::size_t>(row) * dim;
@@ -133,6 +140,7 @@ Deviation AttentionExpectation::worst_row(AttentionOutput output, const Operand&
   }
   worst.error = std::max(worst.error, 0.0);  // no row at all
   worst.num_strays = found.num_strays();
+  if (total > 0) worst.total_error = std::sqrt(total_off / total);
   return worst;
 }
 

@@ -17,6 +17,8 @@ struct Deviation {
   AttentionOutput output = AttentionOutput::kO;
   double error = 0;  // as attention_tolerance() measures it; infinite for NaN
   double tolerance = 0;
+  // Norm of all that is off over the norm of all rows, as far as they are finite.
+  double total_error = 0;
   std::size_t sequence = 0;
   int head = 0;          // query head; key/value head of dk and dv
   std::int64_t row = 0;  // query, or key of dk and dv, counted inside the sequence

@@ -3,7 +3,7 @@
 #include <string>
 #include <vector>
 
-#include "perpend/kernels/attention.h"
+#include "perpend/kernels/table.h"
 
 namespace perpend {
 
@@ -11,10 +11,13 @@ namespace perpend {
 struct AttentionBackend {
   std::string name;  // "cpu avx2"
   AttentionTable table;
+  Device device = {};
+  MemoryTable memory = {};  // of the device; empty on a CPU
 };
 
-// One for each instruction set of this CPU, ascending; the last is what cpu_kernels() takes unless
-// PERPEND_ISA says otherwise.
+// One for each instruction set of this CPU, ascending, of which the last is what cpu_kernels()
+// takes unless PERPEND_ISA says otherwise; then the first GPU, if there is one and its kernels are
+// built.
 std::vector<AttentionBackend> attention_backends();
 
 }  // namespace perpend

@@ -53,7 +53,7 @@ bool Verification::holds() const {
 
 Verification verify_attention(const AttentionCase& c, ThreadPool& threads) {
   const std::vector<AttentionBackend> backends = attention_backends();
-  const AttentionTable& best = backends.back().table;
+  const AttentionTable& best = cpu_kernels().attention;
   const Schedule rows = compile(c.masks, c.shape, best.tiling(c.spec(), Sweep::kRows));
   Verification result;
   result.density = cost_of(rows).density();
@@ -70,15 +70,17 @@ Verification verify_attention(const AttentionCase& c, ThreadPool& threads) {
     AttentionCase typed = c;
     typed.q_dtype = typed.kv_dtype = dtype;
     AttentionCall call(typed);
-    std::optional<AttentionExpectation> expectation;
+    std::optional<AttentionExpectation> forward;
+    std::optional<AttentionExpectation> both;
     for (const AttentionBackend& backend : backends) {
       if (!backend.table.supports(typed.spec())) continue;
       const AttentionPlans plans = plan(typed, backend.table);
       const bool has_backward = plans.columns.has_value();
+      auto& expectation = has_backward ? both : forward;
       if (!expectation) expectation.emplace(call, has_backward, threads);
-      const AttentionOutputs outputs = call.run(backend.table, plans, threads);
+      const AttentionOutputs outputs = call.run(backend, plans, threads);
       result.verdicts.push_back({backend.name, dtype, has_backward, expectation->compare(outputs),
-                                 same_bits(outputs, call.run(backend.table, plans, one))});
+                                 same_bits(outputs, call.run(backend, plans, one))});
     }
   }
   return result;

@@ -57,7 +57,7 @@ TEST(AttentionSamples, FindWhatIsWrongInARowThatTheyTake) {
   const AttentionTable& table = cpu_kernels().attention;
   const AttentionPlans plans = plan(call.attention_case(), table);
   const bool with_gradients = plans.columns.has_value();
-  AttentionOutputs outputs = call.run(table, plans, threads);
+  AttentionOutputs outputs = call.run({"cpu", table}, plans, threads);
   Random random(5);
   const auto right = compare_samples(call, outputs, with_gradients, 20, random);
   EXPECT_EQ(right.size(), with_gradients ? 5U : 2U);

@@ -1,0 +1,254 @@
+#!/usr/bin/env python3
+"""Perpend, FlexAttention and cuDNN (PyTorch's SDPA) on the GPU workloads, in one process.
+
+Peers take turns in short bursts, so that all of them see the same clocks; the table has medians of
+all bursts and ratios. Rates count 4 * head_dim operations a live pair. Every answer of ours is held
+against float64 rows of the mask and against the peers before anything is timed.
+
+    PYTHONPATH=bench python3 bench/compare_gpu.py [--build build-cuda] [--only TEXT] [--dense] [--json FILE]
+"""
+
+import argparse
+import json
+import pathlib
+import statistics
+import time
+
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.attention.flex_attention import BlockMask, flex_attention
+
+import gpu_attention
+
+ROOT = pathlib.Path(__file__).resolve().parent
+DEVICE = "cuda"
+BLOCK = 128  # of FlexAttention's block masks, its own default
+
+
+def causal(b, h, q, k):
+    return q >= k
+
+
+def sink_window(sink, window):
+    return lambda b, h, q, k: (q >= k) & ((k < sink) | (q - k < window))
+
+
+def strided_blocks(stride):
+    return lambda b, h, q, k: (q >= k) & ((q // 64 - k // 64 < 16) | ((k // 64 + h) % stride == 0))
+
+
+def upto_block(n):
+    return lambda b, h, q, k: q // n >= k // n
+
+
+def block_diffusion(n, block):
+    def visible(b, h, q, k):
+        q_clean, k_clean = q >= n, k >= n
+        q_block = torch.where(q_clean, q - n, q) // block
+        k_block = torch.where(k_clean, k - n, k) // block
+        return (((q_block == k_block) & ~q_clean & ~k_clean) | ((q_block > k_block) & k_clean & ~q_clean)
+                | ((q_block >= k_block) & k_clean & q_clean))
+    return visible
+
+
+def documents(length, count):
+    def visible(b, h, q, k):
+        same = (q // length == k // length) | (k // length == 0)
+        return (q >= k) & (same | (q >= length * count))
+    return visible
+
+
+# The masks of bench/workloads.json once more, as PyTorch functions; None: all.
+MASKS = {
+    "dense_16k_d128": None,
+    "causal_16k_d128": causal,
+    "causal_4k_d64": causal,
+    "sink_window_32k": sink_window(128, 1024),
+    "sink_window_128k": sink_window(128, 2048),
+    "strided_blocks_32k": strided_blocks(16),
+    "strided_blocks_128k": strided_blocks(64),
+    "block_causal_32": upto_block(32),
+    "block_diffusion_train_2x4k_b32": block_diffusion(4096, 32),
+    "documents_100x160": documents(160, 101),
+    "documents_500x200": documents(200, 501),
+    "frame_causal_144x32": upto_block(144),
+    "window2d_8_side256": lambda b, h, q, k: q // 64 == k // 64,
+}
+# Dense and causal beside the workloads: (tokens, batch, heads, head_dim).
+DENSE = [(16384, 1, 16, 128), (4096, 4, 16, 128), (2048, 8, 16, 128), (32768, 1, 16, 128),
+         (16384, 1, 32, 64), (4096, 4, 32, 64), (16384, 1, 8, 256)]
+
+
+def workloads(dense: bool) -> list[dict]:
+    lines = json.loads((ROOT / "workloads.json").read_text())["gpu_bf16"]
+    if not dense:
+        return lines
+    return [{"name": f"{mask}_{batch}x{tokens}_d{dim}", "mask": "all" if mask == "dense" else "causal",
+             "B": batch, "Hq": heads, "Hkv": heads, "S": tokens, "D": dim, "structured": False}
+            for tokens, batch, heads, dim in DENSE for mask in ("dense", "causal")]
+
+
+def visible(mask, head, rows, tokens):
+    keys = torch.arange(tokens, device=DEVICE)[None, :]
+    head = torch.tensor(head, device=DEVICE)
+    return mask(0, head, rows[:, None], keys).expand(len(rows), tokens)
+
+
+def block_mask(mask, heads: int, tokens: int) -> BlockMask:
+    """What create_block_mask gives, a strip of queries at a time."""
+    num_blocks = tokens // BLOCK
+    some = torch.zeros(heads, num_blocks, num_blocks, dtype=torch.bool, device=DEVICE)
+    every = torch.zeros_like(some)
+    strip = max(1, (1 << 28) // (tokens * BLOCK))
+    for head in range(heads):
+        for first in range(0, num_blocks, strip):
+            last = min(first + strip, num_blocks)
+            rows = torch.arange(first * BLOCK, last * BLOCK, device=DEVICE)
+            tiles = visible(mask, head, rows, tokens).reshape(last - first, BLOCK, num_blocks, BLOCK)
+            count = tiles.sum(dim=(1, 3), dtype=torch.int32)
+            some[head, first:last] = (count > 0) & (count < BLOCK * BLOCK)
+            every[head, first:last] = count == BLOCK * BLOCK
+
+    def lists(kind):
+        number = kind.sum(dim=-1, dtype=torch.int32)[None]
+        order = torch.argsort(kind.to(torch.int8), dim=-1, descending=True, stable=True).to(torch.int32)[None]
+        return number, order
+
+    return BlockMask.from_kv_blocks(*lists(some), *lists(every), BLOCK_SIZE=BLOCK, mask_mod=mask)
+
+
+def relative(found, expected) -> float:
+    error = (found.double() - expected.double()).norm() / expected.double().norm().clamp_min(1e-30)
+    return float(error) if torch.isfinite(error) else float("inf")
+
+
+def check_rows(mask, q, k, v, o, lse) -> float:
+    """The worst relative error of some rows of some heads, in float64 from the mask's definition."""
+    batch, heads, tokens, dim = q.shape
+    generator = torch.Generator().manual_seed(7)
+    rows = torch.randint(tokens, (24,), generator=generator)
+    rows = torch.cat([rows, torch.tensor([0, 1, tokens - 1])]).to(DEVICE)
+    worst = 0.0
+    for b, head in {(0, 0), (batch - 1, heads - 1), (0, heads // 2)}:
+        kv = head * k.shape[1] // heads
+        scores = q[b, head, rows].double() @ k[b, kv].double().T / dim**0.5
+        if mask is not None:
+            scores = scores.masked_fill(~visible(mask, head, rows, tokens), float("-inf"))
+        expected = torch.nan_to_num(torch.softmax(scores, dim=-1)) @ v[b, kv].double()
+        worst = max(worst, relative(o[b, head, rows], expected))
+        off = (lse[b, head, rows].double() - torch.logsumexp(scores, dim=-1)).abs().max()
+        if not off < 1e-3:
+            raise AssertionError(f"lse is off by {float(off)}")
+    return worst
+
+
+def sdpa(backend, q, k, v, is_causal):
+    def run():
+        with sdpa_kernel(backend):
+            return torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=is_causal)
+    return run
+
+
+def burst_ms(call, count: int) -> list[float]:
+    events = [torch.cuda.Event(enable_timing=True) for _ in range(count + 1)]
+    call()
+    events[0].record()
+    for event in events[1:]:
+        call()
+        event.record()
+    torch.cuda.synchronize()
+    return [a.elapsed_time(b) for a, b in zip(events, events[1:])]
+
+
+def measure(line: dict, library, options) -> dict:
+    name, mask = line["name"], line["mask"]
+    function = {"all": None, "causal": causal}.get(mask) if options.dense else MASKS[name]
+    shape = lambda heads: (line["B"], heads, line["S"], line["D"])
+    q, k, v = (torch.randn(shape(h), device=DEVICE, dtype=torch.bfloat16) for h in (line["Hq"], line["Hkv"], line["Hkv"]))
+    labels = "; ".join(f"{key} = {value}" for key, value in line.get("labels", {}).items())
+    plan = gpu_attention.Plan(library, mask, labels, q, k)
+    plan.o.fill_(float("nan"))
+    plan.lse.fill_(float("nan"))
+    calls = {"perpend": lambda: plan.run(q, k, v)}
+    o, lse = calls["perpend"]()
+    result = {"workload": name, **{key: line[key] for key in ("B", "Hq", "Hkv", "S", "D", "structured")},
+              "plan_ms": plan.cost.plan_ms, "live_pairs": plan.cost.live_pairs,
+              "computed_pairs": plan.cost.computed_pairs, "items": plan.cost.items,
+              "full_tiles": plan.cost.full_tiles, "partial_tiles": plan.cost.partial_tiles,
+              "half_skipped": plan.cost.half_skipped, "gathered": plan.cost.gathered,
+              "error": check_rows(function, q, k, v, o, lse)}
+    if not result["error"] < 5e-3:
+        raise AssertionError(f"{name}: our answer is off by {result['error']}")
+    if function is None or function is causal:
+        calls["cudnn"] = sdpa(SDPBackend.CUDNN_ATTENTION, q, k, v, function is causal)
+    if not options.dense:
+        torch._dynamo.reset()
+        flex = torch.compile(flex_attention, dynamic=False)
+        blocks = None
+        if function is not None:
+            blocks = block_mask(function, line["Hq"] if "strided" in name else 1, line["S"])
+        calls["flex"] = lambda: flex(q, k, v, block_mask=blocks, enable_gqa=line["Hq"] != line["Hkv"])
+    for peer in list(calls)[1:]:
+        difference = relative(o, calls[peer]())
+        if not difference < 1e-2:
+            raise AssertionError(f"{name}: we and {peer} differ by {difference}")
+    times = {peer: [] for peer in calls}
+    with torch.no_grad():
+        for _ in range(options.rounds):
+            for peer, call in calls.items():
+                time.sleep(options.pause)
+                times[peer] += burst_ms(call, options.burst)
+    for peer, found in times.items():
+        median = statistics.median(found)
+        result[peer] = {"ms": median, "min_ms": min(found), "max_ms": max(found),
+                        "tflops": result["live_pairs"] * 4 * line["D"] / median / 1e9}
+    result["tile_tflops"] = result["computed_pairs"] * 4 * line["D"] / result["perpend"]["ms"] / 1e9
+    return result
+
+
+def table(results: list[dict]) -> str:
+    lines = [f"{'workload':<32}{'ms':>9}{'TFLOP/s':>9}{'tiles':>7}{'cudnn':>8}{'flex':>8}{'x cudnn':>9}{'x flex':>8}  error"]
+    for r in results:
+        ours = r["perpend"]
+        row = f"{r['workload']:<32}{ours['ms']:>9.4f}{ours['tflops']:>9.1f}{r['tile_tflops']:>7.0f}"
+        for peer in ("cudnn", "flex"):
+            row += f"{r[peer]['tflops']:>8.1f}" if peer in r else f"{'':>8}"
+        for peer, width in (("cudnn", 9), ("flex", 8)):
+            row += f"{r[peer]['ms'] / ours['ms']:>{width}.3f}" if peer in r else " " * width
+        lines.append(row + f"  {r['error']:.1e}")
+    ratios = [r["flex"]["ms"] / r["perpend"]["ms"] for r in results if r["structured"] and "flex" in r]
+    if ratios:
+        lines.append(f"structured workloads against FlexAttention: geometric mean "
+                     f"{statistics.geometric_mean(ratios):.2f}, least {min(ratios):.2f}")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--build", default="build-cuda", help="build folder with the library")
+    parser.add_argument("--only", default="", help="workloads whose name holds this")
+    parser.add_argument("--dense", action="store_true", help="dense and causal attention of several lengths instead")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--burst", type=int, default=9)
+    parser.add_argument("--pause", type=float, default=0.05, help="seconds before a burst")
+    parser.add_argument("--json", default="", help="file for all figures")
+    options = parser.parse_args()
+    torch.manual_seed(0)
+    library = gpu_attention.Library(options.build)
+    results = []
+    for line in workloads(options.dense):
+        if options.only not in line["name"]:
+            continue
+        try:
+            results.append(measure(line, library, options))
+        except (AssertionError, RuntimeError) as error:
+            print(f"{line['name']}: FAILED: {error}", flush=True)
+        torch.cuda.empty_cache()
+    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, medians of {options.rounds} x {options.burst} calls")
+    print(table(results))
+    if options.json:
+        pathlib.Path(options.json).write_text(json.dumps({"device": torch.cuda.get_device_name(),
+                                                          "torch": torch.__version__, "results": results}, indent=1))
+
+
+main()

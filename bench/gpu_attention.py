@@ -1,0 +1,59 @@
+"""Attention of a Perpend build on PyTorch's CUDA tensors, through bench/gpu/attention_library.cpp."""
+
+import ctypes
+import pathlib
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+class Problem(ctypes.Structure):
+    _fields_ = [("batch", ctypes.c_int64), ("tokens", ctypes.c_int64), ("head_dim", ctypes.c_int64),
+                ("num_q_heads", ctypes.c_int), ("num_kv_heads", ctypes.c_int), ("is_f16", ctypes.c_int)]
+
+
+class Operands(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_void_p) for name in ("q", "k", "v", "o", "lse", "stream")]
+
+
+class Cost(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_double) for name in ("plan_ms", "live_pairs", "computed_pairs")] + [
+        (name, ctypes.c_int64) for name in ("items", "full_tiles", "partial_tiles", "half_skipped", "gathered")]
+
+
+class Library:
+    def __init__(self, build: str):
+        folder = pathlib.Path(build) if pathlib.Path(build).is_absolute() else ROOT / build
+        self.lib = ctypes.CDLL(str(folder / "bench" / "gpu" / "libperpend_attention.so"))
+        self.lib.perpend_error.restype = ctypes.c_char_p
+        self.lib.perpend_free_plan.argtypes = [ctypes.c_void_p]
+
+    def check(self, status: int) -> None:
+        if status:
+            raise RuntimeError(self.lib.perpend_error().decode())
+
+
+class Plan:
+    """A planned call; run(q, k, v) gives (o, lse) for tensors [batch, heads, tokens, head_dim]."""
+
+    def __init__(self, library: Library, mask: str, labels: str, q, k):
+        import torch
+        self.torch, self.library = torch, library
+        self.problem = Problem(q.shape[0], q.shape[2], q.shape[3], q.shape[1], k.shape[1], q.dtype == torch.float16)
+        self.handle = ctypes.c_void_p()
+        library.check(library.lib.perpend_plan(ctypes.byref(self.problem), mask.encode(), labels.encode(),
+                                               ctypes.byref(self.handle)))
+        self.cost = Cost()
+        library.lib.perpend_cost(self.handle, ctypes.byref(self.cost))
+        self.o = torch.empty_like(q)
+        self.lse = torch.empty(q.shape[:3], dtype=torch.float32, device=q.device)
+
+    def __del__(self):
+        if getattr(self, "handle", None):
+            self.library.lib.perpend_free_plan(self.handle)
+
+    def run(self, q, k, v):
+        operands = Operands(q.data_ptr(), k.data_ptr(), v.data_ptr(), self.o.data_ptr(), self.lse.data_ptr(),
+                            self.torch.cuda.current_stream().cuda_stream)
+        self.library.check(self.library.lib.perpend_forward(self.handle, ctypes.byref(self.problem),
+                                                            ctypes.byref(operands)))
+        return self.o, self.lse

@@ -1,0 +1,144 @@
+#pragma once
+
+#include <cstdint>
+
+#include <cuda.h>
+
+// One function for each instruction that CUDA C++ has no name for (PTX ISA 9.0). Addresses are
+// those of the shared window, as shared_address() gives them.
+
+namespace perpend::device {
+
+__device__ __forceinline__ std::uint32_t shared_address(const void* pointer) {
+  return static_cast<std::uint32_t>(__cvta_generic_to_shared(pointer));
+}
+
+// --- mbarriers: a phase ends when all arrivals and all announced bytes are there ---
+
+__device__ __forceinline__ void barrier_init(std::uint32_t barrier, int arrivals) {
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals));
+}
+// Makes initialised barriers known to the copy engine.
+__device__ __forceinline__ void fence_barrier_init() {
+  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+}
+__device__ __forceinline__ void barrier_arrive(std::uint32_t barrier) {
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
+}
+// Arrives and announces `bytes` of copies.
+__device__ __forceinline__ void barrier_expect(std::uint32_t barrier, int bytes) {
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes)
+               : "memory");
+}
+// Waits for the end of the phase of this parity.
+__device__ __forceinline__ void barrier_wait(std::uint32_t barrier, std::uint32_t parity) {
+  asm volatile(
+      "{\n"
+      ".reg .pred done;\n"
+      "again_%=:\n"
+      "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
+      "@done bra over_%=;\n"
+      "bra again_%=;\n"
+      "over_%=:\n"
+      "}" ::"r"(barrier),
+      "r"(parity)
+      : "memory");
+}
+
+// --- named barriers of a CTA ---
+
+__device__ __forceinline__ void named_barrier_sync(int barrier, int threads) {
+  asm volatile("bar.sync %0, %1;" ::"r"(barrier), "r"(threads) : "memory");
+}
+__device__ __forceinline__ void named_barrier_arrive(int barrier, int threads) {
+  asm volatile("bar.arrive %0, %1;" ::"r"(barrier), "r"(threads) : "memory");
+}
+
+// --- copies by the tensor-memory engine ---
+
+// L2 eviction hints, as createpolicy encodes them.
+constexpr std::uint64_t kEvictFirst = 0x12f0000000000000;
+constexpr std::uint64_t kEvictLast = 0x14f0000000000000;
+
+// First value of a box: column, head, token, sequence of the batch.
+struct BoxOrigin {
+  int column;
+  int head;
+  int token;
+  int batch;
+};
+
+__device__ __forceinline__ void prefetch_map(const CUtensorMap* map) {
+  asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
+}
+// A box from global to shared memory; its bytes count at `barrier`.
+__device__ __forceinline__ void copy_box(std::uint32_t to, const CUtensorMap* map, BoxOrigin origin,
+                                         std::uint32_t barrier, std::uint64_t hint) {
+  asm volatile(
+      "cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes"
+      ".L2::cache_hint [%0], [%1, {%3, %4, %5, %6}], [%2], %7;" ::"r"(to),
+      "l"(map), "r"(barrier), "r"(origin.column), "r"(origin.head), "r"(origin.token),
+      "r"(origin.batch), "l"(hint)
+      : "memory");
+}
+// `bytes`, a multiple of 16, from global to shared memory.
+__device__ __forceinline__ void copy_bytes(std::uint32_t to, const void* from, int bytes,
+                                           std::uint32_t barrier) {
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, "
+      "[%3];" ::"r"(to),
+      "l"(from), "r"(bytes), "r"(barrier)
+      : "memory");
+}
+// Orders this thread's stores to shared memory before accesses of the engines.
+__device__ __forceinline__ void fence_engines() {
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+
+// --- registers of a warpgroup ---
+
+template <int kRegisters>
+__device__ __forceinline__ void take_registers() {
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kRegisters));
+}
+template <int kRegisters>
+__device__ __forceinline__ void give_registers() {
+  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kRegisters));
+}
+
+// --- warpgroup products ---
+
+// Before the first product of a batch: registers that it reads or adds to are ready.
+__device__ __forceinline__ void product_fence() {
+  asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+}
+__device__ __forceinline__ void product_commit() {
+  asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+}
+// Waits until at most kPending of the committed batches are not done.
+template <int kPending>
+__device__ __forceinline__ void product_wait() {
+  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kPending) : "memory");
+}
+// The compiler must take these registers for changed here, since a product in flight writes them.
+template <int kCount>
+__device__ __forceinline__ void touch(float (&registers)[kCount]) {
+#pragma unroll
+  for (int i = 0; i < kCount; ++i) asm volatile("" : "+f"(registers[i])::"memory");
+}
+__device__ __forceinline__ std::uint64_t descriptor(std::uint32_t low, std::uint32_t high) {
+  std::uint64_t both;
+  asm("mov.b64 %0, {%1, %2};" : "=l"(both) : "r"(low), "r"(high));
+  return both;
+}
+
+// --- arithmetic ---
+
+// 2^x; 2 units in the last place, 0 below 2^-126.
+__device__ __forceinline__ float exp2_approx(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
+}  // namespace perpend::device

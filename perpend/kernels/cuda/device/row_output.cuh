@@ -1,0 +1,118 @@
+#pragma once
+
+#include <cstdint>
+
+#include "perpend/kernels/cuda/device/forward_params.h"
+#include "perpend/kernels/cuda/device/softmax.cuh"
+
+namespace perpend::device {
+
+// An item as a kernel keeps it: where its rows are read and written.
+struct Place {
+  std::int32_t q_token;  // of its first query, in the batch
+  std::int32_t q_size;
+  std::int32_t q_head;
+  std::int32_t batch;
+  std::int32_t q_position;  // of its first query, as masks count
+  bool is_packed;
+
+  // A row of the tile: which query of the item and which head after q_head.
+  struct Row {
+    std::int32_t query;
+    std::int32_t head;
+    bool is_there;
+  };
+  __device__ __forceinline__ Row row(int tile_row, int group_size) const {
+    if (!is_packed) return {tile_row, 0, tile_row < q_size};
+    const int in_part = tile_row % kPartRows;
+    const int queries = kPartRows / group_size;
+    const int query = in_part / group_size;
+    const int item_query = tile_row / kPartRows * queries + query;
+    return {item_query, in_part % group_size, query < queries && item_query < q_size};
+  }
+};
+
+__device__ __forceinline__ Place place_of(const Item& item, bool is_ragged) {
+  return {item.q_begin + (is_ragged ? item.q_base : 0),
+          item.q_size,
+          item.q_head,
+          is_ragged ? 0 : item.sequence,
+          item.q_offset + item.q_begin,
+          (item.kv_head_and_packing & 1) != 0};
+}
+
+// Four registers of four threads beside each other, transposed: thread t gets register t of all.
+__device__ __forceinline__ uint4 transpose_quad(uint4 mine, int t) {
+  const auto exchange = [t](std::uint32_t& even, std::uint32_t& odd, int step) {
+    const bool is_odd = (t & step) != 0;
+    const std::uint32_t other = __shfl_xor_sync(0xffffffffU, is_odd ? even : odd, step);
+    even = is_odd ? other : even;
+    odd = is_odd ? odd : other;
+  };
+  exchange(mine.x, mine.y, 1);
+  exchange(mine.z, mine.w, 1);
+  exchange(mine.x, mine.z, 2);
+  exchange(mine.y, mine.w, 2);
+  return mine;
+}
+
+// Writes one of the two rows of a thread (kRow 0 or 1), of which the quad has all columns: o
+// divided by its sum, and lse. The quad must come together.
+template <class Element, int kRow, int kCount>
+__device__ __forceinline__ void store_row(const float (&o)[kCount], const RowState& rows,
+                                          const Place& place, int tile_row, float factor,
+                                          const ForwardParams& params) {
+  constexpr int kHeadDim = 2 * kCount;
+  const Outputs& out = params.outputs;
+  const Place::Row row = place.row(tile_row, params.lists.group_size);
+  const float sum = sum_of_row(rows.sum[kRow]);
+  const float inverse = sum == 0.0F ? 0.0F : 1.0F / sum;
+  const int t = static_cast<int>(threadIdx.x) % 4;
+  const std::int64_t head = place.q_head + row.head;
+  const std::int64_t token = place.q_token + row.query;
+  const std::int64_t first =
+      place.batch * out.o_strides.batch + token * out.o_strides.token + head * out.o_strides.head;
+  if (out.o_is_f32) {
+    float* to = static_cast<float*>(out.o) + first;
+#pragma unroll
+    for (int j = 2 * kRow; j < kCount; j += 4) {
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        const int column = j / 4 * 8 + 2 * t + i;
+        if (row.is_there && column < out.head_dim) to[column] = o[j + i] * inverse;
+      }
+    }
+  } else if (!out.o_is_aligned) {
+    auto* to = static_cast<std::uint16_t*>(out.o) + first;
+#pragma unroll
+    for (int j = 2 * kRow; j < kCount; j += 4) {
+      const std::uint32_t pair = Element::pack(o[j] * inverse, o[j + 1] * inverse);
+      const int column = j / 4 * 8 + 2 * t;
+      if (row.is_there && column < out.head_dim) to[column] = static_cast<std::uint16_t>(pair);
+      if (row.is_there && column + 1 < out.head_dim) {
+        to[column + 1] = static_cast<std::uint16_t>(pair >> 16);
+      }
+    }
+  } else {
+    auto* to = static_cast<std::uint16_t*>(out.o) + first;
+#pragma unroll
+    for (int group = 0; group < kHeadDim / 32; ++group) {
+      const auto pair = [&](int eight) {
+        const int j = 4 * (4 * group + eight) + 2 * kRow;
+        return Element::pack(o[j] * inverse, o[j + 1] * inverse);
+      };
+      const uint4 chunk = transpose_quad({pair(0), pair(1), pair(2), pair(3)}, t);
+      const int column = 32 * group + 8 * t;
+      if (row.is_there && column < out.head_dim) {
+        *reinterpret_cast<uint4*>(to + column) = chunk;
+      }
+    }
+  }
+  if (t == 0 && row.is_there && out.lse != nullptr) {
+    const float lse = (rows.max[kRow] * factor + __log2f(sum)) * kLn2;
+    out.lse[place.batch * out.lse_strides.batch + token * out.lse_strides.token +
+            head * out.lse_strides.head] = sum == 0.0F ? -INFINITY : lse;
+  }
+}
+
+}  // namespace perpend::device

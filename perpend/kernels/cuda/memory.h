@@ -1,0 +1,9 @@
+#pragma once
+
+#include "perpend/kernels/table.h"
+
+namespace perpend {
+
+MemoryTable cuda_memory();
+
+}  // namespace perpend

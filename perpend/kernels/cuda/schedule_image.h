@@ -1,0 +1,40 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "perpend/kernels/cuda/device/attention_image.h"
+#include "perpend/schedule/schedule.h"
+
+namespace perpend {
+
+// A row schedule as the CUDA kernels read it: items longest first within some heads after others,
+// steps in lists, of each list those first that have a bitmap or not all parts, bitmaps in the
+// order of the scores' registers. Made without a GPU.
+struct ScheduleImage {
+  std::vector<device::Item> items;
+  std::vector<device::Step> steps;
+  std::vector<std::int32_t> sub_tiles;  // first keys of gathered boxes of box_rows rows
+  std::vector<std::uint32_t> bitmaps;   // [bitmaps, device::fragment_words(keys)]
+  int keys = 0;                         // of a step
+  int box_rows = 0;                     // rows of a gathered box; keys when nothing is gathered
+  bool has_packed = false;              // some items have (query, head) rows
+  bool has_separate = false;            // some have rows of one head
+  // Parts test for themselves whether they have a step: worth it when many steps have one part
+  // only.
+  bool skips_parts = false;
+};
+
+// Throws InvalidArgument unless the tiles of the schedule are those of gpu_tiling() for rows.
+void check_image_form(const Schedule& schedule, int head_dim);
+
+// Throws as check_image_form(), and for plans or sub-tiles that gpu_tiling() does not offer.
+ScheduleImage make_schedule_image(const Schedule& schedule, int head_dim);
+
+// The bitmap of one tile in the order of registers. rows: which row of `words`, of words_per_row
+// words each, every tile row has; -1: none, its columns are dead.
+void append_fragments(std::span<const std::uint64_t> words, int words_per_row,
+                      std::span<const int> rows, std::vector<std::uint32_t>& fragments);
+
+}  // namespace perpend

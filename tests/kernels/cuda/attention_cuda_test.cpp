@@ -1,0 +1,313 @@
+// Attention on a GPU against the f64 reference: what the kernels treat apart, then random cases.
+// PERPEND_CAMPAIGN_SEED chooses the random cases, PERPEND_CAMPAIGN_CASES their number; a failure
+// names its case, which PERPEND_CAMPAIGN_CASE runs alone. Skips on a machine without a GPU.
+
+#include <algorithm>
+#include <optional>
+
+#include <cuda_runtime_api.h>
+#include <gtest/gtest.h>
+
+#include "perpend/kernels/cuda/cuda_check.h"
+#include "perpend/kernels/reference/attention_expectation.h"
+#include "perpend/kernels/reference/backends.h"
+#include "perpend/kernels/reference/device_copies.h"
+#include "perpend/mask/bindings.h"
+#include "perpend/schedule/gpu_tiling.h"
+#include "tests/campaign.h"
+#include "tests/parity/random_attention_case.h"
+
+namespace perpend {
+namespace {
+
+// Norm of the error of o over the norm of o: the rounding of p and of the operands.
+double most_total_error(DType dtype) { return dtype == DType::kBF16 ? 5e-3 : 1e-3; }
+
+std::optional<AttentionBackend> gpu_backend() {
+  for (const AttentionBackend& backend : attention_backends()) {
+    if (backend.device.type == DeviceType::kCuda) return backend;
+  }
+  return {};
+}
+
+class AttentionCuda : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (const auto backend = gpu_backend()) {
+      backend_ = *backend;
+    } else {
+      GTEST_SKIP() << "no CUDA device";
+    }
+  }
+
+  // Empty, or what is wrong with a case on the GPU.
+  std::string faults(const AttentionCase& c, const Tiling& tiling, ThreadPool& threads) const {
+    AttentionCall call(c);
+    const AttentionPlans plans = plan(c, backend_.table, [&](const Tiling&) { return tiling; });
+    const AttentionOutputs outputs = call.run(backend_, plans, threads);
+    const AttentionExpectation expectation(call, false, threads);
+    std::string result;
+    for (const Deviation& d : expectation.compare(outputs)) {
+      const bool is_o = d.output == AttentionOutput::kO;
+      if (!d.holds()) result += concat("\n  ", d);
+      if (is_o && !(d.total_error < most_total_error(c.q_dtype))) {
+        result += concat("\n  o: total error ", d.total_error);
+      }
+    }
+    const AttentionOutputs again = call.run(backend_, plans, threads);
+    for (std::size_t s = 0; s < outputs.o.lengths().size(); ++s) {
+      if (outputs.o.row_bytes(s) != again.o.row_bytes(s) ||
+          outputs.lse.row_bytes(s) != again.lse.row_bytes(s)) {
+        result += concat("\n  sequence ", s, " differs between two runs");
+      }
+    }
+    if (!result.empty()) {
+      const std::string plan_fault = verify(plans.rows, c.masks);
+      result += concat("\n  its plan is ", plan_fault.empty() ? "right" : plan_fault);
+    }
+    return result;
+  }
+  void expect_right(const AttentionCase& c, const Tiling& tiling) {
+    const std::string found = faults(c, tiling, threads_);
+    EXPECT_TRUE(found.empty()) << c << found;
+  }
+  void expect_right(const AttentionCase& c) {
+    expect_right(c, backend_.table.tiling(c.spec(), Sweep::kRows));
+  }
+
+  AttentionBackend backend_;
+  ThreadPool threads_;
+};
+
+AttentionCase make_case(const std::string& mask, std::vector<SequenceShape> sequences, int heads,
+                        int kv_heads, std::int64_t head_dim, DType dtype = DType::kBF16) {
+  AttentionCase c;
+  c.masks = {parse_mask(mask)};
+  c.shape = {std::move(sequences), heads, kv_heads};
+  c.head_dim = head_dim;
+  c.q_dtype = c.kv_dtype = dtype;
+  return c;
+}
+
+TEST_F(AttentionCuda, EveryHeadDimAndType) {
+  for (const std::int64_t head_dim : {8, 32, 40, 64, 72, 80, 96, 128, 136, 192, 200, 256}) {
+    for (const DType dtype : {DType::kBF16, DType::kF16}) {
+      expect_right(make_case("all", {{256, 256, 0}}, 2, 2, head_dim, dtype));
+      expect_right(make_case("causal", {{333, 333, 0}}, 2, 2, head_dim, dtype));
+    }
+  }
+}
+
+TEST_F(AttentionCuda, EveryKindOfMask) {
+  for (const char* mask :
+       {"causal & window(100)", "window(40, 70)", "causal & (sink(64) | window(150))",
+        "causal & (near(64, 2) | every(64, 4, 1))", "upto(block(32))", "upto(block(144))",
+        "block_diffusion(256, 32)", "same(block(64))", "same(block(100))", "~causal",
+        "causal & every(16, 8)", "causal & (every(32, 4) | window(20))",
+        "heads(0-1: causal; rest: window(30, 30))", "none", "k_in(block(64), 0, 3, 5)",
+        "causal & (same(segments(60*6, 152)) | k_in(segments(60*6, 152), 0))"}) {
+    for (const std::int64_t head_dim : {64, 128, 192}) {
+      expect_right(make_case(mask, {{512, 512, 0}}, 4, 4, head_dim));
+      expect_right(make_case(mask, {{512, 512, 0}}, 4, 1, head_dim));
+    }
+  }
+}
+
+TEST_F(AttentionCuda, LongLists) {
+  expect_right(make_case("all", {{300, 3000, 2700}}, 2, 2, 128));
+  expect_right(make_case("causal", {{1500, 1500, 0}}, 1, 1, 128));
+  expect_right(make_case("causal & (sink(64) | window(300))", {{2500, 2500, 0}}, 1, 1, 64));
+}
+
+TEST_F(AttentionCuda, HeadsOfAGroupShareRows) {
+  for (const int group : {2, 3, 4, 7, 8, 16, 64}) {
+    for (const char* mask : {"causal", "upto(block(32))", "all"}) {
+      expect_right(make_case(mask, {{200, 200, 0}}, 2 * group, 2, 64));
+      expect_right(make_case(mask, {{5, 300, 295}}, group, 1, 128));
+    }
+  }
+}
+
+TEST_F(AttentionCuda, RaggedBatchesAndLengths) {
+  const std::vector<SequenceShape> sequences = {{1, 1, 0},       {130, 130, 0}, {64, 500, 436},
+                                                {300, 200, 0},   {1, 700, 699}, {17, 17, 0},
+                                                {129, 257, 128}, {255, 64, 100}};
+  for (const bool ragged : {true, false}) {
+    for (const char* mask : {"all", "causal", "causal & window(33)", "causal & same(block(16))"}) {
+      for (const std::int64_t head_dim : {64, 128, 256}) {
+        AttentionCase c = make_case(mask, sequences, 4, 2, head_dim);
+        c.layout.ragged = true;
+        if (!ragged) {
+          c.layout = {.head_major = true};
+          c.shape.sequences = {{77, 300, 223}, {77, 300, 0}, {77, 300, 300}};
+        }
+        expect_right(c);
+      }
+    }
+  }
+}
+
+TEST_F(AttentionCuda, MoreQueriesThanKeysAndNoKeyAtAll) {
+  expect_right(make_case("causal", {{400, 100, 0}}, 2, 2, 128));
+  expect_right(make_case("window(10)", {{400, 100, 0}}, 2, 2, 64));
+  expect_right(make_case("all", {{100, 0, 0}}, 2, 2, 64));
+  expect_right(make_case("causal & ~window(200)", {{500, 500, 0}}, 2, 2, 128));
+}
+
+// Plans that the search would not choose: sub-tiles of each size, parts that skip, heads apart.
+TEST_F(AttentionCuda, AnyPlanOfTheTiling) {
+  for (const std::int64_t head_dim : {64, 128, 256}) {
+    for (const char* mask : {"same(block(64))", "causal & every(16, 4)", "causal & window(64)",
+                             "causal & (near(64, 1) | every(64, 3))"}) {
+      for (const int sub_tile : {0, 16, 32, 64}) {
+        AttentionCase c = make_case(mask, {{600, 600, 0}}, 2, 2, head_dim);
+        Tiling tiling = gpu_tiling(static_cast<int>(head_dim), Sweep::kRows);
+        if (sub_tile >= tiling.inner_tile) continue;
+        tiling.sub_tiles = {sub_tile};
+        tiling.any_start = sub_tile != 32;
+        expect_right(c, tiling);
+      }
+    }
+  }
+}
+
+TEST_F(AttentionCuda, ChangedScores) {
+  for (const std::int64_t head_dim : {64, 128, 256}) {
+    for (const char* mask : {"all", "causal & (sink(16) | window(100))", "causal & every(16, 4)"}) {
+      for (int change = 1; change < 8; ++change) {
+        AttentionCase c = make_case(mask, {{300, 300, 0}, {40, 200, 160}}, 4, 2, head_dim);
+        c.layout.ragged = true;
+        if ((change & 1) != 0) c.soft_cap = 5;
+        if ((change & 2) != 0) c.alibi = true;
+        if ((change & 4) != 0) c.scale = -0.2F;
+        expect_right(c);
+      }
+    }
+  }
+}
+
+TEST_F(AttentionCuda, LayoutsThatTheCopyEngineCanNotLoad) {
+  for (const std::int64_t gap : {0, 3, 8}) {
+    for (const std::int64_t page_size : {0, 16, 64}) {
+      for (const std::int64_t head_dim : {1, 50, 64, 128, 250}) {
+        AttentionCase c =
+            make_case("causal & (sink(16) | window(90))", {{150, 150, 0}}, 4, 2, head_dim);
+        c.layout = {.head_major = gap == 3, .gap = gap};
+        c.page_size = page_size;
+        c.f32_outputs = gap == 8;
+        c.without_lse = gap == 3;
+        expect_right(c);
+      }
+    }
+  }
+}
+
+TEST_F(AttentionCuda, OutputsInF32AndAScale) {
+  AttentionCase c = make_case("causal", {{200, 200, 0}}, 2, 2, 128, DType::kF16);
+  c.f32_outputs = true;
+  c.scale = 0.3F;
+  expect_right(c);
+}
+
+// What is uploaded once serves many streams at a time, and a captured graph.
+TEST_F(AttentionCuda, StreamsAndGraphsShareAPlan) {
+  AttentionCall call(make_case("causal", {{2000, 2000, 0}}, 4, 4, 128));
+  const AttentionPlans plans = plan(call.attention_case(), backend_.table);
+  AttentionOutputs expected = call.run(backend_, plans, threads_);
+  constexpr int kStreams = 4;
+  std::vector<AttentionOutputs> outputs(kStreams + 1, call.outputs());
+  std::vector<cudaStream_t> streams(kStreams + 1);
+  {
+    std::vector<std::unique_ptr<DeviceCopies>> copies;
+    std::vector<AttentionArgs> args;
+    for (AttentionOutputs& output : outputs) {
+      copies.push_back(std::make_unique<DeviceCopies>(backend_));
+      AttentionArgs host = call.arguments(output);
+      for (TensorView* view : {&host.q, &host.k, &host.v, &host.o, &host.lse}) {
+        *view = copies.back()->copy(*view);
+      }
+      args.push_back(host);
+    }
+    for (cudaStream_t& stream : streams) {
+      cuda_check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "test");
+    }
+    cuda_check(cudaStreamBeginCapture(streams[kStreams], cudaStreamCaptureModeGlobal), "test");
+    backend_.table.forward(args[kStreams], plans.rows, {nullptr, streams[kStreams]});
+    cudaGraph_t graph = nullptr;
+    cudaGraphExec_t captured = nullptr;
+    cuda_check(cudaStreamEndCapture(streams[kStreams], &graph), "test");
+    cuda_check(cudaGraphInstantiate(&captured, graph, 0), "test");
+    for (int i = 0; i < 20; ++i) {
+      for (int s = 0; s < kStreams; ++s) {
+        backend_.table.forward(args[static_cast<std::size_t>(s)], plans.rows,
+                               {nullptr, streams[static_cast<std::size_t>(s)]});
+      }
+      cuda_check(cudaGraphLaunch(captured, streams[kStreams]), "test");
+    }
+    cuda_check(cudaDeviceSynchronize(), "test");
+    for (const auto& copy : copies) copy->bring_back();
+    cuda_check(cudaGraphExecDestroy(captured), "test");
+    cuda_check(cudaGraphDestroy(graph), "test");
+    for (const cudaStream_t stream : streams) cuda_check(cudaStreamDestroy(stream), "test");
+  }
+  for (const AttentionOutputs& output : outputs) {
+    EXPECT_EQ(output.o.row_bytes(0), expected.o.row_bytes(0));
+    EXPECT_EQ(output.lse.row_bytes(0), expected.lse.row_bytes(0));
+  }
+}
+
+// Cases of the campaign in the types of the kernels, in every other case with rows that the copy
+// engine can load.
+AttentionCase random_cuda_case(Random& random) {
+  AttentionCase c = random_attention_case(random);
+  c.q_dtype = c.kv_dtype = random.next_below(2) == 0 ? DType::kBF16 : DType::kF16;
+  if (random.next_below(2) == 0) {
+    c.head_dim = round_up(c.head_dim, 8);
+    c.layout.gap = 0;
+    c.page_size = 0;
+    // Dense keys have one length, which paged ones need not have.
+    c.layout.ragged = true;
+  }
+  return c;
+}
+
+Tiling varied(Tiling tiling, Random& random) {
+  const std::uint64_t variation = random.next_below(8);
+  if ((variation & 1U) != 0) tiling.sub_tiles = {16, 32};
+  if ((variation & 2U) != 0) tiling.heads = HeadRows::kSeparate;
+  if ((variation & 4U) != 0) tiling.any_outer_start = false;
+  return tiling;
+}
+
+TEST_F(AttentionCuda, RandomCases) {
+  const std::uint64_t seed = campaign_number("PERPEND_CAMPAIGN_SEED", 1);
+  const auto first = static_cast<std::int64_t>(campaign_number("PERPEND_CAMPAIGN_CASE", 0));
+  const bool one_case = std::getenv("PERPEND_CAMPAIGN_CASE") != nullptr;
+  const auto count = static_cast<std::int64_t>(campaign_number("PERPEND_CAMPAIGN_CASES", 1000));
+  std::mutex mutex;
+  int num_failed = 0;
+  threads_.parallel_for(one_case ? 1 : count, 1, [&](Range range) {
+    ThreadPool one(1);
+    for (std::int64_t i = range.begin; i < range.end; ++i) {
+      Random random(seed, static_cast<std::uint64_t>(first + i));
+      const AttentionCase c = random_cuda_case(random);
+      const Tiling tiling = varied(backend_.table.tiling(c.spec(), Sweep::kRows), random);
+      std::string found;
+      try {
+        found = faults(c, tiling, one);
+      } catch (const std::exception& error) {
+        found = concat("\n  throws ", error.what());
+      }
+      if (found.empty()) continue;
+      const std::lock_guard lock(mutex);
+      constexpr int kMostReported = 10;
+      if (++num_failed > kMostReported) continue;
+      ADD_FAILURE() << "PERPEND_CAMPAIGN_SEED=" << seed << " PERPEND_CAMPAIGN_CASE=" << first + i
+                    << ": " << c << found;
+    }
+  });
+  EXPECT_EQ(num_failed, 0) << "cases failed";
+}
+
+}  // namespace
+}  // namespace perpend

@@ -1,0 +1,230 @@
+// What the CUDA kernels read of a schedule, without a GPU: the order of bits, and that the image
+// holds the pairs of the schedule.
+
+#include "perpend/kernels/cuda/schedule_image.h"
+
+#include <algorithm>
+#include <set>
+
+#include <gtest/gtest.h>
+
+#include "perpend/core/error.h"
+#include "perpend/core/random.h"
+#include "perpend/core/range.h"
+#include "perpend/kernels/cuda/device/shared_layout.h"
+#include "perpend/mask/bindings.h"
+#include "perpend/schedule/gpu_tiling.h"
+
+namespace perpend {
+namespace {
+
+using device::Item;
+using device::Step;
+
+TEST(FragmentOrder, EveryPairOfATileIsOneRegisterOfOneThread) {
+  for (const int keys : {64, 128}) {
+    std::set<std::pair<int, int>> seen;
+    for (int thread = 0; thread < device::kTileThreads; ++thread) {
+      for (int j = 0; j < keys / 2; ++j) {
+        seen.emplace(device::fragment_row(thread, j), device::fragment_column(thread, j));
+      }
+    }
+    EXPECT_EQ(seen.size(),
+              static_cast<std::size_t>(device::kTileRows) * static_cast<std::size_t>(keys));
+    EXPECT_EQ(seen.rbegin()->first, device::kTileRows - 1);
+  }
+}
+
+// The register layout as the PTX ISA prints it, at a few places.
+TEST(FragmentOrder, IsThatOfTheProductInstruction) {
+  EXPECT_EQ(device::fragment_row(0, 0), 0);
+  EXPECT_EQ(device::fragment_column(0, 1), 1);
+  EXPECT_EQ(device::fragment_row(0, 2), 8);
+  EXPECT_EQ(device::fragment_column(1, 0), 2);
+  EXPECT_EQ(device::fragment_row(4, 0), 1);
+  EXPECT_EQ(device::fragment_column(3, 5), 15);
+  EXPECT_EQ(device::fragment_row(33, 3), 24);
+  EXPECT_EQ(device::fragment_row(128, 0), 64);
+}
+
+bool bit_of(std::span<const std::uint32_t> fragments, int keys, int row, int column) {
+  const int thread = row / 16 * 32 + row % 8 * 4 + column % 8 / 2;
+  const int j = column / 8 * 4 + row % 16 / 8 * 2 + column % 2;
+  EXPECT_EQ(device::fragment_row(thread, j), row);
+  EXPECT_EQ(device::fragment_column(thread, j), column);
+  const auto word = static_cast<std::size_t>(device::fragment_word(thread, j, keys));
+  return (fragments[word] >> device::fragment_bit(j) & 1U) != 0;
+}
+
+TEST(FragmentOrder, PermutedBitsAreTheBitsOfTheRows) {
+  Random random(3);
+  for (const int words_per_row : {1, 2}) {
+    const int keys = 64 * words_per_row;
+    std::vector<std::uint64_t> words(static_cast<std::size_t>(device::kTileRows) *
+                                     static_cast<std::size_t>(words_per_row));
+    for (std::uint64_t& word : words) word = random.next_u64();
+    // Rows in any order, some of them dead.
+    std::vector<int> rows;
+    rows.reserve(device::kTileRows);
+    for (int r = 0; r < device::kTileRows; ++r) rows.push_back(r % 7 == 6 ? -1 : (r * 5 + 3) % 128);
+    std::vector<std::uint32_t> fragments;
+    append_fragments(words, words_per_row, rows, fragments);
+    ASSERT_EQ(fragments.size(), static_cast<std::size_t>(device::fragment_words(keys)));
+    for (int thread = 0; thread < device::kTileThreads; ++thread) {
+      for (int j = 0; j < keys / 2; ++j) {
+        const int row = rows[static_cast<std::size_t>(device::fragment_row(thread, j))];
+        const int column = device::fragment_column(thread, j);
+        const bool expected =
+            row >= 0 &&
+            (words[static_cast<std::size_t>(row) * static_cast<std::size_t>(words_per_row) +
+                   static_cast<std::size_t>(column / 64)] >>
+                 (column % 64) &
+             1U) != 0;
+        const auto word = static_cast<std::size_t>(device::fragment_word(thread, j, keys));
+        ASSERT_EQ((fragments[word] >> device::fragment_bit(j) & 1U) != 0, expected);
+      }
+    }
+  }
+}
+
+// Each chunk of 16 bytes of eight rows has its own four banks, and no two values share a place.
+TEST(SharedLayout, SwizzleIsABijectionWithoutBankConflicts) {
+  std::set<std::uint32_t> places;
+  for (int row = 0; row < 16; ++row) {
+    for (int column = 0; column < 192; ++column) {
+      places.insert(device::tile_offset(row, column, 16));
+    }
+  }
+  EXPECT_EQ(places.size(), 16U * 192U);
+  EXPECT_EQ(*places.rbegin(), static_cast<std::uint32_t>(device::tile_bytes(16, 192) - 2));
+  for (int column = 0; column < 64; column += 8) {
+    std::set<std::uint32_t> banks;
+    for (int row = 0; row < 8; ++row) banks.insert(device::tile_offset(row, column, 8) % 128 / 16);
+    EXPECT_EQ(banks.size(), 8U);
+  }
+}
+
+TEST(SharedLayout, DescriptorsNameTheFirstValueOfAStep) {
+  const std::uint32_t low = device::descriptor_low(1 << 17, device::kColumnLeading);
+  for (int step = 0; step < 8; ++step) {
+    const std::uint32_t address = (low + device::column_step(step, 128)) << 4 & 0x3ffffU;
+    // The first row of an atom is not swizzled.
+    EXPECT_EQ(address, (1U << 17) + device::tile_offset(0, 16 * step, 128));
+    const std::uint32_t row_address =
+        (device::descriptor_low(1 << 17, device::row_leading(128)) + device::row_step(step)) << 4 &
+        0x3ffffU;
+    EXPECT_EQ(row_address, (1U << 17) + device::tile_offset(16 * step, 0, 128));
+  }
+  EXPECT_EQ(device::descriptor_high(1024), 64U | 1U << 30);
+}
+
+// The live keys of one row of an item's tile, as a kernel finds them.
+std::vector<int> keys_of_row(const ScheduleImage& image, const Item& item, int tile_row) {
+  std::vector<int> keys;
+  for (int i = 0; i < item.num_partial + item.num_full; ++i) {
+    const Step& step = image.steps.at(static_cast<std::uint32_t>(item.list_begin + i));
+    const bool has_bitmap = (step.flags & Step::kHasBitmap) != 0;
+    EXPECT_TRUE(has_bitmap == (i < item.num_partial) || (image.skips_parts && !has_bitmap));
+    const bool has_part = (step.flags >> (tile_row / device::kPartRows) & 1U) != 0;
+    if (image.skips_parts && !has_part) continue;
+    const bool gathered = (step.flags & Step::kIsGathered) != 0;
+    const int boxes = static_cast<int>(step.flags >> Step::kBoxesShift & Step::kBoxesMask) + 1;
+    const int columns = gathered ? boxes * image.box_rows : image.keys;
+    for (int column = 0; column < image.keys; ++column) {
+      if ((step.flags & Step::kHasBitmap) != 0) {
+        const auto size = static_cast<std::size_t>(device::fragment_words(image.keys));
+        const std::size_t first = size * (step.flags >> Step::kBitmapShift);
+        if (!bit_of(std::span(image.bitmaps).subspan(first, size), image.keys, tile_row, column)) {
+          continue;
+        }
+      }
+      EXPECT_LT(column, columns) << "a column behind the last box is live";
+      const int half = 2 * (tile_row / device::kPartRows) + column / 64;
+      EXPECT_TRUE(!has_part || (step.flags >> (Step::kHalvesShift + half) & 1U) != 0);
+      const std::int64_t box = std::int64_t{step.begin} + column / image.box_rows;
+      keys.push_back(gathered
+                         ? image.sub_tiles[static_cast<std::size_t>(box)] + column % image.box_rows
+                         : step.begin + column);
+    }
+  }
+  std::ranges::sort(keys);
+  return keys;
+}
+
+// Some rows of each item of the image against the mask.
+void expect_image_holds(const Mask& mask, const AttentionShape& shape, int head_dim) {
+  const Schedule schedule = compile(mask, shape, gpu_tiling(head_dim, Sweep::kRows));
+  const ScheduleImage image = make_schedule_image(schedule, head_dim);
+  const int group = shape.group_size();
+  ASSERT_EQ(image.items.size(), schedule.items.size());
+  for (const Item& item : image.items) {
+    const bool packed = (item.kv_head_and_packing & 1) != 0;
+    const int heads = packed ? group : 1;
+    const int part_queries = device::kPartRows / heads;
+    EXPECT_EQ(item.kv_head_and_packing / 2, item.q_head / group);
+    for (int query = 0; query < item.q_size; query += 13) {
+      const int row = query / part_queries * device::kPartRows + query % part_queries * heads;
+      const int head = item.q_head;
+      std::vector<int> expected;
+      for (int key = 0; key < item.kv_len; ++key) {
+        const HeadIndex index{head, head / group};
+        if (mask.visible(item.q_offset + item.q_begin + query, key, index)) expected.push_back(key);
+      }
+      // Full steps of the one part of a short item are computed for both.
+      EXPECT_EQ(keys_of_row(image, item, row), expected)
+          << mask.str() << ", item of head " << head << " from " << item.q_begin << ", query "
+          << query;
+    }
+  }
+}
+
+TEST(ScheduleImage, HoldsThePairsOfTheMask) {
+  const AttentionShape ragged{{{200, 200, 0}, {70, 333, 263}, {1, 129, 128}}, 4, 4};
+  const AttentionShape grouped{{{150, 150, 0}}, 6, 2};
+  for (const char* text :
+       {"all", "causal", "none", "causal & (sink(16) | window(40))", "same(block(64))",
+        "causal & (near(64, 1) | every(64, 2))", "upto(block(48))", "causal & every(16, 4)"}) {
+    const Mask mask = parse_mask(text);
+    expect_image_holds(mask, ragged, 128);
+    expect_image_holds(mask, ragged, 256);
+    expect_image_holds(mask, grouped, 64);
+  }
+}
+
+TEST(ScheduleImage, SharesListsAndBitmaps) {
+  const AttentionShape shape{{{4096, 4096, 0}}, 8, 8};
+  const Schedule causal = compile(Mask::causal(), shape, gpu_tiling(128, Sweep::kRows));
+  const ScheduleImage image = make_schedule_image(causal, 128);
+  EXPECT_EQ(image.bitmaps.size(), static_cast<std::size_t>(device::fragment_words(128)));
+  EXPECT_EQ(image.steps.size(), 32U * 33U / 2U);
+}
+
+// Of many heads a few at a time, all of them longest first, and the short items at the end.
+TEST(ScheduleImage, ItemsOfAFewHeadsFollowEachOther) {
+  const AttentionShape shape{{{2048, 2048, 0}, {2048, 2048, 0}}, 40, 40};
+  const Schedule schedule = compile(Mask::causal(), shape, gpu_tiling(128, Sweep::kRows));
+  const ScheduleImage image = make_schedule_image(schedule, 128);
+  ASSERT_EQ(image.items.size(), schedule.items.size());
+  const auto steps = [](const Item& item) { return item.num_partial + item.num_full; };
+  std::set<std::pair<int, int>> heads;
+  std::size_t i = 0;
+  for (; i < 32U * 13U; ++i) heads.emplace(image.items[i].sequence, image.items[i].q_head);
+  EXPECT_EQ(heads.size(), 32U);
+  EXPECT_EQ(steps(image.items.front()), 16);
+  EXPECT_EQ(steps(image.items[i]), 16) << "the next heads begin with their longest";
+  EXPECT_EQ(steps(image.items.back()), 1);
+  std::set<std::tuple<int, int, int>> all;
+  for (const Item& item : image.items) all.emplace(item.sequence, item.q_head, item.q_begin);
+  EXPECT_EQ(all.size(), schedule.items.size());
+}
+
+TEST(ScheduleImage, PlansForOtherKernelsAreRefused) {
+  const AttentionShape shape{{{256, 256, 0}}, 1, 1};
+  const Schedule other = compile(Mask::causal(), shape, plain_tiling(64, 64));
+  EXPECT_THROW(make_schedule_image(other, 128), InvalidArgument);
+  const Schedule narrow = compile(Mask::causal(), shape, gpu_tiling(256, Sweep::kRows));
+  EXPECT_THROW(make_schedule_image(narrow, 128), InvalidArgument);
+}
+
+}  // namespace
+}  // namespace perpend

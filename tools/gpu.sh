@@ -1,0 +1,76 @@
+#!/usr/bin/env bash
+# tools/gpu.sh build|test|bench|sanitize [ARGUMENTS]: the CUDA kernels on a machine with a GPU, which
+# needs no network. Builds into build-cuda/; what is built there already, also on another machine, is
+# used where this one has no compiler or library for it. Prints a short table last; figures and logs go
+# to OUT (default build-cuda/out) as JSON.
+#   build            the library, the GPU tests and the benchmark library
+#   test [GTEST...]  kernels against the f64 reference
+#   bench [ARGS]     Perpend, FlexAttention and cuDNN in one process (bench/compare_gpu.py); needs PyTorch
+#   sanitize         memcheck and racecheck of compute-sanitizer on a reduced set
+set -euo pipefail
+cd "$(dirname "$(readlink -f "$0")")/.."
+build=${PERPEND_BUILD:-build-cuda}
+out=${OUT:-$build/out}
+mkdir -p "$out"
+if [ -x /usr/local/cuda/bin/nvcc ]; then PATH=/usr/local/cuda/bin:$PATH; fi
+# A build that was carried here may have brought libraries.
+export LD_LIBRARY_PATH=$PWD/$build/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+
+say() { printf '%s\n' "gpu: $*"; }
+
+# A carried build has programs, but no Ninja files of this machine.
+build_all() {
+  if [ -x "$build/tests/kernels/cuda/attention_cuda_test" ] && [ ! -f "$build/build.ninja" ]; then
+    say "using the programs in $build"
+    return
+  fi
+  local start=$SECONDS
+  cmake -G Ninja -S . -B "$build" -DCMAKE_BUILD_TYPE=Release -DPERPEND_CUDA=ON -DPERPEND_TESTS=ON -DPERPEND_BENCH=ON \
+    -DPERPEND_IO=OFF >"$out/configure.log" 2>&1 || { tail -n 5 "$out/configure.log"; exit 1; }
+  cmake --build "$build" --target perpend gpu_tests schedule_image_test perpend_attention ${JOBS:+-j "$JOBS"} \
+    >"$out/build.log" 2>&1 || { grep -E 'error|FAILED' "$out/build.log" | head -n 20; exit 1; }
+  say "built in $((SECONDS - start)) s"
+}
+
+run_test() { # NAME PROGRAM [GTEST...]
+  local name=$1
+  shift
+  local status=0 start=$SECONDS
+  "$@" --gtest_output="json:$out/$name.json" --gtest_brief=1 >"$out/$name.log" 2>&1 || status=$?
+  [ $status = 0 ] || grep -vE '^\[|^$' "$out/$name.log" | head -n 40
+  printf '%-24s %-8s %4d s  %s\n' "$name" "$([ $status = 0 ] && echo ok || echo FAILED)" "$((SECONDS - start))" \
+    "$(tail -n 3 "$out/$name.log" | tr '\n' ' ')"
+  return $status
+}
+
+test_all() {
+  local failed=0
+  run_test schedule_image "$build/tests/kernels/cuda/schedule_image_test" || failed=1
+  run_test attention_cuda "$build/tests/kernels/cuda/attention_cuda_test" "$@" || failed=1
+  return $failed
+}
+
+sanitize() {
+  local tool failed=0
+  for tool in memcheck racecheck; do
+    # Sanitized kernels are a hundred times as slow.
+    PERPEND_CAMPAIGN_CASES=40 compute-sanitizer --tool $tool --error-exitcode 9 \
+      "$build/tests/kernels/cuda/attention_cuda_test" --gtest_filter="${1:-*RandomCases:*HeadsOfAGroup*:*AnyPlan*}" \
+      --gtest_brief=1 >"$out/$tool.log" 2>&1 || failed=1
+    printf '%-10s %s\n' $tool "$(grep -E 'ERROR SUMMARY|RACECHECK SUMMARY' "$out/$tool.log" | tail -n 1)"
+  done
+  return $failed
+}
+
+command=${1:-}
+[ $# = 0 ] || shift
+case $command in
+  build) build_all ;;
+  test) build_all && test_all "$@" ;;
+  bench) build_all && PYTHONPATH=bench python3 bench/compare_gpu.py --build "$build" --json "$out/bench.json" "$@" ;;
+  sanitize) build_all && sanitize "$@" ;;
+  *)
+    sed -n '2,10s/^# \{0,1\}//p' "$0"
+    exit 2
+    ;;
+esac

@@ -1,0 +1,115 @@
+#!/usr/bin/env python3
+"""tools/make_wgmma.py [--check]: writes perpend/kernels/cuda/device/wgmma.cuh, the wrappers of the
+warpgroup product instructions, whose operand lists are too long to be written by hand."""
+
+import pathlib
+import sys
+
+FILE = pathlib.Path(__file__).resolve().parent.parent / "perpend/kernels/cuda/device/wgmma.cuh"
+TYPES = {"Bf16": "bf16", "F16": "f16"}
+SHARED_WIDTHS = (64, 128)  # columns of q k^T: keys of a step
+REGISTER_WIDTHS = (64, 96, 128, 192, 256)  # columns of p v: the head dimension
+
+HEAD = """#pragma once
+
+#include <cstdint>
+
+#include "perpend/kernels/cuda/device/element.cuh"
+
+// Written by tools/make_wgmma.py. A 64 x kWidth product over 16 values, added to the registers of a
+// warpgroup, asynchronously (PTX ISA, "wgmma.mma_async").
+
+// clang-format off
+namespace perpend::device {
+
+// d = a b^T (+ d when `accumulate`), rows of a and b in shared memory.
+template <class Element, int kWidth>
+struct SharedProduct;
+
+// d += a b, a in registers, rows of b in shared memory.
+template <class Element, int kWidth>
+struct RegisterProduct;
+"""
+
+
+def wrapped(items: list[str], indent: str) -> str:
+    lines, line = [], ""
+    for item in items:
+        if line and len(indent) + len(line) + len(item) + 2 > 98:
+            lines.append(line)
+            line = ""
+        line += (" " if line else "") + item
+    return ("\n" + indent).join(lines + [line])
+
+
+def numbers(first: int, count: int) -> list[str]:
+    """As pieces of a string literal, eight registers each."""
+    names = [f"%{i}" for i in range(first, first + count)]
+    rows = [", ".join(names[i : i + 16]) for i in range(0, count, 16)]
+    return [f'"{row}{", " if i + 1 < len(rows) else ""}"' for i, row in enumerate(rows)]
+
+
+def outputs(count: int) -> str:
+    return wrapped([f'"+f"(d[{i}])' + ("," if i + 1 < count else "") for i in range(count)], " " * 10)
+
+
+def instruction(name: str, width: int) -> str:
+    return f"wgmma.mma_async.sync.aligned.m64n{width}k16.f32.{name}.{name}"
+
+
+def shared_product(element: str, name: str, width: int) -> str:
+    count = width // 2
+    registers = "\n        ".join(numbers(0, count))
+    return f"""
+template <>
+struct SharedProduct<{element}, {width}> {{
+  static __device__ __forceinline__ void add(float (&d)[{count}], std::uint64_t a, std::uint64_t b,
+                                             bool accumulate) {{
+    asm volatile(
+        "{{\\n.reg .pred keep;\\nsetp.ne.b32 keep, %{count + 2}, 0;\\n"
+        "{instruction(name, width)} {{"
+        {registers}
+        "}}, %{count}, %{count + 1}, keep, 1, 1, 0, 0;\\n}}"
+        : {outputs(count)}
+        : "l"(a), "l"(b), "r"(static_cast<int>(accumulate)));
+  }}
+}};
+"""
+
+
+def register_product(element: str, name: str, width: int) -> str:
+    count = width // 2
+    registers = "\n        ".join(numbers(0, count))
+    a = ", ".join(f"%{count + i}" for i in range(4))
+    return f"""
+template <>
+struct RegisterProduct<{element}, {width}> {{
+  static __device__ __forceinline__ void add(float (&d)[{count}], const std::uint32_t* a,
+                                             std::uint64_t b) {{
+    asm volatile(
+        "{{\\n.reg .pred keep;\\nsetp.eq.b32 keep, 0, 0;\\n"
+        "{instruction(name, width)} {{"
+        {registers}
+        "}}, {{{a}}}, %{count + 4}, keep, 1, 1, 1;\\n}}"
+        : {outputs(count)}
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
+  }}
+}};
+"""
+
+
+def text() -> str:
+    parts = [HEAD]
+    for element, name in TYPES.items():
+        parts += [shared_product(element, name, width) for width in SHARED_WIDTHS]
+        parts += [register_product(element, name, width) for width in REGISTER_WIDTHS]
+    return "".join(parts) + "\n}  // namespace perpend::device\n"
+
+
+def main() -> None:
+    if sys.argv[1:] == ["--check"]:
+        sys.exit(0 if FILE.read_text() == text() else f"{FILE.name} is not what tools/make_wgmma.py writes")
+    FILE.write_text(text())
+
+
+main()
