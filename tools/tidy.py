@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """tools/tidy.py [--all | FILE...]: clang-tidy over these sources, or over all that is compiled.
 
-Sources that include LibTorch's headers, half a minute each, are looked at with --all or by name only.
+Sources that include LibTorch's headers, half a minute each, are looked at with --all or by name only, and so
+are tests for all that can be said of them.
 Prints what it finds and ends with a count; the exit status is 1 when there was anything. A source
 that passed is passed over until it, a header of ours that it includes, its compile command, .clang-tidy
 or the tool changes: the stamps lie under PERPEND_HOME/tidy. Compile commands are those of the presets
@@ -32,6 +33,13 @@ TORCH_CHECKS = """-*,bugprone-dangling-handle,bugprone-unused-raii,bugprone-use-
 cppcoreguidelines-owning-memory,google-explicit-constructor,modernize-use-override,
 performance-for-range-copy,performance-move-const-arg,performance-unnecessary-copy-initialization,
 readability-braces-around-statements""".replace("\n", "")
+
+# What finds mistakes in tests, or speaks of names and form. The rest looks through GoogleTest's headers for as
+# long as it takes to parse them.
+TEST_CHECKS = """-*,bugprone-argument-comment,bugprone-copy-constructor-init,bugprone-dangling-handle,
+bugprone-use-after-move,misc-unused-using-decls,modernize-use-override,performance-for-range-copy,
+performance-unnecessary-copy-initialization,readability-braces-around-statements,
+readability-identifier-naming""".replace("\n", "")
 
 
 @functools.cache
@@ -67,11 +75,12 @@ def without_precompiled(command: str) -> str:
 
 
 class Job:
-    def __init__(self, source: pathlib.Path, command: str):
+    def __init__(self, source: pathlib.Path, command: str, in_full: bool):
         self.source = source
         self.files = closure(source)
         self.torch = wants_torch(self.files)
-        self.checks = TORCH_CHECKS if self.torch else ""
+        is_test = source.is_relative_to(ROOT / "tests")
+        self.checks = TORCH_CHECKS if self.torch else TEST_CHECKS if is_test and not in_full else ""
         # The same sources in another checkout are the same sources.
         self.command = command.replace(str(ROOT), "")
 
@@ -105,8 +114,9 @@ def compile_commands() -> dict[pathlib.Path, dict[str, str]]:
 
 def main() -> None:
     commands = compile_commands()
-    known = {source: Job(source, entry["command"]) for source, entry in commands.items()}
     everything = sys.argv[1:] == ["--all"]
+    in_full = len(sys.argv) > 1
+    known = {source: Job(source, entry["command"], in_full) for source, entry in commands.items()}
     wanted = [] if everything else [pathlib.Path(name).resolve() for name in sys.argv[1:]]
     wanted = wanted or [source for source in sorted(known) if everything or not known[source].torch]
     unknown = ", ".join(str(source) for source in wanted if source not in known)
