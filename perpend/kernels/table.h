@@ -55,8 +55,8 @@ template <class Function>
 Function require(Function entry, std::string_view operation, const KernelTable& table) {
   if (entry == nullptr) {
     throw Unsupported(concat(operation, ": the ", table.name,
-                             " kernels of this build do not have it; build with -DPERPEND_CUDA=ON "
-                             "for GPU kernels, or run on the CPU"));
+                             " kernels of this build do not have it; run on the CPU (GPU kernels "
+                             "come with -DPERPEND_CUDA=ON)"));
   }
   return entry;
 }
