@@ -6,7 +6,7 @@ are tests for all that can be said of them.
 Prints what it finds and ends with a count; the exit status is 1 when there was anything. A source
 that passed is passed over until it, a header of ours that it includes, its compile command, .clang-tidy
 or the tool changes: the stamps lie under PERPEND_HOME/tidy. Compile commands are those of the presets
-torch and fuzz, whichever are configured.
+torch and fuzz, whichever are configured; what is compiled as a unit of several sources is looked at as one.
 """
 
 import concurrent.futures
@@ -41,6 +41,9 @@ bugprone-use-after-move,misc-unused-using-decls,modernize-use-override,performan
 performance-unnecessary-copy-initialization,readability-braces-around-statements,
 readability-identifier-naming""".replace("\n", "")
 
+# A unit includes its sources, which would be odd elsewhere.
+UNIT_CHECKS = "-bugprone-suspicious-include"
+
 
 @functools.cache
 def includes(path: pathlib.Path) -> tuple[pathlib.Path, ...]:
@@ -66,7 +69,13 @@ def wants_torch(files: list[pathlib.Path]) -> bool:
 
 @functools.cache
 def file_hash(path: pathlib.Path) -> bytes:
-    return hashlib.sha256(path.read_bytes()).digest()
+    """The same for a unit of another checkout, which names its sources."""
+    return hashlib.sha256(path.read_bytes().replace(str(ROOT).encode(), b"")).digest()
+
+
+def members(source: pathlib.Path) -> list[pathlib.Path]:
+    """The sources of a unit, or the one source."""
+    return [file for file in includes(source) if file.suffix == ".cpp"] or [source]
 
 
 def without_precompiled(command: str) -> str:
@@ -79,8 +88,8 @@ class Job:
         self.source = source
         self.files = closure(source)
         self.torch = wants_torch(self.files)
-        is_test = source.is_relative_to(ROOT / "tests")
-        self.checks = TORCH_CHECKS if self.torch else TEST_CHECKS if is_test and not in_full else ""
+        is_test = all(member.is_relative_to(ROOT / "tests") for member in members(source))
+        self.checks = TORCH_CHECKS if self.torch else TEST_CHECKS if is_test and not in_full else UNIT_CHECKS
         # The same sources in another checkout are the same sources.
         self.command = command.replace(str(ROOT), "")
 
@@ -91,9 +100,7 @@ class Job:
         return STAMPS / digest.hexdigest()[:32]
 
     def passes(self, database: str) -> bool:
-        arguments = [TOOL, "-p", database, "--quiet", self.source]
-        if self.checks:
-            arguments.append(f"--checks={self.checks}")
+        arguments = [TOOL, "-p", database, "--quiet", f"--checks={self.checks}", self.source]
         result = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, check=False)
         if result.returncode != 0:
             print(result.stdout or result.stderr, flush=True)
@@ -101,14 +108,17 @@ class Job:
 
 
 def compile_commands() -> dict[pathlib.Path, dict[str, str]]:
-    """How each source is compiled, by the first build that has it."""
+    """How each source or unit is compiled, by the first build that has its sources."""
     entries = {}
+    known = set()
     for build in BUILDS:
         database = build / "compile_commands.json"
         for entry in json.loads(database.read_text()) if database.exists() else []:
             entry["command"] = without_precompiled(entry["command"])
-            if pathlib.Path(entry["file"]).is_relative_to(ROOT):
-                entries.setdefault(pathlib.Path(entry["file"]), entry)
+            source = pathlib.Path(entry["file"])
+            if source.is_relative_to(ROOT) and not known.issuperset(members(source)):
+                known.update(members(source))
+                entries[source] = entry
     return entries
 
 
@@ -117,7 +127,9 @@ def main() -> None:
     everything = sys.argv[1:] == ["--all"]
     in_full = len(sys.argv) > 1
     known = {source: Job(source, entry["command"], in_full) for source, entry in commands.items()}
-    wanted = [] if everything else [pathlib.Path(name).resolve() for name in sys.argv[1:]]
+    unit_of = {member: source for source in known for member in members(source)}
+    named = [] if everything else [pathlib.Path(name).resolve() for name in sys.argv[1:]]
+    wanted = list(dict.fromkeys(unit_of.get(source, source) for source in named))
     wanted = wanted or [source for source in sorted(known) if everything or not known[source].torch]
     unknown = ", ".join(str(source) for source in wanted if source not in known)
     if not wanted or unknown:
@@ -128,7 +140,7 @@ def main() -> None:
 
     jobs = [known[source] for source in wanted if not known[source].stamp(settings).exists()]
     # The long ones first, so that no worker is left waiting for one at the end.
-    jobs.sort(key=lambda job: not job.checks)
+    jobs.sort(key=lambda job: job.checks != UNIT_CHECKS)
     with tempfile.TemporaryDirectory() as database:
         (pathlib.Path(database) / "compile_commands.json").write_text(json.dumps(list(commands.values())))
 

@@ -16,7 +16,7 @@ namespace {
 
 // A character of the result and how many of the old text it stands for: 0 when it came along with
 // the one before.
-struct Piece {
+struct Rewritten {
   char32_t code;
   std::size_t num_old;
 };
@@ -25,7 +25,7 @@ utf8proc_int16_t combining_class(char32_t c) {
   return utf8proc_get_property(static_cast<utf8proc_int32_t>(c))->combining_class;
 }
 
-void decompose(char32_t c, bool compatible, std::vector<Piece>& out) {
+void decompose(char32_t c, bool compatible, std::vector<Rewritten>& out) {
   std::array<utf8proc_int32_t, 32> codes{};
   int boundary = 0;
   const auto options =
@@ -39,12 +39,12 @@ void decompose(char32_t c, bool compatible, std::vector<Piece>& out) {
 }
 
 // Orders each run of combining marks by class.
-void order_marks(std::vector<Piece>& pieces) {
-  const auto is_starter = [](const Piece& p) { return combining_class(p.code) == 0; };
+void order_marks(std::vector<Rewritten>& pieces) {
+  const auto is_starter = [](const Rewritten& p) { return combining_class(p.code) == 0; };
   for (auto begin = pieces.begin(); begin != pieces.end();) {
     begin = std::find_if_not(begin, pieces.end(), is_starter);
     const auto end = std::find_if(begin, pieces.end(), is_starter);
-    std::stable_sort(begin, end, [](const Piece& a, const Piece& b) {
+    std::stable_sort(begin, end, [](const Rewritten& a, const Rewritten& b) {
       return combining_class(a.code) < combining_class(b.code);
     });
     begin = end;
@@ -61,10 +61,10 @@ std::optional<char32_t> composition(char32_t first, char32_t second) {
 
 // Joins each starter with the marks and the starter that follow it, where a composition exists and
 // nothing of the same or a higher class lies between.
-std::vector<Piece> compose(const std::vector<Piece>& pieces) {
-  std::vector<Piece> out;
+std::vector<Rewritten> compose(const std::vector<Rewritten>& pieces) {
+  std::vector<Rewritten> out;
   std::optional<std::size_t> starter;  // in out
-  for (const Piece& piece : pieces) {
+  for (const Rewritten& piece : pieces) {
     const auto mark = combining_class(piece.code);
     if (starter) {
       const bool adjacent = *starter + 1 == out.size();
@@ -92,7 +92,7 @@ bool is_normal(std::string_view text, NormalForm form) {
 
 void normalize(AlignedText& text, NormalForm form) {
   if (is_normal(text.text(), form)) return;
-  std::vector<Piece> pieces;
+  std::vector<Rewritten> pieces;
   for (std::string_view rest = text.text(); !rest.empty();) {
     const Utf8Character character = read_utf8(rest);
     decompose(character.code, form.compatible, pieces);
@@ -101,7 +101,7 @@ void normalize(AlignedText& text, NormalForm form) {
   order_marks(pieces);
   if (form.composed) pieces = compose(pieces);
   TextRewriter rewriter(text);
-  for (const Piece& piece : pieces) {
+  for (const Rewritten& piece : pieces) {
     if (piece.num_old == 0) {
       rewriter.insert(piece.code);
     } else {

@@ -10,14 +10,14 @@
 namespace perpend {
 namespace {
 
-struct CharacterRange {
+struct CodePointRange {
   char32_t first;
   char32_t last;
 };
 
 template <std::size_t n>
-bool is_in(const CharacterRange (&ranges)[n], char32_t c) {
-  return std::any_of(std::begin(ranges), std::end(ranges), [c](const CharacterRange& range) {
+bool is_in(const CodePointRange (&ranges)[n], char32_t c) {
+  return std::any_of(std::begin(ranges), std::end(ranges), [c](const CodePointRange& range) {
     return c >= range.first && c <= range.last;
   });
 }
@@ -68,7 +68,7 @@ bool is_other(char32_t c) {
 bool is_word_character(char32_t c) {
   if (c < 0x80) return is_letter(c) || is_number(c) || c == '_';
   // Alphabetic symbols: circled and squared letters.
-  constexpr CharacterRange kSymbols[] = {
+  constexpr CodePointRange kSymbols[] = {
       {0x24B6, 0x24E9}, {0x1F130, 0x1F149}, {0x1F150, 0x1F169}, {0x1F170, 0x1F189}};
   const utf8proc_category_t category = category_of(c);
   return is_letter(c) || is_mark(c) || category == UTF8PROC_CATEGORY_ND ||
@@ -77,7 +77,7 @@ bool is_word_character(char32_t c) {
 }
 
 bool is_cjk_ideograph(char32_t c) {
-  constexpr CharacterRange kBlocks[] = {{0x3400, 0x4DBF},   {0x4E00, 0x9FFF},   {0xF900, 0xFAFF},
+  constexpr CodePointRange kBlocks[] = {{0x3400, 0x4DBF},   {0x4E00, 0x9FFF},   {0xF900, 0xFAFF},
                                         {0x20000, 0x2A6DF}, {0x2A700, 0x2B81F}, {0x2B920, 0x2CEAF},
                                         {0x2F800, 0x2FA1F}};
   return c >= 0x3400 && is_in(kBlocks, c);
