@@ -2,13 +2,15 @@
 """Perpend, FlexAttention and cuDNN (PyTorch's SDPA) on the GPU workloads, in one process.
 
 Peers take turns in short bursts, so that all of them see the same clocks; the table has medians of
-all bursts and ratios. Rates count 4 * head_dim operations a live pair. Every answer of ours is held
-against float64 rows of the mask and against the peers before anything is timed.
+all bursts and ratios. Rates count 4 * head_dim operations a live pair, 10 * head_dim with --backward,
+which times the gradients of q, k and v alone. Every answer of ours is held against float64 rows of
+the mask (forward) and against the peers before anything is timed.
 
-    PYTHONPATH=bench python3 bench/compare_gpu.py [--build build-cuda] [--only TEXT] [--dense] [--json FILE]
+    PYTHONPATH=bench python3 bench/compare_gpu.py [--build build-cuda] [--only TEXT] [--dense] [--backward] [--json FILE]
 """
 
 import argparse
+import functools
 import json
 import pathlib
 import statistics
@@ -142,11 +144,29 @@ def check_rows(mask, q, k, v, o, lse) -> float:
     return worst
 
 
-def sdpa(backend, q, k, v, is_causal):
-    def run():
+def sdpa(backend, is_causal):
+    def run(q, k, v):
         with sdpa_kernel(backend):
             return torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=is_causal)
     return run
+
+
+def gradient_calls(calls: dict, plan, operands: tuple) -> dict:
+    """Calls that give (dq, dk, dv) for those that give o; the forward pass runs here, once."""
+    q, k, v = operands
+    d_o = torch.randn_like(q)
+    ours = [torch.full_like(x, float("nan")) for x in operands]
+
+    def of_perpend():
+        plan.backward(q, k, v, d_o, *ours)
+        return ours
+
+    def of_peer(call):
+        leaves = [x.detach().requires_grad_() for x in operands]
+        o = call(*leaves)
+        return lambda: torch.autograd.grad(o, leaves, d_o, retain_graph=True)
+
+    return {peer: of_perpend if peer == "perpend" else of_peer(call) for peer, call in calls.items()}
 
 
 def burst_ms(call, count: int) -> list[float]:
@@ -169,8 +189,8 @@ def measure(line: dict, library, options) -> dict:
     plan = gpu_attention.Plan(library, mask, labels, q, k)
     plan.o.fill_(float("nan"))
     plan.lse.fill_(float("nan"))
-    calls = {"perpend": lambda: plan.run(q, k, v)}
-    o, lse = calls["perpend"]()
+    calls = {"perpend": plan.run}
+    o, lse = plan.run(q, k, v)
     result = {"workload": name, **{key: line[key] for key in ("B", "Hq", "Hkv", "S", "D", "structured")},
               "plan_ms": plan.cost.plan_ms, "live_pairs": plan.cost.live_pairs,
               "computed_pairs": plan.cost.computed_pairs, "items": plan.cost.items,
@@ -179,30 +199,41 @@ def measure(line: dict, library, options) -> dict:
               "error": check_rows(function, q, k, v, o, lse)}
     if not result["error"] < 5e-3:
         raise AssertionError(f"{name}: our answer is off by {result['error']}")
-    if function is None or function is causal:
-        calls["cudnn"] = sdpa(SDPBackend.CUDNN_ATTENTION, q, k, v, function is causal)
-    if not options.dense:
+    if "cudnn" in options.peers and (function is None or function is causal):
+        calls["cudnn"] = sdpa(SDPBackend.CUDNN_ATTENTION, function is causal)
+    if "flex" in options.peers and not options.dense:
         torch._dynamo.reset()
         flex = torch.compile(flex_attention, dynamic=False)
         blocks = None
         if function is not None:
             blocks = block_mask(function, line["Hq"] if "strided" in name else 1, line["S"])
-        calls["flex"] = lambda: flex(q, k, v, block_mask=blocks, enable_gqa=line["Hq"] != line["Hkv"])
+        calls["flex"] = lambda q, k, v: flex(q, k, v, block_mask=blocks, enable_gqa=line["Hq"] != line["Hkv"])
     for peer in list(calls)[1:]:
-        difference = relative(o, calls[peer]())
+        difference = relative(o, calls[peer](q, k, v))
         if not difference < 1e-2:
             raise AssertionError(f"{name}: we and {peer} differ by {difference}")
+    if options.backward:
+        calls = gradient_calls(calls, plan, (q, k, v))
+        ours = calls["perpend"]()
+        for peer in list(calls)[1:]:
+            differences = [relative(mine, its) for mine, its in zip(ours, calls[peer]())]
+            if not max(differences) < 1.5e-2:
+                raise AssertionError(f"{name}: our dq, dk, dv and those of {peer} differ by {differences}")
+            result["error"] = max(differences)
+    else:
+        calls = {peer: functools.partial(call, q, k, v) for peer, call in calls.items()}
     times = {peer: [] for peer in calls}
-    with torch.no_grad():
+    with torch.set_grad_enabled(options.backward):
         for _ in range(options.rounds):
             for peer, call in calls.items():
                 time.sleep(options.pause)
                 times[peer] += burst_ms(call, options.burst)
+    operations = (10 if options.backward else 4) * line["D"]
     for peer, found in times.items():
         median = statistics.median(found)
         result[peer] = {"ms": median, "min_ms": min(found), "max_ms": max(found),
-                        "tflops": result["live_pairs"] * 4 * line["D"] / median / 1e9}
-    result["tile_tflops"] = result["computed_pairs"] * 4 * line["D"] / result["perpend"]["ms"] / 1e9
+                        "tflops": result["live_pairs"] * operations / median / 1e9}
+    result["tile_tflops"] = result["computed_pairs"] * operations / result["perpend"]["ms"] / 1e9
     return result
 
 
@@ -228,6 +259,8 @@ def main() -> None:
     parser.add_argument("--build", default="build-cuda", help="build folder with the library")
     parser.add_argument("--only", default="", help="workloads whose name holds this")
     parser.add_argument("--dense", action="store_true", help="dense and causal attention of several lengths instead")
+    parser.add_argument("--peers", default="cudnn,flex")
+    parser.add_argument("--backward", action="store_true", help="the backward pass alone")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--burst", type=int, default=9)
     parser.add_argument("--pause", type=float, default=0.05, help="seconds before a burst")
