@@ -80,6 +80,7 @@ struct EmulatedBarrier {
   int pending = 0;
   long bytes = 0;
   std::uint32_t phase = 0;
+  std::condition_variable changed;
 };
 
 struct EmulatedCta {
@@ -88,14 +89,13 @@ struct EmulatedCta {
   MeetingPoint all;
   std::vector<EmulatedWarp> warps;
   std::mutex mutex;
-  std::condition_variable changed;
   std::map<std::uint32_t, EmulatedBarrier> barriers;
 
   void settle(EmulatedBarrier& barrier) {
     if (barrier.pending != 0 || barrier.bytes != 0) return;
     barrier.pending = barrier.arrivals;
     barrier.phase ^= 1U;
-    changed.notify_all();
+    barrier.changed.notify_all();
   }
 };
 inline EmulatedCta* emulated_cta;

@@ -20,7 +20,8 @@ void change_barrier(std::uint32_t address, Change change) {
 }
 inline void barrier_init(std::uint32_t barrier, int arrivals) {
   const std::scoped_lock lock(emulated_cta->mutex);
-  emulated_cta->barriers[barrier] = {arrivals, arrivals, 0, 0};
+  EmulatedBarrier& made = emulated_cta->barriers[barrier];
+  made.arrivals = made.pending = arrivals;
 }
 inline void fence_barrier_init() {}
 inline void barrier_arrive(std::uint32_t barrier) {
@@ -37,8 +38,8 @@ inline void barrier_copied(std::uint32_t barrier, int bytes) {
 }
 inline void barrier_wait(std::uint32_t address, std::uint32_t parity) {
   std::unique_lock lock(emulated_cta->mutex);
-  const EmulatedBarrier& barrier = emulated_cta->barriers[address];
-  emulated_cta->changed.wait(lock, [&] { return barrier.phase != parity; });
+  EmulatedBarrier& barrier = emulated_cta->barriers[address];
+  barrier.changed.wait(lock, [&] { return barrier.phase != parity; });
 }
 
 constexpr std::uint64_t kEvictFirst = 0;
