@@ -54,9 +54,11 @@ class GradientCopier {
   }
 
   __device__ __forceinline__ void copy_outer(const Item& item) {
-    barrier_wait(shared_.outer_empty(kOperand), outer_.parity ^ 1);
+    const std::uint32_t parity = outer_.parity ^ 1;
     outer_.advance();
+    // Other lanes, which nothing keeps beside this one, might wait for a phase long over.
     if (lane_ != 0) return;
+    barrier_wait(shared_.outer_empty(kOperand), parity);
     const int group_size = params_.pass.lists.group_size;
     const bool packed = Pass::is_packed(item);
     const int tokens = packed ? kPartRows / group_size : kPartRows;
