@@ -3,6 +3,7 @@
 
 #include <cmath>
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "perpend/kernels/cuda/column_image.h"
@@ -47,8 +48,9 @@ float bf16_at(const TensorView& view, std::int64_t offset) {
 // A backward call whose kernels are emulated.
 class EmulatedBackward {
  public:
-  EmulatedBackward(const AttentionGradArgs& args, const Schedule& rows, const Schedule& columns)
-      : args_(args), shape_(rows.shape) {
+  EmulatedBackward(const AttentionGradArgs& args, const Schedule& rows, const Schedule& columns,
+                   std::uint64_t seed)
+      : args_(args), shape_(rows.shape), seed_(seed) {
     const auto head_dim = static_cast<int>(args.forward.q.size(args.forward.q.num_axes() - 1));
     rows_ = make_schedule_image(rows, head_dim);
     columns_ = make_column_image(columns, head_dim);
@@ -150,7 +152,7 @@ class EmulatedBackward {
       params.maps.inner_box[i] = map_of(inner[i], 1, pass.lists.box_rows);
     }
     const int num_ctas = std::min(kCtas, pass.lists.num_items);
-    device::run_emulated(num_ctas, Kernel::kThreads,
+    device::run_emulated(num_ctas, Kernel::kThreads, seed_,
                          [&] { device::hopper_gradient<Kernel>(params); });
     EXPECT_EQ(counter, 0U) << "the counter is not as it was";
   }
@@ -163,11 +165,12 @@ class EmulatedBackward {
     const typename Kernel::Params params{
         common_, pass, {source(outer[0]), source(outer[1])}, {source(inner[0]), source(inner[1])}};
     device::run_emulated(2 * Kernel::kGradients * pass.lists.num_items, device::kPortableThreads,
-                         [&] { device::portable_gradient<Kernel>(params); });
+                         seed_, [&] { device::portable_gradient<Kernel>(params); });
   }
 
   const AttentionGradArgs& args_;
   AttentionShape shape_;
+  std::uint64_t seed_;  // of the order of threads
   ScheduleImage rows_;
   ColumnImage columns_;
   std::vector<float> negative_lse_;
@@ -201,7 +204,7 @@ void expect_right(const AttentionCase& c, Run run) {
   const Schedule rows = compiled(Sweep::kRows);
   const Schedule columns = compiled(Sweep::kColumns);
   const AttentionGradArgs args = call.gradient_arguments(outputs);
-  EmulatedBackward backward(args, rows, columns);
+  EmulatedBackward backward(args, rows, columns, c.seed);
   run(backward);
   for (const Deviation& d : AttentionExpectation(call, true, threads).compare(outputs)) {
     EXPECT_TRUE(d.holds()) << c << "\n  " << d;
@@ -215,11 +218,32 @@ void expect_hopper_right(const AttentionCase& c) {
   expect_right(c, [](EmulatedBackward& b) { b.run_hopper<kHeadDim, kChanges>(); });
 }
 
+TEST(EmulatedGpu, FindsThreadsThatCanNotGoOn) {
+  constexpr std::uint32_t kBarrier = 16;
+  const auto kernel = [] {
+    if (threadIdx.x == 0) device::barrier_init(kBarrier, 2);
+    __syncthreads();
+    if (threadIdx.x < 32) device::barrier_wait(kBarrier, 0);
+    if (threadIdx.x == 40) device::barrier_arrive(kBarrier);
+  };
+  EXPECT_THAT(
+      [&] { device::run_emulated(1, 64, 1, kernel); },
+      testing::ThrowsMessage<std::runtime_error>(testing::HasSubstr("0 to 31: the barrier at 16")));
+}
+
 TEST(EmulatedHopperGradient, DenseAndCausal) {
   expect_hopper_right<64>(make_case("all", {{128, 128, 0}}, 1, 1, 64));
   expect_hopper_right<64>(make_case("causal", {{300, 300, 0}}, 1, 1, 64));
   expect_hopper_right<128>(make_case("causal", {{200, 200, 0}}, 1, 1, 128));
   expect_hopper_right<128>(make_case("all", {{40, 70, 0}}, 1, 1, 72));
+}
+
+TEST(EmulatedHopperGradient, ManyItemsOfOneStep) {
+  for (int seed = 1; seed <= num_trials(5); ++seed) {
+    AttentionCase c = make_case("all", {{700, 20, 0}}, 1, 1, 8);
+    c.seed = static_cast<std::uint64_t>(seed);
+    expect_hopper_right<64>(c);
+  }
 }
 
 TEST(EmulatedHopperGradient, MasksGroupsAndRaggedBatches) {
@@ -259,7 +283,8 @@ TEST(EmulatedHopperGradient, RandomCases) {
   const std::uint64_t seed = campaign_number("PERPEND_CAMPAIGN_SEED", 1);
   const std::uint64_t first = campaign_number("PERPEND_CAMPAIGN_CASE", 0);
   const bool one_case = std::getenv("PERPEND_CAMPAIGN_CASE") != nullptr;
-  const std::uint64_t count = one_case ? 1 : campaign_number("PERPEND_CAMPAIGN_CASES", 1);
+  const std::uint64_t count =
+      one_case ? 1 : campaign_number("PERPEND_CAMPAIGN_CASES", num_trials(6));
   for (std::uint64_t i = first; i < first + count; ++i) {
     SCOPED_TRACE(concat("PERPEND_CAMPAIGN_SEED=", seed, " PERPEND_CAMPAIGN_CASE=", i));
     Random random(seed, i);

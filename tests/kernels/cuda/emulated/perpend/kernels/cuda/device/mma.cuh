@@ -43,14 +43,20 @@ inline void load_matrices_transposed(std::uint32_t (&to)[4], const std::uint16_t
   });
 }
 inline void copy_chunk(std::uint16_t* to, const std::uint16_t* from, bool is_there) {
-  if (is_there) {
-    std::memcpy(to, from, 16);
-  } else {
-    std::memset(to, 0, 16);
-  }
+  emulated_cta->own_queues().copies.add([=] {
+    if (is_there) {
+      std::memcpy(to, from, 16);
+    } else {
+      std::memset(to, 0, 16);
+    }
+  });
 }
-inline void copies_commit() {}
+inline void copies_commit() {
+  emulated_cta->own_queues().copies.commit(emulated_cta->threads.toss());
+}
 template <int kPending>
-void copies_wait() {}
+void copies_wait() {
+  emulated_cta->own_queues().copies.wait(kPending);
+}
 
 }  // namespace perpend::device

@@ -63,32 +63,36 @@ RowsOfA<Element> rows_of_a(const std::uint32_t* a) {
 template <class Element, int kWidth>
 struct SharedProduct {
   static void add(float (&d)[kWidth / 2], std::uint64_t a, std::uint64_t b, bool accumulate) {
-    const EmulatedOperand left(a);
-    const EmulatedOperand right(b);
-    const int thread = static_cast<int>(threadIdx.x) % 128;
-    for (int j = 0; j < kWidth / 2; ++j) {
-      float sum = accumulate ? d[j] : 0.0F;
-      for (int k = 0; k < 16; ++k) {
-        sum += Element::value(left.at(fragment_row(thread, j), k)) *
-               Element::value(right.at(fragment_column(thread, j), k));
+    emulated_cta->own_queues().products.add([=, &d] {
+      const EmulatedOperand left(a);
+      const EmulatedOperand right(b);
+      const int thread = static_cast<int>(threadIdx.x) % 128;
+      for (int j = 0; j < kWidth / 2; ++j) {
+        float sum = accumulate ? d[j] : 0.0F;
+        for (int k = 0; k < 16; ++k) {
+          sum += Element::value(left.at(fragment_row(thread, j), k)) *
+                 Element::value(right.at(fragment_column(thread, j), k));
+        }
+        d[j] = sum;
       }
-      d[j] = sum;
-    }
+    });
   }
 };
 
 template <class Element, int kWidth>
 struct RegisterProduct {
   static void add(float (&d)[kWidth / 2], const std::uint32_t* a, std::uint64_t b) {
-    const RowsOfA<Element> left = rows_of_a<Element>(a);
-    const EmulatedOperand right(b);
-    const int thread = static_cast<int>(threadIdx.x) % 128;
-    for (int j = 0; j < kWidth / 2; ++j) {
-      for (int k = 0; k < 16; ++k) {
-        d[j] += left.values[j / 2 % 2][k] *
-                Element::value(right.transposed_at(k, fragment_column(thread, j)));
+    emulated_cta->own_queues().products.add([=, &d] {
+      const RowsOfA<Element> left = rows_of_a<Element>(a);
+      const EmulatedOperand right(b);
+      const int thread = static_cast<int>(threadIdx.x) % 128;
+      for (int j = 0; j < kWidth / 2; ++j) {
+        for (int k = 0; k < 16; ++k) {
+          d[j] += left.values[j / 2 % 2][k] *
+                  Element::value(right.transposed_at(k, fragment_column(thread, j)));
+        }
       }
-    }
+    });
   }
 };
 
