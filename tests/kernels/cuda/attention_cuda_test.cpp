@@ -3,6 +3,7 @@
 // names its case, which PERPEND_CAMPAIGN_CASE runs alone. Skips on a machine without a GPU.
 
 #include <algorithm>
+#include <array>
 #include <optional>
 
 #include <cuda_runtime_api.h>
@@ -24,6 +25,20 @@ namespace {
 double most_total_error(AttentionOutput output, DType dtype) {
   const double of_o = dtype == DType::kBF16 ? 5e-3 : 1e-3;
   return output == AttentionOutput::kO ? of_o : 2 * of_o;
+}
+
+constexpr std::array kOutputs = {&AttentionOutputs::o, &AttentionOutputs::lse,
+                                 &AttentionOutputs::dq, &AttentionOutputs::dk,
+                                 &AttentionOutputs::dv};
+
+AttentionGradArgs copied(const AttentionGradArgs& host, DeviceCopies& copies) {
+  AttentionGradArgs args = host;
+  AttentionArgs& forward = args.forward;
+  for (TensorView* view : {&forward.q, &forward.k, &forward.v, &forward.o, &forward.lse, &args.d_o,
+                           &args.d_lse, &args.dq, &args.dk, &args.dv}) {
+    *view = copies.copy(*view);
+  }
+  return args;
 }
 
 std::optional<AttentionBackend> gpu_backend() {
@@ -61,8 +76,7 @@ class AttentionCuda : public testing::Test {
     }
     const AttentionOutputs again = call.run(backend_, plans, threads);
     for (std::size_t s = 0; s < outputs.o.lengths().size(); ++s) {
-      for (const auto output : {&AttentionOutputs::o, &AttentionOutputs::lse, &AttentionOutputs::dq,
-                                &AttentionOutputs::dk, &AttentionOutputs::dv}) {
+      for (const auto output : kOutputs) {
         if ((outputs.*output).row_bytes(s) != (again.*output).row_bytes(s)) {
           result += concat("\n  sequence ", s, " differs between two runs");
         }
@@ -220,35 +234,32 @@ TEST_F(AttentionCuda, OutputsInF32AndAScale) {
 TEST_F(AttentionCuda, StreamsAndGraphsShareAPlan) {
   AttentionCall call(make_case("causal", {{2000, 2000, 0}}, 4, 4, 128));
   const AttentionPlans plans = plan(call.attention_case(), backend_.table);
-  AttentionOutputs expected = call.run(backend_, plans, threads_);
+  const AttentionOutputs expected = call.run(backend_, plans, threads_);
   constexpr int kStreams = 4;
   std::vector<AttentionOutputs> outputs(kStreams + 1, call.outputs());
   std::vector<cudaStream_t> streams(kStreams + 1);
   {
     std::vector<std::unique_ptr<DeviceCopies>> copies;
-    std::vector<AttentionArgs> args;
+    std::vector<AttentionGradArgs> args;
     for (AttentionOutputs& output : outputs) {
       copies.push_back(std::make_unique<DeviceCopies>(backend_));
-      AttentionArgs host = call.arguments(output);
-      for (TensorView* view : {&host.q, &host.k, &host.v, &host.o, &host.lse}) {
-        *view = copies.back()->copy(*view);
-      }
-      args.push_back(host);
+      args.push_back(copied(call.gradient_arguments(output), *copies.back()));
     }
     for (cudaStream_t& stream : streams) {
       cuda_check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "test");
     }
+    const auto launch = [&](std::size_t s) {
+      backend_.table.forward(args[s].forward, plans.rows, {nullptr, streams[s]});
+      backend_.table.backward(args[s], plans.rows, *plans.columns, {nullptr, streams[s]});
+    };
     cuda_check(cudaStreamBeginCapture(streams[kStreams], cudaStreamCaptureModeGlobal), "test");
-    backend_.table.forward(args[kStreams], plans.rows, {nullptr, streams[kStreams]});
+    launch(kStreams);
     cudaGraph_t graph = nullptr;
     cudaGraphExec_t captured = nullptr;
     cuda_check(cudaStreamEndCapture(streams[kStreams], &graph), "test");
     cuda_check(cudaGraphInstantiate(&captured, graph, 0), "test");
     for (int i = 0; i < 20; ++i) {
-      for (int s = 0; s < kStreams; ++s) {
-        backend_.table.forward(args[static_cast<std::size_t>(s)], plans.rows,
-                               {nullptr, streams[static_cast<std::size_t>(s)]});
-      }
+      for (std::size_t s = 0; s < kStreams; ++s) launch(s);
       cuda_check(cudaGraphLaunch(captured, streams[kStreams]), "test");
     }
     cuda_check(cudaDeviceSynchronize(), "test");
@@ -258,8 +269,9 @@ TEST_F(AttentionCuda, StreamsAndGraphsShareAPlan) {
     for (const cudaStream_t stream : streams) cuda_check(cudaStreamDestroy(stream), "test");
   }
   for (const AttentionOutputs& output : outputs) {
-    EXPECT_EQ(output.o.row_bytes(0), expected.o.row_bytes(0));
-    EXPECT_EQ(output.lse.row_bytes(0), expected.lse.row_bytes(0));
+    for (const auto part : kOutputs) {
+      EXPECT_EQ((output.*part).row_bytes(0), (expected.*part).row_bytes(0));
+    }
   }
 }
 
