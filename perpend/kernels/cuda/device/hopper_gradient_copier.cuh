@@ -25,11 +25,13 @@ class GradientCopier {
   __device__ __forceinline__ void run() {
     for (RingPlace<kGradientItemRing> place;; place.advance()) {
       barrier_wait(shared_.item_full(place.stage), place.parity);
-      const Item item = shared_.control->items[place.stage];
+      // Stays in shared memory, since these warps have few registers.
+      const Item& item = shared_.control->items[place.stage];
+      const bool is_end = Pass::is_end(item);
+      if (!is_end) copy_item(item);
       __syncwarp();
       if (lane_ == 0) barrier_arrive(shared_.item_empty(place.stage));
-      if (Pass::is_end(item)) return;
-      copy_item(item);
+      if (is_end) return;
     }
   }
 
@@ -38,15 +40,12 @@ class GradientCopier {
     const int num_steps = item.num_partial + item.num_full;
     if (num_steps == 0) return want_item();
     const Entry* entries = params_.pass.lists.steps + item.list_begin;
-    Entry entry = entries[0];
 #pragma unroll 1
     for (int i = 0; i < num_steps; ++i) {
-      const Entry next = entries[min(i + 1, num_steps - 1)];
-      copy_step(item, entry);
+      copy_step(item, entries[i]);
       // Later than the first step, since its place is free before that of the outer rows.
       if (i == 0) copy_outer(item);
       if (i == max(num_steps - Kernel::kStages, 0)) want_item();
-      entry = next;
     }
   }
   __device__ __forceinline__ void want_item() const {
@@ -77,11 +76,12 @@ class GradientCopier {
       }
     }
   }
-  __device__ __forceinline__ void copy_step(const Item& item, const Entry& entry) {
+  // The entry comes from memory while the step waits for its stage.
+  __device__ __forceinline__ void copy_step(const Item& item, const Entry entry) {
     const int stage = inner_.stage;
-    const std::int32_t row = first_row(Pass::step_of(entry));
-    barrier_wait(shared_.inner_empty(kOperand, stage), inner_.parity ^ 1);
     const Step step = Pass::step_of(entry);
+    const std::int32_t row = first_row(step);
+    barrier_wait(shared_.inner_empty(kOperand, stage), inner_.parity ^ 1);
     const std::uint32_t full = shared_.inner_full(kOperand, stage);
     if (lane_ == 0) announce(entry, stage, full);
     __syncwarp();
@@ -93,6 +93,7 @@ class GradientCopier {
       const float* from = (kOperand == 0 ? known.negative_lse : known.delta) +
                           origin.head * known.rows + statistics_row(item.sequence, item.q_base);
       const std::uint32_t to = shared_.statistics(kOperand, stage);
+#pragma unroll 1  // for the registers
       for (int column = lane_; column < Kernel::kInnerRows; column += 32) {
         copy_word(to + column * 4, from + inner_position(params_.pass.lists, step, column));
       }
