@@ -2,13 +2,15 @@
 """Perpend, FlexAttention and cuDNN (PyTorch's SDPA) on the GPU workloads, in one process.
 
 Peers take turns in short bursts, so that all of them see the same clocks; the table has medians of
-all bursts and ratios. Rates count 4 * head_dim operations a live pair. Every answer of ours is held
-against float64 rows of the mask and against the peers before anything is timed.
+all bursts and ratios. Rates count 4 * head_dim operations a live pair, 10 * head_dim with --backward,
+which times the gradients of q, k and v alone. Every answer of ours is held against float64 rows of
+the mask and against the peers before anything is timed.
 
-    PYTHONPATH=bench python3 bench/compare_gpu.py [--build build-cuda] [--only TEXT] [--dense] [--json FILE]
+    PYTHONPATH=bench python3 bench/compare_gpu.py [--build build-cuda] [--only TEXT] [--dense] [--backward] [--json FILE]
 """
 
 import argparse
+import functools
 import json
 import pathlib
 import statistics
@@ -88,10 +90,9 @@ def workloads(dense: bool) -> list[dict]:
             for tokens, batch, heads, dim in DENSE for mask in ("dense", "causal")]
 
 
-def visible(mask, head, rows, tokens):
-    keys = torch.arange(tokens, device=DEVICE)[None, :]
+def visible(mask, head, rows, keys):
     head = torch.tensor(head, device=DEVICE)
-    return mask(0, head, rows[:, None], keys).expand(len(rows), tokens)
+    return mask(0, head, rows[:, None], keys[None, :]).expand(len(rows), len(keys))
 
 
 def block_mask(mask, heads: int, tokens: int) -> BlockMask:
@@ -100,11 +101,12 @@ def block_mask(mask, heads: int, tokens: int) -> BlockMask:
     some = torch.zeros(heads, num_blocks, num_blocks, dtype=torch.bool, device=DEVICE)
     every = torch.zeros_like(some)
     strip = max(1, (1 << 28) // (tokens * BLOCK))
+    keys = torch.arange(tokens, device=DEVICE)
     for head in range(heads):
         for first in range(0, num_blocks, strip):
             last = min(first + strip, num_blocks)
             rows = torch.arange(first * BLOCK, last * BLOCK, device=DEVICE)
-            tiles = visible(mask, head, rows, tokens).reshape(last - first, BLOCK, num_blocks, BLOCK)
+            tiles = visible(mask, head, rows, keys).reshape(last - first, BLOCK, num_blocks, BLOCK)
             count = tiles.sum(dim=(1, 3), dtype=torch.int32)
             some[head, first:last] = (count > 0) & (count < BLOCK * BLOCK)
             every[head, first:last] = count == BLOCK * BLOCK
@@ -122,18 +124,24 @@ def relative(found, expected) -> float:
     return float(error) if torch.isfinite(error) else float("inf")
 
 
+def samples(tokens: int, batch: int, heads: int):
+    """Some rows, and some heads of some batch entries."""
+    rows = torch.randint(tokens, (24,), generator=torch.Generator().manual_seed(7))
+    rows = torch.cat([rows, torch.tensor([0, 1, tokens - 1])]).to(DEVICE)
+    return rows, {(0, 0), (batch - 1, heads - 1), (0, heads // 2)}
+
+
 def check_rows(mask, q, k, v, o, lse) -> float:
     """The worst relative error of some rows of some heads, in float64 from the mask's definition."""
     batch, heads, tokens, dim = q.shape
-    generator = torch.Generator().manual_seed(7)
-    rows = torch.randint(tokens, (24,), generator=generator)
-    rows = torch.cat([rows, torch.tensor([0, 1, tokens - 1])]).to(DEVICE)
+    keys = torch.arange(tokens, device=DEVICE)
+    rows, places = samples(tokens, batch, heads)
     worst = 0.0
-    for b, head in {(0, 0), (batch - 1, heads - 1), (0, heads // 2)}:
+    for b, head in places:
         kv = head * k.shape[1] // heads
         scores = q[b, head, rows].double() @ k[b, kv].double().T / dim**0.5
         if mask is not None:
-            scores = scores.masked_fill(~visible(mask, head, rows, tokens), float("-inf"))
+            scores = scores.masked_fill(~visible(mask, head, rows, keys), float("-inf"))
         expected = torch.nan_to_num(torch.softmax(scores, dim=-1)) @ v[b, kv].double()
         worst = max(worst, relative(o[b, head, rows], expected))
         off = (lse[b, head, rows].double() - torch.logsumexp(scores, dim=-1)).abs().max()
@@ -142,11 +150,57 @@ def check_rows(mask, q, k, v, o, lse) -> float:
     return worst
 
 
-def sdpa(backend, q, k, v, is_causal):
-    def run():
+def check_gradients(mask, q, k, v, o, lse, d_o, gradients) -> float:
+    """The same of some rows of dq, dk and dv, from o and lse, which check_rows() has seen."""
+    dq, dk, dv = gradients
+    batch, heads, tokens, dim = q.shape
+    group = heads // k.shape[1]
+    every = torch.arange(tokens, device=DEVICE)
+    rows, places = samples(tokens, batch, heads)
+
+    def weights(b, head, queries, keys):
+        """p and the gradient of the scaled scores, [queries, keys]."""
+        of = lambda x: x[b, head, queries].double()
+        kv = lambda x: x[b, head // group, keys].double()
+        p = torch.exp(of(q) @ kv(k).T / dim**0.5 - lse[b, head, queries].double()[:, None])
+        if mask is not None:
+            p = p * visible(mask, head, queries, keys)
+        return p, p * (of(d_o) @ kv(v).T - (of(d_o) * of(o)).sum(-1, keepdim=True))
+
+    worst = 0.0
+    for b, head in places:
+        kv = head // group
+        _, d_s = weights(b, head, rows, every)
+        worst = max(worst, relative(dq[b, head, rows], d_s @ k[b, kv].double() / dim**0.5))
+        expected_dk = expected_dv = 0.0
+        for h in range(kv * group, (kv + 1) * group):
+            p, d_s = weights(b, h, every, rows)
+            expected_dk = expected_dk + d_s.T @ q[b, h].double() / dim**0.5
+            expected_dv = expected_dv + p.T @ d_o[b, h].double()
+        worst = max(worst, relative(dk[b, kv, rows], expected_dk), relative(dv[b, kv, rows], expected_dv))
+    return worst
+
+
+def sdpa(backend, is_causal):
+    def run(q, k, v):
         with sdpa_kernel(backend):
             return torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=is_causal)
     return run
+
+
+def our_gradients(plan, operands: list, d_o):
+    gradients = [torch.full_like(x, float("nan")) for x in operands]
+
+    def run():
+        plan.backward(*operands, d_o, *gradients)
+        return gradients
+    return run
+
+
+def peers_gradients(call, operands: list, d_o):
+    leaves = [x.detach().requires_grad_() for x in operands]
+    forward = functools.cache(lambda: call(*leaves))
+    return lambda: torch.autograd.grad(forward(), leaves, d_o, retain_graph=True)
 
 
 def burst_ms(call, count: int) -> list[float]:
@@ -160,17 +214,61 @@ def burst_ms(call, count: int) -> list[float]:
     return [a.elapsed_time(b) for a, b in zip(events, events[1:])]
 
 
+def operands_of(line: dict) -> list[torch.Tensor]:
+    return [torch.randn((line["B"], heads, line["S"], line["D"]), device=DEVICE, dtype=torch.bfloat16)
+            for heads in (line["Hq"], line["Hkv"], line["Hkv"])]
+
+
+def peers_of(line: dict, function, options) -> dict:
+    """Calls (q, k, v) -> o of the peers that have the mask."""
+    calls = {}
+    if "cudnn" in options.peers and (function is None or function is causal):
+        calls["cudnn"] = sdpa(SDPBackend.CUDNN_ATTENTION, function is causal)
+    if "flex" in options.peers and not options.dense:
+        torch._dynamo.reset()
+        flex = torch.compile(flex_attention, dynamic=False)
+        blocks = None
+        if function is not None:
+            blocks = block_mask(function, line["Hq"] if "strided" in line["name"] else 1, line["S"])
+        calls["flex"] = lambda q, k, v: flex(q, k, v, block_mask=blocks, enable_gqa=line["Hq"] != line["Hkv"])
+    return calls
+
+
+def agreeing(name: str, ours: list, calls: dict, most: float) -> dict:
+    """The calls that run here; their answers must be ours but for a relative difference below `most`."""
+    kept = {}
+    for peer, call in calls.items():
+        try:
+            theirs = call()
+        except RuntimeError as error:
+            print(f"{name}: {peer} does not run: {str(error).splitlines()[0]}", flush=True)
+            continue
+        differences = [relative(mine, its) for mine, its in zip(ours, theirs)]
+        if not max(differences) < most:
+            raise AssertionError(f"{name}: we and {peer} differ by {differences}")
+        kept[peer] = call
+    return kept
+
+
+def times_of(calls: dict, options) -> dict:
+    times = {peer: [] for peer in calls}
+    with torch.set_grad_enabled(options.backward):
+        for _ in range(options.rounds):
+            for peer, call in calls.items():
+                time.sleep(options.pause)
+                times[peer] += burst_ms(call, options.burst)
+    return times
+
+
 def measure(line: dict, library, options) -> dict:
     name, mask = line["name"], line["mask"]
     function = {"all": None, "causal": causal}.get(mask) if options.dense else MASKS[name]
-    shape = lambda heads: (line["B"], heads, line["S"], line["D"])
-    q, k, v = (torch.randn(shape(h), device=DEVICE, dtype=torch.bfloat16) for h in (line["Hq"], line["Hkv"], line["Hkv"]))
+    q, k, v = operands_of(line)
     labels = "; ".join(f"{key} = {value}" for key, value in line.get("labels", {}).items())
     plan = gpu_attention.Plan(library, mask, labels, q, k)
     plan.o.fill_(float("nan"))
     plan.lse.fill_(float("nan"))
-    calls = {"perpend": lambda: plan.run(q, k, v)}
-    o, lse = calls["perpend"]()
+    o, lse = plan.run(q, k, v)
     result = {"workload": name, **{key: line[key] for key in ("B", "Hq", "Hkv", "S", "D", "structured")},
               "plan_ms": plan.cost.plan_ms, "live_pairs": plan.cost.live_pairs,
               "computed_pairs": plan.cost.computed_pairs, "items": plan.cost.items,
@@ -179,55 +277,57 @@ def measure(line: dict, library, options) -> dict:
               "error": check_rows(function, q, k, v, o, lse)}
     if not result["error"] < 5e-3:
         raise AssertionError(f"{name}: our answer is off by {result['error']}")
-    if function is None or function is causal:
-        calls["cudnn"] = sdpa(SDPBackend.CUDNN_ATTENTION, q, k, v, function is causal)
-    if not options.dense:
-        torch._dynamo.reset()
-        flex = torch.compile(flex_attention, dynamic=False)
-        blocks = None
-        if function is not None:
-            blocks = block_mask(function, line["Hq"] if "strided" in name else 1, line["S"])
-        calls["flex"] = lambda: flex(q, k, v, block_mask=blocks, enable_gqa=line["Hq"] != line["Hkv"])
-    for peer in list(calls)[1:]:
-        difference = relative(o, calls[peer]())
-        if not difference < 1e-2:
-            raise AssertionError(f"{name}: we and {peer} differ by {difference}")
-    times = {peer: [] for peer in calls}
-    with torch.no_grad():
-        for _ in range(options.rounds):
-            for peer, call in calls.items():
-                time.sleep(options.pause)
-                times[peer] += burst_ms(call, options.burst)
-    for peer, found in times.items():
+    peers = peers_of(line, function, options)
+    if options.backward:
+        d_o = torch.randn_like(q)
+        ours = our_gradients(plan, [q, k, v], d_o)
+        calls = {peer: peers_gradients(call, [q, k, v], d_o) for peer, call in peers.items()}
+        result["error"] = check_gradients(function, q, k, v, o, lse, d_o, ours())
+        if not result["error"] < 1e-2:
+            raise AssertionError(f"{name}: our gradients are off by {result['error']}")
+        calls = agreeing(name, ours(), calls, 1.5e-2)
+    else:
+        ours = functools.partial(plan.run, q, k, v)
+        calls = {peer: lambda call=call: [call(q, k, v)] for peer, call in peers.items()}
+        calls = agreeing(name, [o], calls, 1e-2)
+    operations = (10 if options.backward else 4) * line["D"]
+    for peer, found in times_of({"perpend": ours, **calls}, options).items():
         median = statistics.median(found)
         result[peer] = {"ms": median, "min_ms": min(found), "max_ms": max(found),
-                        "tflops": result["live_pairs"] * 4 * line["D"] / median / 1e9}
-    result["tile_tflops"] = result["computed_pairs"] * 4 * line["D"] / result["perpend"]["ms"] / 1e9
+                        "tflops": result["live_pairs"] * operations / median / 1e9}
+    result["tile_tflops"] = result["computed_pairs"] * operations / result["perpend"]["ms"] / 1e9
     return result
 
 
-def table(results: list[dict]) -> str:
-    lines = [f"{'workload':<32}{'ms':>9}{'TFLOP/s':>9}{'tiles':>7}{'cudnn':>8}{'flex':>8}{'x cudnn':>9}{'x flex':>8}  error"]
-    for r in results:
-        ours = r["perpend"]
-        row = f"{r['workload']:<32}{ours['ms']:>9.4f}{ours['tflops']:>9.1f}{r['tile_tflops']:>7.0f}"
-        for peer in ("cudnn", "flex"):
-            row += f"{r[peer]['tflops']:>8.1f}" if peer in r else f"{'':>8}"
-        for peer, width in (("cudnn", 9), ("flex", 8)):
-            row += f"{r[peer]['ms'] / ours['ms']:>{width}.3f}" if peer in r else " " * width
-        lines.append(row + f"  {r['error']:.1e}")
+HEADER = (f"{'workload':<32}{'ms':>9}{'TFLOP/s':>9}{'tiles':>7}{'cudnn':>8}{'flex':>8}"
+          f"{'x cudnn':>9}{'x flex':>8}  error")
+
+
+def row_of(r: dict) -> str:
+    ours = r["perpend"]
+    row = f"{r['workload']:<32}{ours['ms']:>9.4f}{ours['tflops']:>9.1f}{r['tile_tflops']:>7.0f}"
+    for peer in ("cudnn", "flex"):
+        row += f"{r[peer]['tflops']:>8.1f}" if peer in r else f"{'':>8}"
+    for peer, width in (("cudnn", 9), ("flex", 8)):
+        row += f"{r[peer]['ms'] / ours['ms']:>{width}.3f}" if peer in r else " " * width
+    return row + f"  {r['error']:.1e}"
+
+
+def summary(results: list[dict]) -> str:
     ratios = [r["flex"]["ms"] / r["perpend"]["ms"] for r in results if r["structured"] and "flex" in r]
-    if ratios:
-        lines.append(f"structured workloads against FlexAttention: geometric mean "
-                     f"{statistics.geometric_mean(ratios):.2f}, least {min(ratios):.2f}")
-    return "\n".join(lines)
+    if not ratios:
+        return ""
+    return (f"structured workloads against FlexAttention: geometric mean "
+            f"{statistics.geometric_mean(ratios):.2f}, least {min(ratios):.2f}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", default="build-cuda", help="build folder with the library")
-    parser.add_argument("--only", default="", help="workloads whose name holds this")
+    parser.add_argument("--only", default="", help="workloads whose name holds this, or one of these: a,b")
     parser.add_argument("--dense", action="store_true", help="dense and causal attention of several lengths instead")
+    parser.add_argument("--peers", default="cudnn,flex")
+    parser.add_argument("--backward", action="store_true", help="the backward pass alone")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--burst", type=int, default=9)
     parser.add_argument("--pause", type=float, default=0.05, help="seconds before a burst")
@@ -235,17 +335,19 @@ def main() -> None:
     options = parser.parse_args()
     torch.manual_seed(0)
     library = gpu_attention.Library(options.build)
+    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, medians of {options.rounds} x {options.burst} calls")
+    print(HEADER, flush=True)
     results = []
     for line in workloads(options.dense):
-        if options.only not in line["name"]:
+        if not any(text in line["name"] for text in options.only.split(",")):
             continue
         try:
             results.append(measure(line, library, options))
+            print(row_of(results[-1]), flush=True)
         except (AssertionError, RuntimeError) as error:
             print(f"{line['name']}: FAILED: {error}", flush=True)
         torch.cuda.empty_cache()
-    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, medians of {options.rounds} x {options.burst} calls")
-    print(table(results))
+    print(summary(results))
     if options.json:
         pathlib.Path(options.json).write_text(json.dumps({"device": torch.cuda.get_device_name(),
                                                           "torch": torch.__version__, "results": results}, indent=1))

@@ -12,7 +12,8 @@ class Problem(ctypes.Structure):
 
 
 class Operands(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_void_p) for name in ("q", "k", "v", "o", "lse", "stream")]
+    _fields_ = [(name, ctypes.c_void_p) for name in (
+        "q", "k", "v", "o", "lse", "stream", "d_o", "dq", "dk", "dv")]
 
 
 class Cost(ctypes.Structure):
@@ -51,9 +52,18 @@ class Plan:
         if getattr(self, "handle", None):
             self.library.lib.perpend_free_plan(self.handle)
 
+    def operands(self, q, k, v, *gradients):
+        pointers = [tensor.data_ptr() for tensor in (q, k, v, self.o, self.lse)]
+        return Operands(*pointers, self.torch.cuda.current_stream().cuda_stream, *(g.data_ptr() for g in gradients))
+
     def run(self, q, k, v):
-        operands = Operands(q.data_ptr(), k.data_ptr(), v.data_ptr(), self.o.data_ptr(), self.lse.data_ptr(),
-                            self.torch.cuda.current_stream().cuda_stream)
+        operands = self.operands(q, k, v)
         self.library.check(self.library.lib.perpend_forward(self.handle, ctypes.byref(self.problem),
                                                             ctypes.byref(operands)))
         return self.o, self.lse
+
+    def backward(self, q, k, v, d_o, dq, dk, dv):
+        """After run(); writes dq, dk and dv."""
+        operands = self.operands(q, k, v, d_o, dq, dk, dv)
+        self.library.check(self.library.lib.perpend_backward(self.handle, ctypes.byref(self.problem),
+                                                             ctypes.byref(operands)))

@@ -16,6 +16,7 @@ namespace {
 
 struct Plan {
   Schedule rows;
+  Schedule columns;
   double plan_ms = 0;
   ScheduleCost cost;
 };
@@ -52,7 +53,7 @@ struct PerpendProblem {
 };
 
 // All of dtype f16 or bf16, [batch, heads, tokens, head_dim], dense; lse f32 [batch, heads,
-// tokens].
+// tokens]. The last four are for the gradients alone.
 struct PerpendOperands {
   void* q;
   void* k;
@@ -60,6 +61,10 @@ struct PerpendOperands {
   void* o;
   void* lse;
   void* stream;
+  void* d_o;
+  void* dq;
+  void* dk;
+  void* dv;
 };
 
 struct PerpendCost {
@@ -73,6 +78,38 @@ struct PerpendCost {
   std::int64_t gathered;
 };
 
+}  // extern "C"
+
+namespace perpend {
+namespace {
+
+constexpr Device kGpu{DeviceType::kCuda, 0};
+
+TensorView view_of(const PerpendProblem& problem, void* data, int heads) {
+  const std::int64_t dim = problem.head_dim;
+  return {data,
+          type_of(problem.is_f16),
+          {problem.batch, problem.tokens, heads, dim},
+          {heads * problem.tokens * dim, dim, problem.tokens * dim, 1},
+          kGpu};
+}
+
+AttentionArgs forward_args(const PerpendProblem& problem, const PerpendOperands& operands) {
+  AttentionArgs args;
+  args.q = view_of(problem, operands.q, problem.num_q_heads);
+  args.k = view_of(problem, operands.k, problem.num_kv_heads);
+  args.v = view_of(problem, operands.v, problem.num_kv_heads);
+  args.o = view_of(problem, operands.o, problem.num_q_heads);
+  args.lse = TensorView::dense(operands.lse, DType::kF32,
+                               {problem.batch, problem.num_q_heads, problem.tokens}, kGpu);
+  return args;
+}
+
+}  // namespace
+}  // namespace perpend
+
+extern "C" {
+
 const char* perpend_error() { return perpend::last_error.c_str(); }
 
 int perpend_plan(const PerpendProblem* problem, const char* mask, const char* labels, void** plan) {
@@ -84,13 +121,15 @@ int perpend_plan(const PerpendProblem* problem, const char* mask, const char* la
                                             {problem->tokens, problem->tokens, 0}),
         problem->num_q_heads, problem->num_kv_heads};
     const auto& table = perpend::cuda_kernels().attention;
-    const auto tiling = table.tiling({dtype, dtype, problem->head_dim}, perpend::Sweep::kRows);
+    const perpend::AttentionSpec spec{dtype, dtype, problem->head_dim};
     auto made = std::make_unique<Plan>();
     const auto start = std::chrono::steady_clock::now();
-    made->rows = perpend::compile(bound, shape, tiling);
+    made->rows = perpend::compile(bound, shape, table.tiling(spec, perpend::Sweep::kRows));
     const std::chrono::duration<double, std::milli> time = std::chrono::steady_clock::now() - start;
     made->plan_ms = time.count();
     made->cost = perpend::cost_of(made->rows);
+    made->columns = perpend::compile(bound, shape, table.tiling(spec, perpend::Sweep::kColumns),
+                                     perpend::Sweep::kColumns);
     *plan = made.release();
   });
 }
@@ -112,25 +151,23 @@ void perpend_cost(const void* plan, PerpendCost* cost) {
 int perpend_forward(const void* plan, const PerpendProblem* problem,
                     const PerpendOperands* operands) {
   return perpend::guarded([&] {
-    const perpend::Device gpu{perpend::DeviceType::kCuda, 0};
-    const auto view = [&](void* data, int heads) {
-      const std::int64_t dim = problem->head_dim;
-      return perpend::TensorView{data,
-                                 perpend::type_of(problem->is_f16),
-                                 {problem->batch, problem->tokens, heads, dim},
-                                 {heads * problem->tokens * dim, dim, problem->tokens * dim, 1},
-                                 gpu};
-    };
-    perpend::AttentionArgs args;
-    args.q = view(operands->q, problem->num_q_heads);
-    args.k = view(operands->k, problem->num_kv_heads);
-    args.v = view(operands->v, problem->num_kv_heads);
-    args.o = view(operands->o, problem->num_q_heads);
-    args.lse =
-        perpend::TensorView::dense(operands->lse, perpend::DType::kF32,
-                                   {problem->batch, problem->num_q_heads, problem->tokens}, gpu);
-    perpend::attention_forward(args, static_cast<const Plan*>(plan)->rows,
-                               {nullptr, operands->stream});
+    perpend::attention_forward(perpend::forward_args(*problem, *operands),
+                               static_cast<const Plan*>(plan)->rows, {nullptr, operands->stream});
+  });
+}
+
+// After perpend_forward().
+int perpend_backward(const void* plan, const PerpendProblem* problem,
+                     const PerpendOperands* operands) {
+  return perpend::guarded([&] {
+    perpend::AttentionGradArgs args;
+    args.forward = perpend::forward_args(*problem, *operands);
+    args.d_o = perpend::view_of(*problem, operands->d_o, problem->num_q_heads);
+    args.dq = perpend::view_of(*problem, operands->dq, problem->num_q_heads);
+    args.dk = perpend::view_of(*problem, operands->dk, problem->num_kv_heads);
+    args.dv = perpend::view_of(*problem, operands->dv, problem->num_kv_heads);
+    const auto& known = *static_cast<const Plan*>(plan);
+    perpend::attention_backward(args, known.rows, known.columns, {nullptr, operands->stream});
   });
 }
 

@@ -1,15 +1,14 @@
 #include "perpend/kernels/cuda/attention.h"
 
 #include <array>
-#include <cmath>
 
-#include "perpend/core/demand.h"
-#include "perpend/kernels/cuda/cuda_check.h"
+#include "perpend/kernels/cuda/attention_operands.h"
 #include "perpend/kernels/cuda/device/hopper_params.h"
 #include "perpend/kernels/cuda/device/portable_params.h"
 #include "perpend/kernels/cuda/device_schedule.h"
 #include "perpend/kernels/cuda/forward_launch.h"
 #include "perpend/kernels/cuda/launch.h"
+#include "perpend/kernels/cuda/launchers.h"
 #include "perpend/kernels/cuda/tensor_map.h"
 #include "perpend/schedule/gpu_tiling.h"
 
@@ -17,94 +16,16 @@ namespace perpend {
 namespace {
 
 constexpr std::int64_t kMaxHeadDim = 256;
-constexpr double kLog2E = 1.4426950408889634;
-
-std::int64_t head_dim_of(const AttentionArgs& args) { return args.q.size(args.q.num_axes() - 1); }
-
-void check_devices(const AttentionArgs& args) {
-  const auto demand_here = [&](const TensorView& view, std::string_view name) {
-    demand(!view || view.device == args.q.device, "attention: ", name, " is on ", view.device,
-           ", q on ", args.q.device);
-  };
-  demand_here(args.k, "k");
-  demand_here(args.v, "v");
-  demand_here(args.o, "o");
-  demand_here(args.lse, "lse");
-  demand_here(args.page_table, "page_table");
-  demand_here(args.score.alibi_slopes, "alibi_slopes");
-}
-
-// 100 * major + 10 * minor, "900" for Hopper.
-int compute_capability(int device) {
-  int major = 0;
-  int minor = 0;
-  cuda_check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device),
-             "attention");
-  cuda_check(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device),
-             "attention");
-  return 100 * major + 10 * minor;
-}
-
-device::RowStrides row_strides(const TensorView& view) {
-  if (view.num_axes() == 3) return {0, view.stride(0), view.stride(1)};
-  return {view.stride(0), view.stride(1), view.stride(2)};
-}
-
-// lse: [batch, heads, tokens] or [heads, tokens].
-device::RowStrides lse_strides(const TensorView& view) {
-  if (!view) return {};
-  if (view.num_axes() == 2) return {0, view.stride(1), view.stride(0)};
-  return {view.stride(0), view.stride(2), view.stride(1)};
-}
-
-// Whether all rows are whole chunks of 16 bytes at multiples of 16 bytes, for 16-bit values.
-bool has_aligned_rows(const TensorView& view) {
-  constexpr std::int64_t kChunk = 8;
-  bool aligned = reinterpret_cast<std::uintptr_t>(view.data) % 16 == 0 &&
-                 view.size(view.num_axes() - 1) % kChunk == 0;
-  for (int axis = 0; axis + 1 < view.num_axes(); ++axis) {
-    aligned = aligned && (view.size(axis) == 1 || view.stride(axis) % kChunk == 0);
-  }
-  return aligned;
-}
 
 device::ForwardParams forward_params(const AttentionArgs& args, const DeviceSchedule& schedule) {
   const std::int64_t head_dim = head_dim_of(args);
-  const double scale = args.scale != 0 ? static_cast<double>(args.scale)
-                                       : 1 / std::sqrt(static_cast<double>(head_dim));
-  const TensorView& slopes = args.score.alibi_slopes;
   return {.lists = schedule.lists(),
           .outputs = {args.o.data, args.lse ? args.lse.as<float>() : nullptr, row_strides(args.o),
                       lse_strides(args.lse), static_cast<std::int32_t>(head_dim),
                       args.o.dtype == DType::kF32, has_aligned_rows(args.o)},
-          .scores = {static_cast<float>(scale * kLog2E), args.score.soft_cap,
-                     slopes ? slopes.as<const float>() : nullptr},
+          .scores = scores_of(args),
           .q_is_ragged = static_cast<bool>(args.q_indptr),
           .kv_is_ragged = static_cast<bool>(args.kv_indptr)};
-}
-
-bool changes_scores(const device::Scores& scores) {
-  // A negative factor would turn the largest score into the least.
-  return scores.soft_cap != 0 || scores.alibi_slopes != nullptr || scores.factor < 0;
-}
-
-// The call of the instantiation for a type and a head_dim, which is padded to the next that is
-// built.
-template <class Launch>
-using Launcher = void (*)(const Launch& launch);
-
-template <class Launch>
-struct ForDim {
-  std::int64_t head_dim;
-  Launcher<Launch> launcher;
-};
-
-template <class Launch, std::size_t kCount>
-Launcher<Launch> at_least(const std::array<ForDim<Launch>, kCount>& built, std::int64_t head_dim) {
-  for (const ForDim<Launch>& one : built) {
-    if (head_dim <= one.head_dim) return one.launcher;
-  }
-  bug("attention: a head_dim that supports() refuses");
 }
 
 template <DType kType, ForwardVariant kVariant>
@@ -176,20 +97,14 @@ void run_hopper(const AttentionArgs& args, const device::ForwardParams& common,
   params.maps.v_step = make_tensor_map(v, 1, keys);
   params.maps.k_box = make_tensor_map(k, 1, common.lists.box_rows);
   params.maps.v_box = make_tensor_map(v, 1, common.lists.box_rows);
-  int num_sms = 0;
-  cuda_check(cudaDeviceGetAttribute(&num_sms, cudaDevAttrMultiProcessorCount, args.q.device.index),
-             "attention");
   ForwardVariant variant = ForwardVariant::kPlain;
   if (changes_scores(common.scores)) variant = ForwardVariant::kChanges;
   if (skips_parts(schedule, head_dim_of(args))) variant = ForwardVariant::kSkips;
   const auto launcher = args.q.dtype == DType::kF16
                             ? hopper_launcher<DType::kF16>(head_dim_of(args), variant)
                             : hopper_launcher<DType::kBF16>(head_dim_of(args), variant);
-  launcher({&params, common.lists.num_items, num_sms, launch.stream()});
-}
-
-device::RowSource row_source(const TensorView& view) {
-  return {view.as<const std::uint16_t>(), row_strides(view), has_aligned_rows(view)};
+  launcher(
+      {&params, common.lists.num_items, num_multiprocessors(args.q.device.index), launch.stream()});
 }
 
 void run_portable(const AttentionArgs& args, const device::ForwardParams& common,
@@ -219,20 +134,14 @@ Tiling cuda_attention_tiling(const AttentionSpec& spec, Sweep sweep) {
 
 void cuda_attention_forward(const AttentionArgs& args, const Schedule& schedule, Stream stream) {
   check_devices(args);
-  check_image_form(schedule, static_cast<int>(head_dim_of(args)));
+  check_image_form(schedule, static_cast<int>(head_dim_of(args)), Sweep::kRows);
   if (schedule.items.empty()) return;
   const Launch launch("attention", args.q.device, stream);
-  const int capability = compute_capability(args.q.device.index);
-  if (capability < 800) {
-    throw Unsupported(concat("attention: the CUDA kernels need compute capability 8.0 (",
-                             capability / 100, ".", capability % 100 / 10,
-                             " here); run on the CPU"));
-  }
+  const bool is_hopper = check_is_hopper(args.q.device.index);
   const auto on_device =
       device_schedule(schedule, static_cast<int>(head_dim_of(args)), args.q.device.index);
   const device::ForwardParams params = forward_params(args, *on_device);
-  constexpr int kHopper = 900;
-  if (capability == kHopper && hopper_takes(args, params, *on_device)) {
+  if (is_hopper && hopper_takes(args, params, *on_device)) {
     run_hopper(args, params, *on_device, launch);
   } else {
     run_portable(args, params, launch);

@@ -7,9 +7,12 @@ namespace perpend {
 // The CUDA half of the table of attention; contracts as in perpend/kernels/attention.h. A sequence
 // of a ragged batch begins where those before it end, as the plan has it. Values of v must be
 // finite also where no query sees them: a row that shares a tile with others is multiplied by zero.
-// The first call of a plan copies it to the GPU, later ones allocate nothing.
+// The first call of a plan copies it to the GPU, later ones allocate nothing, but for statistics of
+// the queries in a backward pass, and copies of operands that the copy engine can not load.
 bool cuda_attention_supports(const AttentionSpec& spec);
 Tiling cuda_attention_tiling(const AttentionSpec& spec, Sweep sweep);
 void cuda_attention_forward(const AttentionArgs& args, const Schedule& schedule, Stream stream);
+void cuda_attention_backward(const AttentionGradArgs& args, const Schedule& rows,
+                             const Schedule& columns, Stream stream);
 
 }  // namespace perpend

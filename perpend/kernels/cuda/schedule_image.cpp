@@ -19,6 +19,8 @@ using device::Step;
 // A part that skips a step saves a third of it, testing for that costs every step a twelfth.
 constexpr double kSkipsFrom = 0.25;
 
+constexpr std::int64_t kMaxTokens = std::int64_t{1} << 31;
+
 // Bits of 64 columns that one thread has in its two columns of every eight, `pair` times two from
 // the first: eight pairs, four bits apart.
 constexpr std::uint32_t spread_pairs(std::uint64_t columns, int pair) {
@@ -61,31 +63,16 @@ class ImageMaker {
   }
 
   ScheduleImage make() {
-    const std::size_t num_sequences = schedule_.shape.sequences.size();
-    std::vector<std::int32_t> q_bases(num_sequences);
-    std::vector<std::int32_t> kv_bases(num_sequences);
-    std::int64_t q_base = 0;
-    std::int64_t kv_base = 0;
-    for (std::size_t s = 0; s < num_sequences; ++s) {
-      q_bases[s] = static_cast<std::int32_t>(q_base);
-      kv_bases[s] = static_cast<std::int32_t>(kv_base);
-      q_base += schedule_.shape.sequences[s].q_len;
-      kv_base += schedule_.shape.sequences[s].kv_len;
-    }
-    check(q_base < kMaxTokens && kv_base < kMaxTokens,
-          "attention: a batch on a GPU must have less than 2^31 tokens");
+    const std::vector<TokenBases> bases = token_bases(schedule_.shape);
     image_.items.reserve(schedule_.items.size());
     for (const WorkItem& item : schedule_.items) {
-      const auto s = static_cast<std::size_t>(item.sequence);
-      add_item(item, q_bases[s], kv_bases[s]);
+      add_item(item, bases[static_cast<std::size_t>(item.sequence)]);
     }
     share_keys();
     return std::move(image_);
   }
 
  private:
-  static constexpr std::int64_t kMaxTokens = std::int64_t{1} << 31;
-
   static constexpr unsigned kHalves = 15;  // two of each part
 
   // A bitmap of the image.
@@ -132,7 +119,7 @@ class ImageMaker {
     return all == 0 ? 0 : single / all;
   }
 
-  void add_item(const WorkItem& item, std::int32_t q_base, std::int32_t kv_base) {
+  void add_item(const WorkItem& item, TokenBases bases) {
     const TilePlan& plan = schedule_.plan_of(item);
     const int heads = plan.packed ? group_size_ : 1;
     demand(plan.outer_part == kPartRows / heads && plan.outer_tile == 2 * plan.outer_part &&
@@ -155,8 +142,8 @@ class ImageMaker {
                             list.num_partial,
                             list.num_full,
                             2 * (item.q_head / group_size_) + (plan.packed ? 1 : 0),
-                            q_base,
-                            kv_base,
+                            bases.q,
+                            bases.kv,
                             static_cast<std::int32_t>(shape.q_offset),
                             static_cast<std::int32_t>(shape.kv_len),
                             first,
@@ -328,6 +315,21 @@ class ImageMaker {
 
 }  // namespace
 
+std::vector<TokenBases> token_bases(const AttentionShape& shape) {
+  std::vector<TokenBases> bases;
+  bases.reserve(shape.sequences.size());
+  std::int64_t q = 0;
+  std::int64_t kv = 0;
+  for (const SequenceShape& sequence : shape.sequences) {
+    bases.push_back({static_cast<std::int32_t>(q), static_cast<std::int32_t>(kv)});
+    q += sequence.q_len;
+    kv += sequence.kv_len;
+    check(q < kMaxTokens && kv < kMaxTokens,
+          "attention: a batch on a GPU must have less than 2^31 tokens");
+  }
+  return bases;
+}
+
 void append_fragments(std::span<const std::uint64_t> words, int words_per_row,
                       std::span<const int> rows, std::vector<std::uint32_t>& fragments) {
   const auto word_of = [&](int tile_row, int word) {
@@ -349,10 +351,10 @@ void append_fragments(std::span<const std::uint64_t> words, int words_per_row,
   }
 }
 
-void check_image_form(const Schedule& schedule, int head_dim) {
-  const Tiling offered = gpu_tiling(head_dim, Sweep::kRows);
+void check_image_form(const Schedule& schedule, int head_dim, Sweep sweep) {
+  const Tiling offered = gpu_tiling(head_dim, sweep);
   const Tiling& tiling = schedule.tiling;
-  demand(schedule.sweep == Sweep::kRows && tiling.outer_tile == offered.outer_tile &&
+  demand(schedule.sweep == sweep && tiling.outer_tile == offered.outer_tile &&
              tiling.outer_part == offered.outer_part && tiling.inner_tile == offered.inner_tile,
          "attention: the plan has tiles of ", tiling.outer_tile, "/", tiling.outer_part, " x ",
          tiling.inner_tile, ", the CUDA kernels for head_dim ", head_dim, " take ",
@@ -360,13 +362,17 @@ void check_image_form(const Schedule& schedule, int head_dim) {
          "; plan with the tiling of their table");
 }
 
-ScheduleImage make_schedule_image(const Schedule& schedule, int head_dim) {
-  check_image_form(schedule, head_dim);
+void check_gathers(const Schedule& schedule) {
   for (const TileEntry& entry : schedule.entries) {
     demand(!entry.is_gathered() || entry.sub_tile % 16 == 0,
-           "attention: the CUDA kernels gather 16, 32 or 64 keys at a time (", int{entry.sub_tile},
+           "attention: the CUDA kernels gather 16, 32 or 64 rows at a time (", int{entry.sub_tile},
            ")");
   }
+}
+
+ScheduleImage make_schedule_image(const Schedule& schedule, int head_dim) {
+  check_image_form(schedule, head_dim, Sweep::kRows);
+  check_gathers(schedule);
   return ImageMaker(schedule, head_dim).make();
 }
 

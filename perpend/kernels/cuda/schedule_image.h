@@ -26,10 +26,20 @@ struct ScheduleImage {
   bool skips_parts = false;
 };
 
-// Throws InvalidArgument unless the tiles of the schedule are those of gpu_tiling() for rows.
-void check_image_form(const Schedule& schedule, int head_dim);
+// Tokens of the sequences before, in a ragged batch.
+struct TokenBases {
+  std::int32_t q = 0;
+  std::int32_t kv = 0;
+};
+// Of each sequence. Throws InvalidArgument from 2^31 tokens on.
+std::vector<TokenBases> token_bases(const AttentionShape& shape);
 
-// Throws as check_image_form(), and for plans or sub-tiles that gpu_tiling() does not offer.
+// Throws InvalidArgument unless the tiles of the schedule are those of gpu_tiling() for `sweep`.
+void check_image_form(const Schedule& schedule, int head_dim, Sweep sweep);
+// Throws InvalidArgument for sub-tiles that gpu_tiling() does not offer.
+void check_gathers(const Schedule& schedule);
+
+// Throws as both of them, and for plans that gpu_tiling() does not offer.
 ScheduleImage make_schedule_image(const Schedule& schedule, int head_dim);
 
 // The bitmap of one tile in the order of registers. rows: which row of `words`, of words_per_row

@@ -9,7 +9,8 @@ namespace perpend {
 const KernelTable& cuda_kernels() {
   static const KernelTable table{
       .name = "cuda",
-      .attention = {cuda_attention_supports, cuda_attention_tiling, cuda_attention_forward, nullptr,
+      .attention = {cuda_attention_supports, cuda_attention_tiling, cuda_attention_forward,
+                    cuda_attention_backward,
                     "head_dim 1 to 256 with q, k and v all f16 or all bf16"},
       .quantized = {},
       .fused = {cuda_rms_norm, cuda_rotary_cache, cuda_gated_mlp, cuda_vocabulary},

@@ -3,6 +3,7 @@
 // names its case, which PERPEND_CAMPAIGN_CASE runs alone. Skips on a machine without a GPU.
 
 #include <algorithm>
+#include <array>
 #include <optional>
 
 #include <cuda_runtime_api.h>
@@ -13,15 +14,32 @@
 #include "perpend/kernels/reference/backends.h"
 #include "perpend/kernels/reference/device_copies.h"
 #include "perpend/mask/bindings.h"
-#include "perpend/schedule/gpu_tiling.h"
 #include "tests/campaign.h"
 #include "tests/parity/random_attention_case.h"
 
 namespace perpend {
 namespace {
 
-// Norm of the error of o over the norm of o: the rounding of p and of the operands.
-double most_total_error(DType dtype) { return dtype == DType::kBF16 ? 5e-3 : 1e-3; }
+// Norm of the error over the norm of o or of a gradient: the rounding of p, of d_s and of the
+// operands.
+double most_total_error(AttentionOutput output, DType dtype) {
+  const double of_o = dtype == DType::kBF16 ? 5e-3 : 1e-3;
+  return output == AttentionOutput::kO ? of_o : 2 * of_o;
+}
+
+constexpr std::array kOutputs = {&AttentionOutputs::o, &AttentionOutputs::lse,
+                                 &AttentionOutputs::dq, &AttentionOutputs::dk,
+                                 &AttentionOutputs::dv};
+
+AttentionGradArgs copied(const AttentionGradArgs& host, DeviceCopies& copies) {
+  AttentionGradArgs args = host;
+  AttentionArgs& forward = args.forward;
+  for (TensorView* view : {&forward.q, &forward.k, &forward.v, &forward.o, &forward.lse, &args.d_o,
+                           &args.d_lse, &args.dq, &args.dk, &args.dv}) {
+    *view = copies.copy(*view);
+  }
+  return args;
+}
 
 std::optional<AttentionBackend> gpu_backend() {
   for (const AttentionBackend& backend : attention_backends()) {
@@ -41,38 +59,42 @@ class AttentionCuda : public testing::Test {
   }
 
   // Empty, or what is wrong with a case on the GPU.
-  std::string faults(const AttentionCase& c, const Tiling& tiling, ThreadPool& threads) const {
+  // `change`: of the tilings that the table offers.
+  std::string faults(const AttentionCase& c, FunctionRef<Tiling(const Tiling&)> change,
+                     ThreadPool& threads) const {
     AttentionCall call(c);
-    const AttentionPlans plans = plan(c, backend_.table, [&](const Tiling&) { return tiling; });
+    const AttentionPlans plans = plan(c, backend_.table, change);
     const AttentionOutputs outputs = call.run(backend_, plans, threads);
-    const AttentionExpectation expectation(call, false, threads);
+    const AttentionExpectation expectation(call, plans.columns.has_value(), threads);
     std::string result;
     for (const Deviation& d : expectation.compare(outputs)) {
-      const bool is_o = d.output == AttentionOutput::kO;
       if (!d.holds()) result += concat("\n  ", d);
-      if (is_o && !(d.total_error < most_total_error(c.q_dtype))) {
-        result += concat("\n  o: total error ", d.total_error);
+      if (d.output == AttentionOutput::kLse) continue;
+      if (!(d.total_error < most_total_error(d.output, c.q_dtype))) {
+        result += concat("\n  total error ", d.total_error, " of ", d);
       }
     }
     const AttentionOutputs again = call.run(backend_, plans, threads);
     for (std::size_t s = 0; s < outputs.o.lengths().size(); ++s) {
-      if (outputs.o.row_bytes(s) != again.o.row_bytes(s) ||
-          outputs.lse.row_bytes(s) != again.lse.row_bytes(s)) {
-        result += concat("\n  sequence ", s, " differs between two runs");
+      for (const auto output : kOutputs) {
+        if ((outputs.*output).row_bytes(s) != (again.*output).row_bytes(s)) {
+          result += concat("\n  sequence ", s, " differs between two runs");
+        }
       }
     }
     if (!result.empty()) {
-      const std::string plan_fault = verify(plans.rows, c.masks);
+      std::string plan_fault = verify(plans.rows, c.masks);
+      if (plan_fault.empty() && plans.columns) plan_fault = verify(*plans.columns, c.masks);
       result += concat("\n  its plan is ", plan_fault.empty() ? "right" : plan_fault);
     }
     return result;
   }
-  void expect_right(const AttentionCase& c, const Tiling& tiling) {
-    const std::string found = faults(c, tiling, threads_);
+  void expect_right(const AttentionCase& c, FunctionRef<Tiling(const Tiling&)> change) {
+    const std::string found = faults(c, change, threads_);
     EXPECT_TRUE(found.empty()) << c << found;
   }
   void expect_right(const AttentionCase& c) {
-    expect_right(c, backend_.table.tiling(c.spec(), Sweep::kRows));
+    expect_right(c, [](const Tiling& offered) { return offered; });
   }
 
   AttentionBackend backend_;
@@ -160,12 +182,11 @@ TEST_F(AttentionCuda, AnyPlanOfTheTiling) {
     for (const char* mask : {"same(block(64))", "causal & every(16, 4)", "causal & window(64)",
                              "causal & (near(64, 1) | every(64, 3))"}) {
       for (const int sub_tile : {0, 16, 32, 64}) {
-        AttentionCase c = make_case(mask, {{600, 600, 0}}, 2, 2, head_dim);
-        Tiling tiling = gpu_tiling(static_cast<int>(head_dim), Sweep::kRows);
-        if (sub_tile >= tiling.inner_tile) continue;
-        tiling.sub_tiles = {sub_tile};
-        tiling.any_start = sub_tile != 32;
-        expect_right(c, tiling);
+        expect_right(make_case(mask, {{600, 600, 0}}, 2, 2, head_dim), [&](Tiling tiling) {
+          tiling.sub_tiles = {std::min(sub_tile, tiling.inner_tile / 2)};
+          tiling.any_start = sub_tile != 32;
+          return tiling;
+        });
       }
     }
   }
@@ -213,35 +234,32 @@ TEST_F(AttentionCuda, OutputsInF32AndAScale) {
 TEST_F(AttentionCuda, StreamsAndGraphsShareAPlan) {
   AttentionCall call(make_case("causal", {{2000, 2000, 0}}, 4, 4, 128));
   const AttentionPlans plans = plan(call.attention_case(), backend_.table);
-  AttentionOutputs expected = call.run(backend_, plans, threads_);
+  const AttentionOutputs expected = call.run(backend_, plans, threads_);
   constexpr int kStreams = 4;
   std::vector<AttentionOutputs> outputs(kStreams + 1, call.outputs());
   std::vector<cudaStream_t> streams(kStreams + 1);
   {
     std::vector<std::unique_ptr<DeviceCopies>> copies;
-    std::vector<AttentionArgs> args;
+    std::vector<AttentionGradArgs> args;
     for (AttentionOutputs& output : outputs) {
       copies.push_back(std::make_unique<DeviceCopies>(backend_));
-      AttentionArgs host = call.arguments(output);
-      for (TensorView* view : {&host.q, &host.k, &host.v, &host.o, &host.lse}) {
-        *view = copies.back()->copy(*view);
-      }
-      args.push_back(host);
+      args.push_back(copied(call.gradient_arguments(output), *copies.back()));
     }
     for (cudaStream_t& stream : streams) {
       cuda_check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "test");
     }
+    const auto launch = [&](std::size_t s) {
+      backend_.table.forward(args[s].forward, plans.rows, {nullptr, streams[s]});
+      backend_.table.backward(args[s], plans.rows, *plans.columns, {nullptr, streams[s]});
+    };
     cuda_check(cudaStreamBeginCapture(streams[kStreams], cudaStreamCaptureModeGlobal), "test");
-    backend_.table.forward(args[kStreams], plans.rows, {nullptr, streams[kStreams]});
+    launch(kStreams);
     cudaGraph_t graph = nullptr;
     cudaGraphExec_t captured = nullptr;
     cuda_check(cudaStreamEndCapture(streams[kStreams], &graph), "test");
     cuda_check(cudaGraphInstantiate(&captured, graph, 0), "test");
     for (int i = 0; i < 20; ++i) {
-      for (int s = 0; s < kStreams; ++s) {
-        backend_.table.forward(args[static_cast<std::size_t>(s)], plans.rows,
-                               {nullptr, streams[static_cast<std::size_t>(s)]});
-      }
+      for (std::size_t s = 0; s < kStreams; ++s) launch(s);
       cuda_check(cudaGraphLaunch(captured, streams[kStreams]), "test");
     }
     cuda_check(cudaDeviceSynchronize(), "test");
@@ -251,8 +269,9 @@ TEST_F(AttentionCuda, StreamsAndGraphsShareAPlan) {
     for (const cudaStream_t stream : streams) cuda_check(cudaStreamDestroy(stream), "test");
   }
   for (const AttentionOutputs& output : outputs) {
-    EXPECT_EQ(output.o.row_bytes(0), expected.o.row_bytes(0));
-    EXPECT_EQ(output.lse.row_bytes(0), expected.lse.row_bytes(0));
+    for (const auto part : kOutputs) {
+      EXPECT_EQ((output.*part).row_bytes(0), (expected.*part).row_bytes(0));
+    }
   }
 }
 
@@ -271,8 +290,7 @@ AttentionCase random_cuda_case(Random& random) {
   return c;
 }
 
-Tiling varied(Tiling tiling, Random& random) {
-  const std::uint64_t variation = random.next_below(8);
+Tiling varied(Tiling tiling, std::uint64_t variation) {
   if ((variation & 1U) != 0) tiling.sub_tiles = {16, 32};
   if ((variation & 2U) != 0) tiling.heads = HeadRows::kSeparate;
   if ((variation & 4U) != 0) tiling.any_outer_start = false;
@@ -291,10 +309,11 @@ TEST_F(AttentionCuda, RandomCases) {
     for (std::int64_t i = range.begin; i < range.end; ++i) {
       Random random(seed, static_cast<std::uint64_t>(first + i));
       const AttentionCase c = random_cuda_case(random);
-      const Tiling tiling = varied(backend_.table.tiling(c.spec(), Sweep::kRows), random);
+      const std::uint64_t variation = random.next_below(8);
       std::string found;
       try {
-        found = faults(c, tiling, one);
+        found = faults(
+            c, [&](const Tiling& offered) { return varied(offered, variation); }, one);
       } catch (const std::exception& error) {
         found = concat("\n  throws ", error.what());
       }

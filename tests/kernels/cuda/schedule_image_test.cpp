@@ -11,6 +11,7 @@
 #include "perpend/core/error.h"
 #include "perpend/core/random.h"
 #include "perpend/core/range.h"
+#include "perpend/kernels/cuda/column_image.h"
 #include "perpend/kernels/cuda/device/shared_layout.h"
 #include "perpend/mask/bindings.h"
 #include "perpend/schedule/gpu_tiling.h"
@@ -199,6 +200,75 @@ TEST(ScheduleImage, SharesListsAndBitmaps) {
   EXPECT_EQ(image.steps.size(), 32U * 33U / 2U);
 }
 
+// The live queries of one key of an item for one head of its group, as a kernel finds them.
+std::vector<int> queries_of_key(const ColumnImage& image, const device::KeyItem& item, int key,
+                                int head) {
+  std::vector<int> queries;
+  for (int i = 0; i < item.num_partial + item.num_full; ++i) {
+    const device::KeyStep& entry = image.steps[static_cast<std::size_t>(item.list_begin + i)];
+    const Step& step = entry.step;
+    EXPECT_EQ((step.flags & Step::kHasBitmap) != 0, i < item.num_partial);
+    if (entry.head != head) continue;
+    const bool gathered = (step.flags & Step::kIsGathered) != 0;
+    const int boxes = static_cast<int>(step.flags >> Step::kBoxesShift & Step::kBoxesMask) + 1;
+    const int columns = gathered ? boxes * image.box_rows : device::kGradientQueries;
+    const bool has_part = (step.flags >> (key / device::kPartRows) & 1U) != 0;
+    for (int column = 0; column < device::kGradientQueries; ++column) {
+      if ((step.flags & Step::kHasBitmap) != 0) {
+        const auto size =
+            static_cast<std::size_t>(device::fragment_words(device::kGradientQueries));
+        const std::size_t first = size * (step.flags >> Step::kBitmapShift);
+        if (!bit_of(std::span(image.bitmaps).subspan(first, size), device::kGradientQueries, key,
+                    column)) {
+          continue;
+        }
+      }
+      EXPECT_TRUE(has_part) << "a part is live that skips";
+      EXPECT_LT(column, columns) << "a column behind the last box is live";
+      const auto box = static_cast<std::size_t>(step.begin + column / image.box_rows);
+      const int query =
+          gathered ? image.sub_tiles[box] + column % image.box_rows : step.begin + column;
+      // Those behind the end have no weight, by their statistics.
+      EXPECT_LT(query, item.q_len + device::kStatisticsPad);
+      if (query < item.q_len) queries.push_back(query);
+    }
+  }
+  std::ranges::sort(queries);
+  return queries;
+}
+
+TEST(ColumnImage, HoldsThePairsOfTheMask) {
+  const AttentionShape ragged{{{200, 200, 0}, {70, 333, 263}, {1, 129, 128}, {300, 90, 0}}, 4, 4};
+  const AttentionShape grouped{{{150, 150, 0}}, 6, 2};
+  for (const char* text :
+       {"all", "causal", "none", "causal & (sink(16) | window(40))", "same(block(64))",
+        "causal & (near(64, 1) | every(64, 2))", "upto(block(48))", "causal & every(16, 4)",
+        "heads(0-1: causal; rest: window(30, 30))"}) {
+    const Mask mask = parse_mask(text);
+    for (const AttentionShape& shape : {ragged, grouped}) {
+      const Schedule schedule =
+          compile(mask, shape, gpu_tiling(128, Sweep::kColumns), Sweep::kColumns);
+      const ColumnImage image = make_column_image(schedule, 128);
+      ASSERT_EQ(image.items.size(), schedule.items.size());
+      for (const device::KeyItem& item : image.items) {
+        for (int key = 0; key < item.k_size; key += 13) {
+          for (int head = 0; head < shape.group_size(); ++head) {
+            const HeadIndex index{item.kv_head * shape.group_size() + head, item.kv_head};
+            std::vector<int> expected;
+            for (int query = 0; query < item.q_len; ++query) {
+              if (mask.visible(item.q_offset + query, item.k_begin + key, index)) {
+                expected.push_back(query);
+              }
+            }
+            EXPECT_EQ(queries_of_key(image, item, key, head), expected)
+                << text << ", key " << item.k_begin + key << ", head " << index.q_head;
+          }
+        }
+      }
+    }
+  }
+}
+
 // Of many heads a few at a time, all of them longest first, and the short items at the end.
 TEST(ScheduleImage, ItemsOfAFewHeadsFollowEachOther) {
   const AttentionShape shape{{{2048, 2048, 0}, {2048, 2048, 0}}, 40, 40};
@@ -224,6 +294,7 @@ TEST(ScheduleImage, PlansForOtherKernelsAreRefused) {
   EXPECT_THROW(make_schedule_image(other, 128), InvalidArgument);
   const Schedule narrow = compile(Mask::causal(), shape, gpu_tiling(256, Sweep::kRows));
   EXPECT_THROW(make_schedule_image(narrow, 128), InvalidArgument);
+  EXPECT_THROW(make_column_image(other, 128), InvalidArgument);
 }
 
 }  // namespace

@@ -2,9 +2,8 @@
 
 #include <cstdint>
 
-#include "perpend/kernels/cuda/device/element.cuh"
-#include "perpend/kernels/cuda/device/mma.cuh"
 #include "perpend/kernels/cuda/device/portable_params.h"
+#include "perpend/kernels/cuda/device/portable_tiles.cuh"
 #include "perpend/kernels/cuda/device/row_output.cuh"
 #include "perpend/kernels/cuda/device/score_change.cuh"
 #include "perpend/kernels/cuda/device/softmax.cuh"
@@ -15,18 +14,15 @@
 
 namespace perpend::device {
 
-constexpr int kPortableThreads = 128;
-
 template <class Element_, int kHeadDim_>
 struct PortableForward {
   using Element = Element_;
   static constexpr int kHeadDim = kHeadDim_;
   static constexpr int kKeys = keys_of_step(kHeadDim);
-  static constexpr int kChunk = kKeys / 2;     // keys in shared memory at a time
-  static constexpr int kScores = kChunk / 2;   // registers of a thread
-  static constexpr int kPitch = kHeadDim + 8;  // no two of eight rows in the same banks
-  static constexpr int kQueryValues = kPartRows * kPitch;
-  static constexpr int kChunkValues = kChunk * kPitch;
+  static constexpr int kChunk = kKeys / 2;    // keys in shared memory at a time
+  static constexpr int kScores = kChunk / 2;  // registers of a thread
+  static constexpr int kQueryValues = kPartRows * pitch(kHeadDim);
+  static constexpr int kChunkValues = kChunk * pitch(kHeadDim);
   static constexpr int kSharedBytes = (kQueryValues + 2 * kChunkValues) * 2;
 };
 
@@ -102,7 +98,7 @@ class PortablePart {
     load_chunk(v_, params_.v, cursor);
     copies_commit();
     float s[kScores];
-    scores_of(s);
+    multiply_rows<Element, kHeadDim>(s, q_, k_);
     __syncthreads();
     if (!is_end(next)) load_chunk(k_, params_.k, next);
     copies_commit();
@@ -115,44 +111,7 @@ class PortablePart {
     pack_scores<Element>(s, p);
     copies_wait<1>();
     __syncthreads();
-    add_values(o, p);
-  }
-
-  __device__ __forceinline__ void scores_of(float (&s)[kScores]) const {
-    const int lane = static_cast<int>(threadIdx.x) % 32;
-    const int warp = static_cast<int>(threadIdx.x) / 32;
-#pragma unroll
-    for (int i = 0; i < kScores; ++i) s[i] = 0.0F;
-    const std::uint16_t* q = q_ + (warp * 16 + lane % 16) * Kernel::kPitch + lane / 16 * 8;
-    const std::uint16_t* k = k_ + (lane / 16 * 8 + lane % 8) * Kernel::kPitch + lane / 8 % 2 * 8;
-#pragma unroll
-    for (int d = 0; d < kHeadDim; d += 16) {
-      std::uint32_t a[4];
-      load_matrices(a, q + d);
-#pragma unroll
-      for (int n = 0; n < kChunk; n += 16) {
-        std::uint32_t b[4];
-        load_matrices(b, k + n * Kernel::kPitch + d);
-        Mma<Element>::add(s + n / 2, a, b[0], b[1]);
-        Mma<Element>::add(s + n / 2 + 4, a, b[2], b[3]);
-      }
-    }
-  }
-
-  __device__ __forceinline__ void add_values(float (&o)[kHeadDim / 2],
-                                             const std::uint32_t (&p)[kScores / 2]) const {
-    const int lane = static_cast<int>(threadIdx.x) % 32;
-    const std::uint16_t* v = v_ + lane % 16 * Kernel::kPitch + lane / 16 * 8;
-#pragma unroll
-    for (int key = 0; key < kChunk; key += 16) {
-#pragma unroll
-      for (int d = 0; d < kHeadDim; d += 16) {
-        std::uint32_t b[4];
-        load_matrices_transposed(b, v + key * Kernel::kPitch + d);
-        Mma<Element>::add(o + d / 2, p + key / 4, b[0], b[1]);
-        Mma<Element>::add(o + d / 2 + 4, p + key / 4, b[2], b[3]);
-      }
-    }
+    add_product<Element>(o, p, v_);
   }
 
   __device__ __forceinline__ void mask(float (&s)[kScores], const Cursor& cursor) const {
@@ -169,7 +128,8 @@ class PortablePart {
   }
 
   __device__ __forceinline__ void load_queries() const {
-    load_rows(q_, kPartRows, params_.q, [&](int row) -> std::int64_t {
+    const int head_dim = params_.common.outputs.head_dim;
+    load_rows<kHeadDim>(q_, kPartRows, params_.q, head_dim, [&](int row) -> std::int64_t {
       const Place::Row at = place_.row(part_ * kPartRows + row, params_.common.lists.group_size);
       if (!at.is_there) return -1;
       const RowStrides& strides = params_.q.strides;
@@ -186,9 +146,10 @@ class PortablePart {
       columns = (static_cast<int>(step.flags >> Step::kBoxesShift & Step::kBoxesMask) + 1) *
                 params_.common.lists.box_rows;
     }
-    load_rows(to, kChunk, from, [&](int row) -> std::int64_t {
+    const int head_dim = params_.common.outputs.head_dim;
+    load_rows<kHeadDim>(to, kChunk, from, head_dim, [&](int row) -> std::int64_t {
       const int column = cursor.chunk * kChunk + row;
-      const std::int32_t key = key_position(params_.common.lists, step, column);
+      const std::int32_t key = inner_position(params_.common.lists, step, column);
       if (column >= columns || key >= item_.kv_len) return -1;
       return key_offset(from.strides, key);
     });
@@ -206,30 +167,6 @@ class PortablePart {
     }
     const std::int64_t page = table.pages[item_.sequence * table.stride + key / table.page_size];
     return page * strides.batch + key % table.page_size * strides.token + head;
-  }
-
-  // Rows to shared memory; offset_of(row) < 0 stands for a row of zeros.
-  template <class OffsetOf>
-  __device__ __forceinline__ void load_rows(std::uint16_t* to, int rows, const RowSource& from,
-                                            OffsetOf offset_of) const {
-    constexpr int kChunks = kHeadDim / 8;
-    const int head_dim = params_.common.outputs.head_dim;
-    for (int i = static_cast<int>(threadIdx.x); i < rows * kChunks; i += kPortableThreads) {
-      const int row = i / kChunks;
-      const int column = i % kChunks * 8;
-      const std::int64_t offset = offset_of(row);
-      std::uint16_t* chunk = to + row * Kernel::kPitch + column;
-      const std::uint16_t* source = from.data + offset + column;
-      const bool is_there = offset >= 0 && column < head_dim;
-      if (from.is_aligned) {
-        copy_chunk(chunk, is_there ? source : from.data, is_there);
-        continue;
-      }
-#pragma unroll
-      for (int c = 0; c < 8; ++c) {
-        chunk[c] = is_there && column + c < head_dim ? source[c] : std::uint16_t{0};
-      }
-    }
   }
 
   const PortableForwardParams& params_;

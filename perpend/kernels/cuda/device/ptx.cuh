@@ -90,9 +90,31 @@ __device__ __forceinline__ void copy_bytes(std::uint32_t to, const void* from, i
       "l"(from), "r"(bytes), "r"(barrier)
       : "memory");
 }
+// 4 bytes from global to shared memory, by this thread.
+__device__ __forceinline__ void copy_word(std::uint32_t to, const void* from) {
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(to), "l"(from) : "memory");
+}
+// Arrives when the words that this thread copies are there.
+__device__ __forceinline__ void barrier_arrive_behind_words(std::uint32_t barrier) {
+  asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(barrier) : "memory");
+}
 // Orders this thread's stores to shared memory before accesses of the engines.
 __device__ __forceinline__ void fence_engines() {
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+
+__device__ __forceinline__ std::uint32_t load_shared_word(std::uint32_t from) {
+  std::uint32_t word;
+  asm volatile("ld.shared.u32 %0, [%1];" : "=r"(word) : "r"(from) : "memory");
+  return word;
+}
+__device__ __forceinline__ float2 load_shared_pair(std::uint32_t from) {
+  float2 pair;
+  asm volatile("ld.shared.v2.f32 {%0, %1}, [%2];"
+               : "=f"(pair.x), "=f"(pair.y)
+               : "r"(from)
+               : "memory");
+  return pair;
 }
 
 // --- registers of a warpgroup ---

@@ -56,59 +56,76 @@ __device__ __forceinline__ uint4 transpose_quad(uint4 mine, int t) {
   return mine;
 }
 
-// Writes one of the two rows of a thread (kRow 0 or 1), of which the quad has all columns: o
-// divided by its sum, and lse. The quad must come together.
+// Where a row of values is written.
+struct RowTarget {
+  void* data;
+  std::int64_t first;     // element
+  std::int32_t head_dim;  // columns that are written
+  bool is_there;
+  bool is_f32;
+  bool is_aligned;  // as Outputs::o_is_aligned
+};
+
+// Writes one of the two rows of a thread (kRow 0 or 1), of which the quad has all columns, times
+// `factor`. The quad must come together.
 template <class Element, int kRow, int kCount>
-__device__ __forceinline__ void store_row(const float (&o)[kCount], const RowState& rows,
-                                          const Place& place, int tile_row, float factor,
-                                          const ForwardParams& params) {
+__device__ __forceinline__ void write_row(const float (&values)[kCount], float factor,
+                                          const RowTarget& target) {
   constexpr int kHeadDim = 2 * kCount;
-  const Outputs& out = params.outputs;
-  const Place::Row row = place.row(tile_row, params.lists.group_size);
-  const float sum = sum_of_row(rows.sum[kRow]);
-  const float inverse = sum == 0.0F ? 0.0F : 1.0F / sum;
   const int t = static_cast<int>(threadIdx.x) % 4;
-  const std::int64_t head = place.q_head + row.head;
-  const std::int64_t token = place.q_token + row.query;
-  const std::int64_t first =
-      place.batch * out.o_strides.batch + token * out.o_strides.token + head * out.o_strides.head;
-  if (out.o_is_f32) {
-    float* to = static_cast<float*>(out.o) + first;
+  if (target.is_f32) {
+    float* to = static_cast<float*>(target.data) + target.first;
 #pragma unroll
     for (int j = 2 * kRow; j < kCount; j += 4) {
 #pragma unroll
       for (int i = 0; i < 2; ++i) {
         const int column = j / 4 * 8 + 2 * t + i;
-        if (row.is_there && column < out.head_dim) to[column] = o[j + i] * inverse;
+        if (target.is_there && column < target.head_dim) to[column] = values[j + i] * factor;
       }
     }
-  } else if (!out.o_is_aligned) {
-    auto* to = static_cast<std::uint16_t*>(out.o) + first;
+  } else if (!target.is_aligned) {
+    auto* to = static_cast<std::uint16_t*>(target.data) + target.first;
 #pragma unroll
     for (int j = 2 * kRow; j < kCount; j += 4) {
-      const std::uint32_t pair = Element::pack(o[j] * inverse, o[j + 1] * inverse);
+      const std::uint32_t pair = Element::pack(values[j] * factor, values[j + 1] * factor);
       const int column = j / 4 * 8 + 2 * t;
-      if (row.is_there && column < out.head_dim) to[column] = static_cast<std::uint16_t>(pair);
-      if (row.is_there && column + 1 < out.head_dim) {
-        to[column + 1] = static_cast<std::uint16_t>(pair >> 16);
-      }
+      if (!target.is_there) continue;
+      if (column < target.head_dim) to[column] = static_cast<std::uint16_t>(pair);
+      if (column + 1 < target.head_dim) to[column + 1] = static_cast<std::uint16_t>(pair >> 16);
     }
   } else {
-    auto* to = static_cast<std::uint16_t*>(out.o) + first;
+    auto* to = static_cast<std::uint16_t*>(target.data) + target.first;
 #pragma unroll
     for (int group = 0; group < kHeadDim / 32; ++group) {
       const auto pair = [&](int eight) {
         const int j = 4 * (4 * group + eight) + 2 * kRow;
-        return Element::pack(o[j] * inverse, o[j + 1] * inverse);
+        return Element::pack(values[j] * factor, values[j + 1] * factor);
       };
       const uint4 chunk = transpose_quad({pair(0), pair(1), pair(2), pair(3)}, t);
       const int column = 32 * group + 8 * t;
-      if (row.is_there && column < out.head_dim) {
+      if (target.is_there && column < target.head_dim) {
         *reinterpret_cast<uint4*>(to + column) = chunk;
       }
     }
   }
-  if (t == 0 && row.is_there && out.lse != nullptr) {
+}
+
+// Writes o, divided by its sum, and lse of one of the two rows of a thread.
+template <class Element, int kRow, int kCount>
+__device__ __forceinline__ void store_row(const float (&o)[kCount], const RowState& rows,
+                                          const Place& place, int tile_row, float factor,
+                                          const ForwardParams& params) {
+  const Outputs& out = params.outputs;
+  const Place::Row row = place.row(tile_row, params.lists.group_size);
+  const float sum = sum_of_row(rows.sum[kRow]);
+  const float inverse = sum == 0.0F ? 0.0F : 1.0F / sum;
+  const std::int64_t head = place.q_head + row.head;
+  const std::int64_t token = place.q_token + row.query;
+  const std::int64_t first =
+      place.batch * out.o_strides.batch + token * out.o_strides.token + head * out.o_strides.head;
+  write_row<Element, kRow>(
+      o, inverse, {out.o, first, out.head_dim, row.is_there, out.o_is_f32, out.o_is_aligned});
+  if (threadIdx.x % 4 == 0 && row.is_there && out.lse != nullptr) {
     const float lse = (rows.max[kRow] * factor + __log2f(sum)) * kLn2;
     out.lse[place.batch * out.lse_strides.batch + token * out.lse_strides.token +
             head * out.lse_strides.head] = sum == 0.0F ? -INFINITY : lse;

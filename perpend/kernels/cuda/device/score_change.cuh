@@ -36,8 +36,10 @@ __device__ __forceinline__ ScorePositions score_positions(const Place& place, in
           slope_of(lower)};
 }
 
-// The position of column `column` of a step.
-__device__ __forceinline__ std::int32_t key_position(const Lists& lists, Step step, int column) {
+// The position of column `column` of a step, counted inside the sequence.
+template <class AnyLists>
+__device__ __forceinline__ std::int32_t inner_position(const AnyLists& lists, Step step,
+                                                       int column) {
   if ((step.flags & Step::kIsGathered) == 0) return step.begin + column;
   // Columns behind the last box are dead: any position will do.
   const int boxes = static_cast<int>(step.flags >> Step::kBoxesShift & Step::kBoxesMask) + 1;
@@ -68,7 +70,7 @@ __device__ __forceinline__ void change_scores(float (&scores)[kCount], const Sco
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
       const int column = first_column + fragment_column(thread, j) + i;
-      const std::int32_t key = key_position(params.lists, step, column);
+      const std::int32_t key = inner_position(params.lists, step, column);
       scores[j + i] -= rows.upper_slope * static_cast<float>(abs(rows.upper_query - key));
       scores[j + 2 + i] -= rows.lower_slope * static_cast<float>(abs(rows.lower_query - key));
     }

@@ -1,0 +1,221 @@
+#include <array>
+#include <vector>
+
+#include "perpend/kernels/cuda/attention.h"
+#include "perpend/kernels/cuda/attention_operands.h"
+#include "perpend/kernels/cuda/backward_launch.h"
+#include "perpend/kernels/cuda/backward_preparation.h"
+#include "perpend/kernels/cuda/device/gradient_preparation.h"
+#include "perpend/kernels/cuda/device/hopper_gradient_params.h"
+#include "perpend/kernels/cuda/device/portable_gradient_params.h"
+#include "perpend/kernels/cuda/device_schedule.h"
+#include "perpend/kernels/cuda/launch.h"
+#include "perpend/kernels/cuda/launchers.h"
+#include "perpend/kernels/cuda/stream_memory.h"
+#include "perpend/kernels/cuda/tensor_map.h"
+
+namespace perpend {
+namespace {
+
+using device::ColumnPassParams;
+using device::GradientParams;
+using device::HopperGradientParams;
+using device::PortableGradientParams;
+using device::RowPassParams;
+
+constexpr std::int64_t kHopperHeadDim = 128;  // the accumulators of more would not fit
+
+std::int64_t tokens_of(const TensorView& view) { return view.size(view.num_axes() - 3); }
+
+// A call on the current device: its operands as the kernels take them.
+class BackwardCall {
+ public:
+  BackwardCall(const AttentionGradArgs& args, const Schedule& rows, const Schedule& columns,
+               const Launch& launch)
+      : args_(args),
+        stream_(launch.stream()),
+        rows_(device_schedule(rows, head_dim(), args.forward.q.device.index)),
+        columns_(device_columns(columns, head_dim(), args.forward.q.device.index)),
+        on_hopper_(check_is_hopper(args.forward.q.device.index) && head_dim() <= kHopperHeadDim &&
+                   tokens_of(args.forward.q) > 0 && tokens_of(args.forward.k) > 0),
+        statistics_(statistics_bytes(rows.shape), stream_),
+        queries_{taken(args.forward.q), taken(args.d_o)},
+        keys_{taken(args.forward.k), taken(args.forward.v)},
+        common_(common(rows.shape)) {}
+
+  void run() {
+    prepare();
+    const RowPassParams by_rows{rows_->lists(), output(args_.dq)};
+    const ColumnPassParams by_columns{columns_->lists(), output(args_.dk), output(args_.dv)};
+    if (on_hopper_) {
+      run_hopper(by_rows, queries_, keys_, rows_->counter_for(stream_));
+      run_hopper(by_columns, keys_, queries_, columns_->counter_for(stream_));
+    } else {
+      run_portable(by_rows, queries_, keys_);
+      run_portable(by_columns, keys_, queries_);
+    }
+  }
+
+ private:
+  using Operands = std::array<TensorView, 2>;
+
+  int head_dim() const { return static_cast<int>(head_dim_of(args_.forward)); }
+  bool is_f16() const { return args_.forward.q.dtype == DType::kF16; }
+
+  static std::int64_t statistics_rows(const AttentionShape& shape) {
+    std::int64_t queries = 0;
+    for (const SequenceShape& sequence : shape.sequences) queries += sequence.q_len;
+    return device::statistics_row(static_cast<std::int64_t>(shape.sequences.size()), queries);
+  }
+  static std::size_t statistics_bytes(const AttentionShape& shape) {
+    return static_cast<std::size_t>(statistics_rows(shape) * shape.num_q_heads) * 2 * sizeof(float);
+  }
+
+  // The operand in 16 bits and, for the copy engine, in rows that it can load: itself or a copy.
+  TensorView taken(const TensorView& view) {
+    const bool is_narrow = size_of(view.dtype) == 2;
+    if (is_narrow && (!on_hopper_ || can_map(box_view(view)))) return view;
+    constexpr std::int64_t kChunk = 8;
+    const BoxView box = box_view(view);
+    const std::int64_t padded = round_up(box.head_dim, kChunk);
+    const std::int64_t values = box.batch * box.tokens * box.heads * padded;
+    copies_.emplace_back(static_cast<std::size_t>(values) * 2, stream_);
+    const DType dtype = args_.forward.q.dtype;
+    auto* to = reinterpret_cast<std::uint16_t*>(copies_.back().data());
+    if (values > 0) {
+      launch_repack({view.data, row_strides(view), to, box.batch, box.tokens,
+                     static_cast<std::int32_t>(box.heads), static_cast<std::int32_t>(box.head_dim),
+                     static_cast<std::int32_t>(padded)},
+                    view.dtype, dtype, stream_);
+    }
+    Dims shape = view.shape;
+    shape[shape.size() - 1] = padded;
+    return TensorView::dense(to, dtype, shape, view.device);
+  }
+
+  GradientParams common(const AttentionShape& shape) const {
+    const std::int64_t rows = statistics_rows(shape);
+    auto* negative_lse = reinterpret_cast<float*>(statistics_.data());
+    return {{negative_lse, negative_lse + rows * shape.num_q_heads, rows},
+            scores_of(args_.forward),
+            scale_of(args_.forward),
+            head_dim(),
+            static_cast<bool>(args_.forward.q_indptr),
+            static_cast<bool>(args_.forward.kv_indptr)};
+  }
+
+  static device::GradientOutput output(const TensorView& view) {
+    return {view.data, row_strides(view), view.dtype == DType::kF32, has_aligned_rows(view)};
+  }
+
+  void prepare() const {
+    const AttentionArgs& forward = args_.forward;
+    if (common_.statistics.rows == 0) return;
+    constexpr std::int64_t kChunk = 8;
+    const bool is_aligned =
+        has_aligned_rows(forward.o) && has_aligned_rows(args_.d_o) && head_dim() % kChunk == 0;
+    const std::int64_t num_heads = forward.q.size(forward.q.num_axes() - 2);
+    launch_statistics(
+        {forward.o.data, args_.d_o.data, forward.lse.as<const float>(),
+         args_.d_lse ? args_.d_lse.as<const float>() : nullptr, row_strides(forward.o),
+         row_strides(args_.d_o), lse_strides(forward.lse), lse_strides(args_.d_lse),
+         columns_->q_indptr(), columns_->num_sequences(), static_cast<std::int32_t>(num_heads),
+         head_dim(), common_.q_is_ragged, is_aligned, common_.statistics},
+        forward.o.dtype, stream_);
+  }
+
+  template <class Pass>
+  void run_hopper(const Pass& pass, const Operands& outer, const Operands& inner,
+                  unsigned* counter) const {
+    if (pass.lists.num_items == 0) return;
+    constexpr bool kByRows = std::is_same_v<Pass, RowPassParams>;
+    const int inner_rows = kByRows ? device::keys_of_step(head_dim()) : device::kGradientQueries;
+    const int group_size = pass.lists.group_size;
+    HopperGradientParams<Pass> params{{}, common_, pass, counter};
+    for (std::size_t i = 0; i < 2; ++i) {
+      const BoxView box = box_view(outer[i]);
+      params.maps.outer_separate[i] = make_tensor_map(box, 1, device::kPartRows);
+      if (kByRows && rows_->has_packed()) {
+        params.maps.outer_packed[i] =
+            make_tensor_map(box, group_size, device::kPartRows / group_size);
+      }
+      params.maps.inner_step[i] = make_tensor_map(box_view(inner[i]), 1, inner_rows);
+      params.maps.inner_box[i] = make_tensor_map(box_view(inner[i]), 1, pass.lists.box_rows);
+    }
+    const HopperGradientLaunch<Pass> launch{
+        &params, pass.lists.num_items, num_multiprocessors(args_.forward.q.device.index), stream_};
+    constexpr auto kPlain = kByRows ? GradientVariant::kRows : GradientVariant::kColumns;
+    constexpr auto kChanged =
+        kByRows ? GradientVariant::kRowsChanged : GradientVariant::kColumnsChanged;
+    const bool changed = common_.scores.soft_cap != 0 || common_.scores.alibi_slopes != nullptr;
+    const auto launcher = changed ? hopper_launcher<kChanged>() : hopper_launcher<kPlain>();
+    launcher(launch);
+  }
+
+  template <GradientVariant kVariant>
+  Launcher<HopperGradientLaunch<GradientPass<kVariant>>> hopper_launcher() const {
+    return is_f16() ? hopper_launcher<DType::kF16, kVariant>()
+                    : hopper_launcher<DType::kBF16, kVariant>();
+  }
+  template <DType kType, GradientVariant kVariant>
+  Launcher<HopperGradientLaunch<GradientPass<kVariant>>> hopper_launcher() const {
+    constexpr std::array<ForDim<HopperGradientLaunch<GradientPass<kVariant>>>, 2> kBuilt = {{
+        {64, launch_hopper_gradient<kType, 64, kVariant>},
+        {128, launch_hopper_gradient<kType, 128, kVariant>},
+    }};
+    return at_least(kBuilt, head_dim());
+  }
+
+  template <class Pass>
+  void run_portable(const Pass& pass, const Operands& outer, const Operands& inner) const {
+    if (pass.lists.num_items == 0) return;
+    const PortableGradientParams<Pass> params{common_,
+                                              pass,
+                                              {row_source(outer[0]), row_source(outer[1])},
+                                              {row_source(inner[0]), row_source(inner[1])}};
+    const auto launcher =
+        is_f16() ? portable_launcher<DType::kF16, Pass>() : portable_launcher<DType::kBF16, Pass>();
+    launcher({&params, pass.lists.num_items, stream_});
+  }
+  template <DType kType, class Pass>
+  Launcher<PortableGradientLaunch<Pass>> portable_launcher() const {
+    constexpr std::array<ForDim<PortableGradientLaunch<Pass>>, 3> kBuilt = {{
+        {64, launch_portable_gradient<kType, 64, Pass>},
+        {128, launch_portable_gradient<kType, 128, Pass>},
+        {256, launch_portable_gradient<kType, 256, Pass>},
+    }};
+    return at_least(kBuilt, head_dim());
+  }
+
+  const AttentionGradArgs& args_;
+  cudaStream_t stream_;
+  std::shared_ptr<const DeviceSchedule> rows_;
+  std::shared_ptr<const DeviceColumns> columns_;
+  bool on_hopper_;
+  StreamMemory statistics_;
+  std::vector<StreamMemory> copies_;
+  Operands queries_;
+  Operands keys_;
+  GradientParams common_;
+};
+
+}  // namespace
+
+void cuda_attention_backward(const AttentionGradArgs& args, const Schedule& rows,
+                             const Schedule& columns, Stream stream) {
+  const TensorView& q = args.forward.q;
+  check_devices(args.forward);
+  for (const auto& [view, name] :
+       {std::pair{&args.d_o, "d_o"}, std::pair{&args.d_lse, "d_lse"}, std::pair{&args.dq, "dq"},
+        std::pair{&args.dk, "dk"}, std::pair{&args.dv, "dv"}}) {
+    check_device(*view, name, q);
+  }
+  const auto head_dim = static_cast<int>(head_dim_of(args.forward));
+  check_image_form(rows, head_dim, Sweep::kRows);
+  check_image_form(columns, head_dim, Sweep::kColumns);
+  const Launch launch("attention backward", q.device, stream);
+  BackwardCall(args, rows, columns, launch).run();
+  launch.check_launched();
+}
+
+}  // namespace perpend

@@ -1,0 +1,34 @@
+#pragma once
+
+#include <cstdint>
+
+#include "perpend/kernels/attention.h"
+#include "perpend/kernels/cuda/device/forward_params.h"
+#include "perpend/kernels/cuda/device/portable_params.h"
+
+// Operands of attention as the kernels are given them.
+
+namespace perpend {
+
+std::int64_t head_dim_of(const AttentionArgs& args);
+float scale_of(const AttentionArgs& args);
+device::Scores scores_of(const AttentionArgs& args);
+// Whether more is done to a score than the kernels without changes do.
+bool changes_scores(const device::Scores& scores);
+
+device::RowStrides row_strides(const TensorView& view);
+// lse: [batch, heads, tokens] or [heads, tokens].
+device::RowStrides lse_strides(const TensorView& view);
+// Whether all rows are whole chunks of 16 bytes at multiples of 16 bytes.
+bool has_aligned_rows(const TensorView& view);
+device::RowSource row_source(const TensorView& view);
+
+// Throws InvalidArgument unless `view` is absent or on the device of `like`.
+void check_device(const TensorView& view, std::string_view name, const TensorView& like);
+void check_devices(const AttentionArgs& args);
+
+// Throws Unsupported before compute capability 8.0.
+bool check_is_hopper(int device);
+int num_multiprocessors(int device);
+
+}  // namespace perpend

@@ -1,0 +1,58 @@
+#pragma once
+
+#include <type_traits>
+
+#include <cuda_runtime_api.h>
+
+#include "perpend/core/dtype.h"
+
+// The backward kernels from the host: each instantiation is a source of its own, made from
+// hopper_backward.cu.in and portable_backward.cu.in.
+
+namespace perpend {
+
+namespace device {
+struct RowPassParams;
+struct ColumnPassParams;
+template <class Pass>
+struct HopperGradientParams;
+template <class Pass>
+struct PortableGradientParams;
+}  // namespace device
+
+// A pass, and whether scores are changed before softmax.
+enum class GradientVariant { kRows, kRowsChanged, kColumns, kColumnsChanged };
+
+constexpr bool sweeps_columns(GradientVariant variant) {
+  return variant == GradientVariant::kColumns || variant == GradientVariant::kColumnsChanged;
+}
+constexpr bool changes_scores(GradientVariant variant) {
+  return variant == GradientVariant::kRowsChanged || variant == GradientVariant::kColumnsChanged;
+}
+
+template <GradientVariant kVariant>
+using GradientPass =
+    std::conditional_t<sweeps_columns(kVariant), device::ColumnPassParams, device::RowPassParams>;
+
+template <class Pass>
+struct HopperGradientLaunch {
+  const device::HopperGradientParams<Pass>* params;
+  int num_items;
+  int num_sms;
+  cudaStream_t stream;
+};
+
+template <class Pass>
+struct PortableGradientLaunch {
+  const device::PortableGradientParams<Pass>* params;
+  int num_items;
+  cudaStream_t stream;
+};
+
+template <DType kType, int kHeadDim, GradientVariant kVariant>
+void launch_hopper_gradient(const HopperGradientLaunch<GradientPass<kVariant>>& launch);
+
+template <DType kType, int kHeadDim, class Pass>
+void launch_portable_gradient(const PortableGradientLaunch<Pass>& launch);
+
+}  // namespace perpend

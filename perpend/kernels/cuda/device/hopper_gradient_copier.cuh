@@ -1,0 +1,194 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "perpend/kernels/cuda/device/hopper_gradient_kernel.cuh"
+#include "perpend/kernels/cuda/device/score_change.cuh"
+
+namespace perpend::device {
+
+// The warp that copies one operand of all items, outer rows and steps. The entries and bitmaps of
+// the steps ride with operand 0; of the statistics of queries, -lse does, delta with operand 1.
+template <class Kernel, int kOperand>
+class GradientCopier {
+ public:
+  using Pass = typename Kernel::Pass;
+  using Item = typename Pass::Item;
+  using Entry = typename Pass::Entry;
+  using Params = typename Kernel::Params;
+
+  __device__ __forceinline__ GradientCopier(const Params& params,
+                                            const GradientShared<Kernel>& shared)
+      : params_(params), shared_(shared), lane_(static_cast<int>(threadIdx.x) % 32) {}
+
+  __device__ __forceinline__ void run() {
+    for (RingPlace<kGradientItemRing> place;; place.advance()) {
+      barrier_wait(shared_.item_full(place.stage), place.parity);
+      // Stays in shared memory, since these warps have few registers.
+      const Item& item = shared_.control->items[place.stage];
+      const bool is_end = Pass::is_end(item);
+      if (!is_end) copy_item(item);
+      __syncwarp();
+      if (lane_ == 0) barrier_arrive(shared_.item_empty(place.stage));
+      if (is_end) return;
+    }
+  }
+
+ private:
+  __device__ __forceinline__ void copy_item(const Item& item) {
+    const int num_steps = item.num_partial + item.num_full;
+    if (num_steps == 0) return want_item();
+    const Entry* entries = params_.pass.lists.steps + item.list_begin;
+#pragma unroll 1
+    for (int i = 0; i < num_steps; ++i) {
+      copy_step(item, entries[i]);
+      // Later than the first step, since its place is free before that of the outer rows.
+      if (i == 0) copy_outer(item);
+      if (i == max(num_steps - Kernel::kStages, 0)) want_item();
+    }
+  }
+  __device__ __forceinline__ void want_item() const {
+    if (kOperand == 0 && lane_ == 0) barrier_arrive(shared_.item_wanted());
+  }
+
+  __device__ __forceinline__ void copy_outer(const Item& item) {
+    const std::uint32_t parity = outer_.parity ^ 1;
+    outer_.advance();
+    // Other lanes, which nothing keeps beside this one, might wait for a phase long over.
+    if (lane_ != 0) return;
+    barrier_wait(shared_.outer_empty(kOperand), parity);
+    const int group_size = params_.pass.lists.group_size;
+    const bool packed = Pass::is_packed(item);
+    const int tokens = packed ? kPartRows / group_size : kPartRows;
+    const int rows = packed ? tokens * group_size : kPartRows;
+    const CUtensorMap* map =
+        packed ? &params_.maps.outer_packed[kOperand] : &params_.maps.outer_separate[kOperand];
+    const RowsOrigin origin = Pass::outer_origin(item, params_.common);
+    const std::uint32_t full = shared_.outer_full(kOperand);
+    barrier_expect(full, 2 * rows * kRowBytes * Kernel::kPanels);
+    for (int panel = 0; panel < Kernel::kPanels; ++panel) {
+      for (int part = 0; part < 2; ++part) {
+        const int rows_before = panel * kTileRows + part * kPartRows;
+        copy_box(shared_.outer(kOperand) + rows_before * kRowBytes, map,
+                 {panel * kPanelColumns, origin.head, origin.token + part * tokens, origin.batch},
+                 full, kEvictFirst);
+      }
+    }
+  }
+  // The entry comes from memory while the step waits for its stage.
+  __device__ __forceinline__ void copy_step(const Item& item, const Entry entry) {
+    const int stage = inner_.stage;
+    const Step step = Pass::step_of(entry);
+    const std::int32_t row = first_row(step);
+    barrier_wait(shared_.inner_empty(kOperand, stage), inner_.parity ^ 1);
+    const std::uint32_t full = shared_.inner_full(kOperand, stage);
+    if (lane_ == 0) announce(entry, stage, full);
+    __syncwarp();
+    const RowsOrigin origin =
+        Pass::inner_origin(item, entry, params_.pass.lists.group_size, params_.common);
+    copy_boxes(step, {origin.head, origin.token + row, origin.batch}, stage, full);
+    if constexpr (Kernel::kColumns) {
+      const Statistics& known = params_.common.statistics;
+      const float* from = (kOperand == 0 ? known.negative_lse : known.delta) +
+                          origin.head * known.rows + statistics_row(item.sequence, item.q_base);
+      const std::uint32_t to = shared_.statistics(kOperand, stage);
+#pragma unroll 1  // for the registers
+      for (int column = lane_; column < Kernel::kInnerRows; column += 32) {
+        copy_word(to + column * 4, from + inner_position(params_.pass.lists, step, column));
+      }
+      barrier_arrive_behind_words(full);
+    }
+    inner_.advance();
+  }
+
+  __device__ __forceinline__ void announce(const Entry& entry, int stage,
+                                           std::uint32_t full) const {
+    const Step step = Pass::step_of(entry);
+    const int rows =
+        is_gathered(step) ? num_boxes(step) * params_.pass.lists.box_rows : Kernel::kInnerRows;
+    const int bytes = rows * kRowBytes * Kernel::kPanels;
+    if constexpr (kOperand == 0) {
+      shared_.control->steps[stage] = entry;
+      const bool has_bitmap = (step.flags & Step::kHasBitmap) != 0;
+      barrier_expect(full, bytes + (has_bitmap ? Kernel::kBitmapBytes : 0));
+      if (!has_bitmap) return;
+      const std::uint32_t* bitmap =
+          params_.pass.lists.bitmaps +
+          std::size_t{step.flags >> Step::kBitmapShift} * fragment_words(Kernel::kInnerRows);
+      copy_bytes(shared_.bitmap(stage), bitmap, Kernel::kBitmapBytes, full);
+    } else {
+      barrier_expect(full, bytes);
+    }
+  }
+
+  __device__ __forceinline__ static bool is_gathered(Step step) {
+    return (step.flags & Step::kIsGathered) != 0;
+  }
+  __device__ __forceinline__ static int num_boxes(Step step) {
+    return static_cast<int>(step.flags >> Step::kBoxesShift & Step::kBoxesMask) + 1;
+  }
+  __device__ __forceinline__ int boxes_per_step() const {
+    return Kernel::kInnerRows / params_.pass.lists.box_rows;
+  }
+  // Lanes stand for (box, panel) pairs.
+  __device__ __forceinline__ int box_of_lane(Step step) const {
+    return is_gathered(step) ? lane_ & (boxes_per_step() - 1) : 0;
+  }
+  // Of this lane's box.
+  __device__ __forceinline__ std::int32_t first_row(Step step) const {
+    if (!is_gathered(step)) return step.begin;
+    return params_.pass.lists.sub_tiles[step.begin + min(box_of_lane(step), num_boxes(step) - 1)];
+  }
+
+  __device__ __forceinline__ void copy_boxes(Step step, RowsOrigin origin, int stage,
+                                             std::uint32_t full) const {
+    const bool gathered = is_gathered(step);
+    const int box = box_of_lane(step);
+    const int panel = gathered ? lane_ / boxes_per_step() : lane_;
+    const int boxes = gathered ? num_boxes(step) : 1;
+    if (panel >= Kernel::kPanels || box >= boxes) return;
+    const int rows_before = panel * Kernel::kInnerRows + box * params_.pass.lists.box_rows;
+    const CUtensorMap* map =
+        gathered ? &params_.maps.inner_box[kOperand] : &params_.maps.inner_step[kOperand];
+    copy_box(shared_.inner(kOperand, stage) + rows_before * kRowBytes, map,
+             {panel * kPanelColumns, origin.head, origin.token, origin.batch}, full, kEvictLast);
+  }
+
+  const Params& params_;
+  const GradientShared<Kernel>& shared_;
+  int lane_;
+  RingPlace<1> outer_;
+  RingPlace<Kernel::kStages> inner_;
+};
+
+// Takes items and puts them into the ring; run by one thread. An item is taken as late as its
+// copies allow, since the last ones must go to whoever is free first. The launch-wide counter is 0
+// again when the last CTA has seen its end: each item is followed by one addition of its CTA.
+template <class Kernel>
+__device__ __forceinline__ void fetch_gradient_items(const typename Kernel::Params& params,
+                                                     const GradientShared<Kernel>& shared) {
+  using Pass = typename Kernel::Pass;
+  const auto& lists = params.pass.lists;
+  const auto num_ctas = static_cast<std::int32_t>(gridDim.x);
+  auto index = static_cast<std::int32_t>(blockIdx.x);
+  RingPlace<1> wanted;
+  for (RingPlace<kGradientItemRing> place;; place.advance()) {
+    const bool is_end = index >= lists.num_items;
+    typename Pass::Item& slot = shared.control->items[place.stage];
+    barrier_wait(shared.item_empty(place.stage), place.parity ^ 1);
+    if (is_end) {
+      if (index == num_ctas + lists.num_items - 1) *params.counter = 0;
+      Pass::set_end(slot);
+    } else {
+      slot = lists.items[index];
+    }
+    barrier_arrive(shared.item_full(place.stage));
+    if (is_end) return;
+    barrier_wait(shared.item_wanted(), wanted.parity);
+    wanted.advance();
+    index = num_ctas + static_cast<std::int32_t>(atomicAdd(params.counter, 1U));
+  }
+}
+
+}  // namespace perpend::device

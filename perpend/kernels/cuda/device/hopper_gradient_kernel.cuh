@@ -1,0 +1,151 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "perpend/kernels/cuda/device/gradient_passes.cuh"
+#include "perpend/kernels/cuda/device/hopper_gradient_params.h"
+#include "perpend/kernels/cuda/device/pipeline.cuh"
+#include "perpend/kernels/cuda/device/ptx.cuh"
+#include "perpend/kernels/cuda/device/shared_layout.h"
+
+// What the parts of a backward pass on Hopper share: its sizes, its shared memory and the barriers
+// in it.
+
+namespace perpend::device {
+
+constexpr int kGradientCopyThreads = 128;
+constexpr int kGradientItemRing = 2;
+
+// kChanges: scores are changed before softmax.
+template <class Element_, int kHeadDim_, class Pass_, bool kChanges_>
+struct HopperGradient {
+  using Element = Element_;
+  using Pass = Pass_;
+  using Params = HopperGradientParams<typename Pass::Params>;
+  static constexpr int kHeadDim = kHeadDim_;
+  static constexpr bool kColumns = Pass::kColumns;
+  static constexpr bool kChanges = kChanges_;
+  // With changes there are too many registers in use for products of two steps at a time.
+  static constexpr bool kOverlaps = kColumns && !kChanges;
+
+  static constexpr int kInnerRows = kColumns ? kGradientQueries : keys_of_step(kHeadDim);
+  static constexpr int kStages = kColumns ? 3 : 2;
+  static constexpr int kPanels = num_panels(kHeadDim);
+  static constexpr int kThreads = kGradientCopyThreads + kTileThreads;
+  static constexpr int kRegisters = kColumns ? 240 : 232;  // of a computing thread
+  static constexpr int kCopyRegisters = kColumns ? 24 : 40;
+  static constexpr int kScores = kInnerRows / 2;     // registers of a thread
+  static constexpr int kBitWords = kInnerRows / 64;  // of a thread and step
+  static constexpr int kBitmapBytes = fragment_words(kInnerRows) * 4;
+  static constexpr int kEmptyArrivals = kTileThreads / 32;  // each warp
+
+  static constexpr int kOuterBytes = tile_bytes(kTileRows, kHeadDim);
+  static constexpr int kInnerBytes = tile_bytes(kInnerRows, kHeadDim);
+  static constexpr int kStatisticsBytes = kColumns ? kInnerRows * 4 : 0;
+
+  // Of each pair, [0] is for k or q and [1] for v or d_o.
+  struct Control {
+    std::uint64_t outer_full[2], outer_empty[2];
+    std::uint64_t inner_full[2][kStages], inner_empty[2][kStages];
+    std::uint64_t item_full[kGradientItemRing], item_empty[kGradientItemRing];
+    std::uint64_t item_wanted;
+    std::uint64_t done;  // its first phase is over from the start
+    alignas(16) typename Pass::Entry steps[kStages];
+    alignas(16) typename Pass::Item items[kGradientItemRing];
+  };
+  static constexpr int kInnerOffset = 2 * kOuterBytes;
+  static constexpr int kStatisticsOffset = kInnerOffset + 2 * kStages * kInnerBytes;
+  static constexpr int kBitmapOffset = kStatisticsOffset + 2 * kStages * kStatisticsBytes;
+  static constexpr int kControlOffset = kBitmapOffset + kStages * kBitmapBytes;
+  static constexpr int kSharedBytes = kControlOffset + static_cast<int>(sizeof(Control));
+};
+
+template <class Kernel>
+struct GradientShared {
+  using Control = typename Kernel::Control;
+
+  __device__ __forceinline__ explicit GradientShared(char* memory)
+      : base(shared_address(memory)),
+        control(reinterpret_cast<Control*>(memory + Kernel::kControlOffset)) {}
+
+  std::uint32_t base;
+  Control* control;
+
+  __device__ __forceinline__ std::uint32_t outer(int operand) const {
+    return base + operand * Kernel::kOuterBytes;
+  }
+  __device__ __forceinline__ std::uint32_t inner(int operand, int stage) const {
+    return base + Kernel::kInnerOffset + (operand * Kernel::kStages + stage) * Kernel::kInnerBytes;
+  }
+  __device__ __forceinline__ std::uint32_t statistics(int operand, int stage) const {
+    return base + Kernel::kStatisticsOffset +
+           (operand * Kernel::kStages + stage) * Kernel::kStatisticsBytes;
+  }
+  __device__ __forceinline__ std::uint32_t bitmap(int stage) const {
+    return base + Kernel::kBitmapOffset + stage * Kernel::kBitmapBytes;
+  }
+  __device__ __forceinline__ std::uint32_t barrier(std::size_t offset, int index = 0) const {
+    return base + Kernel::kControlOffset + static_cast<std::uint32_t>(offset) + index * 8;
+  }
+  __device__ __forceinline__ std::uint32_t outer_full(int operand) const {
+    return barrier(offsetof(Control, outer_full), operand);
+  }
+  __device__ __forceinline__ std::uint32_t outer_empty(int operand) const {
+    return barrier(offsetof(Control, outer_empty), operand);
+  }
+  __device__ __forceinline__ std::uint32_t inner_full(int operand, int stage) const {
+    return barrier(offsetof(Control, inner_full), operand * Kernel::kStages + stage);
+  }
+  __device__ __forceinline__ std::uint32_t inner_empty(int operand, int stage) const {
+    return barrier(offsetof(Control, inner_empty), operand * Kernel::kStages + stage);
+  }
+  __device__ __forceinline__ std::uint32_t item_full(int i) const {
+    return barrier(offsetof(Control, item_full), i);
+  }
+  __device__ __forceinline__ std::uint32_t item_empty(int i) const {
+    return barrier(offsetof(Control, item_empty), i);
+  }
+  __device__ __forceinline__ std::uint32_t item_wanted() const {
+    return barrier(offsetof(Control, item_wanted));
+  }
+  __device__ __forceinline__ std::uint32_t done() const { return barrier(offsetof(Control, done)); }
+};
+
+template <class Kernel>
+__device__ __forceinline__ void init_barriers(const GradientShared<Kernel>& shared) {
+  constexpr int kItemReaders = kTileThreads / 32 + 2;  // warps
+  // Statistics are copied by all lanes of a warp, which arrive apart from the tile's copy.
+  constexpr int kFullArrivals = Kernel::kColumns ? 1 + 32 : 1;
+  for (int operand = 0; operand < 2; ++operand) {
+    barrier_init(shared.outer_full(operand), 1);
+    barrier_init(shared.outer_empty(operand), Kernel::kEmptyArrivals);
+    for (int i = 0; i < Kernel::kStages; ++i) {
+      barrier_init(shared.inner_full(operand, i), kFullArrivals);
+      barrier_init(shared.inner_empty(operand, i), Kernel::kEmptyArrivals);
+    }
+  }
+  for (int i = 0; i < kGradientItemRing; ++i) {
+    barrier_init(shared.item_full(i), 1);
+    barrier_init(shared.item_empty(i), kItemReaders);
+  }
+  barrier_init(shared.item_wanted(), 1);
+  barrier_init(shared.done(), 1);
+  barrier_arrive(shared.done());
+  fence_barrier_init();
+}
+
+// Rows that no box fills are dead, but 0 * NaN would be NaN: what was in the memory before must not
+// be.
+template <class Kernel>
+__device__ __forceinline__ void zero_inner(const GradientShared<Kernel>& shared) {
+  char* first = reinterpret_cast<char*>(shared.control) - Kernel::kControlOffset;
+  auto* rows = reinterpret_cast<uint4*>(first + Kernel::kInnerOffset);
+  constexpr int kChunks = 2 * Kernel::kStages * Kernel::kInnerBytes / 16;
+  for (int i = static_cast<int>(threadIdx.x); i < kChunks; i += Kernel::kThreads) {
+    rows[i] = make_uint4(0, 0, 0, 0);
+  }
+  fence_engines();
+}
+
+}  // namespace perpend::device

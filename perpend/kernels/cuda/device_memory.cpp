@@ -1,0 +1,82 @@
+#include "perpend/kernels/cuda/device_memory.h"
+
+#include "perpend/kernels/cuda/cuda_check.h"
+
+namespace perpend {
+namespace {
+
+constexpr const char* kWhat = "attention";
+
+// Calls that a capture of another stream would forbid are allowed in this thread.
+class RelaxedCapture {
+ public:
+  RelaxedCapture() { cuda_check(cudaThreadExchangeStreamCaptureMode(&mode_), kWhat); }
+  ~RelaxedCapture() { (void)cudaThreadExchangeStreamCaptureMode(&mode_); }
+  RelaxedCapture(const RelaxedCapture&) = delete;
+  RelaxedCapture& operator=(const RelaxedCapture&) = delete;
+
+ private:
+  cudaStreamCaptureMode mode_ = cudaStreamCaptureModeRelaxed;
+};
+
+// A stream that waits for no other.
+class OwnStream {
+ public:
+  OwnStream() { cuda_check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), kWhat); }
+  ~OwnStream() { (void)cudaStreamDestroy(stream_); }
+  OwnStream(const OwnStream&) = delete;
+  OwnStream& operator=(const OwnStream&) = delete;
+
+  cudaStream_t get() const { return stream_; }
+  void wait() const { cuda_check(cudaStreamSynchronize(stream_), kWhat); }
+
+ private:
+  cudaStream_t stream_ = nullptr;
+};
+
+}  // namespace
+
+DeviceMemory::DeviceMemory(std::size_t num_bytes) {
+  const RelaxedCapture relaxed;
+  void* data = nullptr;
+  cuda_check(cudaMalloc(&data, num_bytes), kWhat);
+  data_.reset(static_cast<std::byte*>(data));
+}
+
+void DeviceMemory::Free::operator()(std::byte* data) const { (void)cudaFree(data); }
+
+DeviceMemory upload(const std::vector<std::byte>& bytes, std::size_t room_behind) {
+  DeviceMemory memory(bytes.size() + room_behind);
+  const RelaxedCapture relaxed;
+  const OwnStream stream;
+  cuda_check(cudaMemcpyAsync(memory.data(), bytes.data(), bytes.size(), cudaMemcpyHostToDevice,
+                             stream.get()),
+             kWhat);
+  stream.wait();
+  return memory;
+}
+
+unsigned* LaunchCounters::make() const {
+  if (left_ == 0) {
+    constexpr std::size_t kBytes = kCountersPerBlock * sizeof(unsigned);
+    blocks_.push_back(upload(std::vector<std::byte>(kBytes), 0));
+    left_ = kCountersPerBlock;
+  }
+  return reinterpret_cast<unsigned*>(blocks_.back().data()) + --left_;
+}
+
+unsigned* LaunchCounters::for_stream(cudaStream_t stream) const {
+  cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
+  cuda_check(cudaStreamIsCapturing(stream, &capture), kWhat);
+  const std::scoped_lock lock(mutex_);
+  if (capture != cudaStreamCaptureStatusNone) return make();
+  unsigned long long id = 0;  // unlike the handle, never given to another stream
+  cuda_check(cudaStreamGetId(stream, &id), kWhat);
+  for (const StreamCounter& known : known_) {
+    if (known.stream_id == id) return known.counter;
+  }
+  known_.push_back({id, make()});
+  return known_.back().counter;
+}
+
+}  // namespace perpend

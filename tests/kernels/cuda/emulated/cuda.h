@@ -1,0 +1,12 @@
+#pragma once
+
+#include <cstdint>
+
+// Stands for the driver's opaque map: what it was made of.
+struct CUtensorMap {
+  const std::uint16_t* data = nullptr;
+  std::int64_t sizes[4] = {};    // columns, heads, tokens, batch
+  std::int64_t strides[4] = {};  // in elements
+  int heads = 0;                 // of a box
+  int tokens = 0;
+};

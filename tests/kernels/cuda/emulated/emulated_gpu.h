@@ -1,0 +1,228 @@
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <deque>
+#include <functional>
+#include <map>
+#include <stdexcept>
+#include <utility>
+#include <vector>
+
+#include "tests/kernels/cuda/emulated/emulated_threads.h"
+
+// As much of a GPU as the attention kernels need, on a CPU; CTAs run one after another. Copies and
+// warpgroup products are done as early or as late as they may be, by chance, and threads go on in
+// any order, so that a place, phase or value that is wrong shows, and so does a wait that is
+// missing.
+
+#define __device__
+#define __global__
+#define __forceinline__ inline
+#define __grid_constant__
+#define __launch_bounds__(...)
+#define __shared__
+#define __align__(bytes)
+
+// NOLINTBEGIN(readability-identifier-naming): CUDA's names
+struct float2 {
+  float x, y;
+};
+struct uint4 {
+  std::uint32_t x, y, z, w;
+};
+inline uint4 make_uint4(std::uint32_t x, std::uint32_t y, std::uint32_t z, std::uint32_t w) {
+  return {x, y, z, w};
+}
+// NOLINTEND(readability-identifier-naming)
+
+namespace perpend::device {
+
+inline constexpr std::size_t kEmulatedShared = 232448;
+alignas(1024) inline char memory[kEmulatedShared];
+alignas(1024) inline std::uint16_t shared_values[kEmulatedShared / 2];
+
+// Threads that meet again and again.
+class MeetingPoint {
+ public:
+  explicit MeetingPoint(int count) : count_(count) {}
+
+  std::uint64_t round() const { return round_; }
+  void meet(EmulatedThreads::Awaited what);
+
+ private:
+  int count_;
+  int here_ = 0;
+  std::uint64_t round_ = 0;
+};
+
+// What the lanes of a warp exchange, by turns in two places: before a lane writes to one again, all
+// have met once more and thus read it.
+struct EmulatedWarp {
+  MeetingPoint point{32};
+  std::uint64_t words[2][32][8];
+};
+
+struct EmulatedBarrier {
+  int arrivals = 0;
+  int pending = 0;
+  long bytes = 0;
+  std::uint32_t phase = 0;
+};
+
+// Work of a thread that goes on beside it, in batches that are done in their order: each at once or
+// only when it is waited for.
+class WorkInBatches {
+ public:
+  void add(std::function<void()> work) { next_.push_back(std::move(work)); }
+  void commit(bool at_once) {
+    batches_.push_back(std::exchange(next_, {}));
+    if (at_once && batches_.size() == 1) wait(0);
+  }
+  // At most `pending` batches are left.
+  void wait(std::size_t pending) {
+    for (; batches_.size() > pending; batches_.pop_front()) {
+      for (const std::function<void()>& work : batches_.front()) work();
+    }
+  }
+
+ private:
+  std::vector<std::function<void()>> next_;
+  std::deque<std::vector<std::function<void()>>> batches_;
+};
+
+struct EmulatedQueues {
+  WorkInBatches products;
+  WorkInBatches copies;
+  std::vector<std::function<void()>> words;  // copies that nothing stands behind yet
+  std::uint64_t num_commits = 0;
+};
+
+struct EmulatedCta {
+  explicit EmulatedCta(EmulatedThreads& of)
+      : threads(of),
+        all(of.count()),
+        warps(static_cast<std::size_t>(of.count()) / 32),
+        queues(static_cast<std::size_t>(of.count())) {}
+
+  EmulatedThreads& threads;
+  MeetingPoint all;
+  std::vector<EmulatedWarp> warps;
+  std::vector<EmulatedQueues> queues;
+  std::map<std::uint32_t, EmulatedBarrier> barriers;
+
+  EmulatedBarrier& barrier_at(std::uint32_t address) {
+    const auto found = barriers.find(address);
+    if (found == barriers.end()) throw std::logic_error("a barrier that is not initialised");
+    return found->second;
+  }
+  EmulatedWarp& warp() { return warps[static_cast<std::size_t>(threads.current()) / 32]; }
+  EmulatedQueues& own_queues() { return queues[static_cast<std::size_t>(threads.current())]; }
+  // By chance, but the same for all threads of a warp that come here equally often.
+  bool toss_for_warp() {
+    const auto warp = static_cast<std::uint64_t>(threads.current() / 32);
+    return Random(warp, own_queues().num_commits++).next_below(2) == 0;
+  }
+};
+inline EmulatedCta* emulated_cta;
+
+inline void MeetingPoint::meet(EmulatedThreads::Awaited what) {
+  const std::uint64_t round = round_;
+  if (++here_ == count_) {
+    here_ = 0;
+    ++round_;
+  } else {
+    emulated_cta->threads.wait_until(what, [&] { return round_ != round; });
+  }
+}
+
+// What read(of_lane) makes of that which all lanes of this warp have put in.
+template <class T, class Read>
+auto exchanged(const T& mine, Read read) {
+  static_assert(sizeof(T) <= sizeof(EmulatedWarp::words[0][0]));
+  EmulatedWarp& warp = emulated_cta->warp();
+  auto& words = warp.words[warp.point.round() % 2];
+  std::memcpy(words[emulated_cta->threads.current() % 32], &mine, sizeof(T));
+  warp.point.meet({"an exchange of the lanes", 0});
+  return read([&](unsigned lane) {
+    T value;
+    std::memcpy(&value, words[lane], sizeof(T));
+    return value;
+  });
+}
+
+}  // namespace perpend::device
+
+// The index of the thread whose turn it is.
+struct EmulatedThreadIndex {
+  struct Axis {
+    operator unsigned() const {  // NOLINT(google-explicit-constructor): reads as a number
+      return static_cast<unsigned>(perpend::device::emulated_cta->threads.current());
+    }
+  };
+  Axis x;
+};
+struct EmulatedIndex {
+  unsigned x = 0;
+};
+// NOLINTBEGIN(readability-identifier-naming): CUDA's names
+inline constexpr EmulatedThreadIndex threadIdx{};
+inline EmulatedIndex blockIdx;
+inline EmulatedIndex gridDim;
+// NOLINTEND(readability-identifier-naming)
+
+namespace perpend::device {
+
+// Runs kernel() as a grid; `seed` chooses the order of its threads.
+inline void run_emulated(int num_ctas, int num_threads, std::uint64_t seed,
+                         FunctionRef<void()> kernel) {
+  EmulatedThreads threads(num_threads, seed);
+  gridDim.x = static_cast<unsigned>(num_ctas);
+  for (int cta = 0; cta < num_ctas; ++cta) {
+    blockIdx.x = static_cast<unsigned>(cta);
+    // Of shared memory nothing is known: NaN in every type.
+    std::memset(memory, 0xff, sizeof(memory));
+    std::memset(shared_values, 0xff, sizeof(shared_values));
+    EmulatedCta here(threads);
+    emulated_cta = &here;
+    threads.run(kernel);
+  }
+}
+
+}  // namespace perpend::device
+
+// NOLINTBEGIN(readability-identifier-naming): CUDA's names
+inline void __syncthreads() { perpend::device::emulated_cta->all.meet({"__syncthreads", 0}); }
+inline void __syncwarp() { perpend::device::emulated_cta->warp().point.meet({"__syncwarp", 0}); }
+template <class T>
+T __shfl_sync(unsigned /*mask*/, T value, int lane) {
+  return perpend::device::exchanged(
+      value, [&](auto of_lane) { return of_lane(static_cast<unsigned>(lane)); });
+}
+template <class T>
+T __shfl_xor_sync(unsigned /*mask*/, T value, int step) {
+  return perpend::device::exchanged(
+      value, [&](auto of_lane) { return of_lane(threadIdx.x % 32 ^ static_cast<unsigned>(step)); });
+}
+inline int __any_sync(unsigned /*mask*/, bool value) {
+  return perpend::device::exchanged(value, [](auto of_lane) {
+    int any = 0;
+    for (unsigned lane = 0; lane < 32; ++lane) any |= of_lane(lane) ? 1 : 0;
+    return any;
+  });
+}
+inline unsigned atomicAdd(unsigned* to, unsigned value) {
+  const unsigned before = *to;
+  *to += value;
+  return before;
+}
+template <class T>
+T __ldg(const T* from) {
+  return *from;
+}
+inline float __log2f(float x) { return std::log2(x); }
+inline float __fdividef(float a, float b) { return a / b; }
+inline int min(int a, int b) { return a < b ? a : b; }
+inline int max(int a, int b) { return a > b ? a : b; }
+// NOLINTEND(readability-identifier-naming)
