@@ -3,10 +3,11 @@
 
 Peers take turns in short bursts, so that all of them see the same clocks; the table has medians of
 all bursts and ratios. Rates count 4 * head_dim operations a live pair, 10 * head_dim with --backward,
-which times the gradients of q, k and v alone. Every answer of ours is held against float64 rows of
+which times the gradients of q, k and v alone. "tiles" is the rate of all pairs that were computed,
+"clocks" what a multiprocessor took for 128 x 128 of them, which does not depend on its frequency. Every answer of ours is held against float64 rows of
 the mask and against the peers before anything is timed.
 
-    PYTHONPATH=bench python3 bench/compare_gpu.py [--build build-cuda] [--only TEXT] [--dense] [--backward] [--json FILE]
+    PYTHONPATH=bench python3 bench/compare_gpu.py [--build build-cuda] [--only TEXT] [--dense | --growth] [--backward] [--json FILE]
 """
 
 import argparse
@@ -76,15 +77,19 @@ MASKS = {
     "frame_causal_144x32": upto_block(144),
     "window2d_8_side256": lambda b, h, q, k: q // 64 == k // 64,
 }
+# One mask at growing lengths, the time of whose live pairs should stay the same.
+GROWTH = [8192 << i for i in range(8)]
 # Dense and causal beside the workloads: (tokens, batch, heads, head_dim).
 DENSE = [(16384, 1, 16, 128), (4096, 4, 16, 128), (2048, 8, 16, 128), (32768, 1, 16, 128),
          (16384, 1, 32, 64), (4096, 4, 32, 64), (16384, 1, 8, 256)]
 
 
-def workloads(dense: bool) -> list[dict]:
-    lines = json.loads((ROOT / "workloads.json").read_text())["gpu_bf16"]
-    if not dense:
-        return lines
+def workloads(options) -> list[dict]:
+    if options.growth:
+        return [{"name": f"sink_window_{tokens // 1024}k", "mask": "causal & (sink(128) | window(2048))", "B": 1,
+                 "Hq": 8, "Hkv": 8, "S": tokens, "D": 128, "structured": False} for tokens in GROWTH]
+    if not options.dense:
+        return json.loads((ROOT / "workloads.json").read_text())["gpu_bf16"]
     return [{"name": f"{mask}_{batch}x{tokens}_d{dim}", "mask": "all" if mask == "dense" else "causal",
              "B": batch, "Hq": heads, "Hkv": heads, "S": tokens, "D": dim, "structured": False}
             for tokens, batch, heads, dim in DENSE for mask in ("dense", "causal")]
@@ -203,15 +208,19 @@ def peers_gradients(call, operands: list, d_o):
     return lambda: torch.autograd.grad(forward(), leaves, d_o, retain_graph=True)
 
 
-def burst_ms(call, count: int) -> list[float]:
+def burst(call, count: int, library) -> tuple[list[float], float]:
+    """The milliseconds of each call, and clocks of a multiprocessor a call."""
     events = [torch.cuda.Event(enable_timing=True) for _ in range(count + 1)]
     call()
+    begin = library.clocks()
     events[0].record()
     for event in events[1:]:
         call()
         event.record()
+    end = library.clocks()
     torch.cuda.synchronize()
-    return [a.elapsed_time(b) for a, b in zip(events, events[1:])]
+    times = [a.elapsed_time(b) for a, b in zip(events, events[1:])]
+    return times, float((end - begin).double().median()) / count
 
 
 def operands_of(line: dict) -> list[torch.Tensor]:
@@ -224,7 +233,7 @@ def peers_of(line: dict, function, options) -> dict:
     calls = {}
     if "cudnn" in options.peers and (function is None or function is causal):
         calls["cudnn"] = sdpa(SDPBackend.CUDNN_ATTENTION, function is causal)
-    if "flex" in options.peers and not options.dense:
+    if "flex" in options.peers and not options.dense and not options.growth:
         torch._dynamo.reset()
         flex = torch.compile(flex_attention, dynamic=False)
         blocks = None
@@ -250,19 +259,28 @@ def agreeing(name: str, ours: list, calls: dict, most: float) -> dict:
     return kept
 
 
-def times_of(calls: dict, options) -> dict:
-    times = {peer: [] for peer in calls}
+def times_of(calls: dict, library, options) -> dict:
+    """Milliseconds of all calls and clocks a call of all bursts, of each peer."""
+    times = {peer: ([], []) for peer in calls}
     with torch.set_grad_enabled(options.backward):
         for _ in range(options.rounds):
             for peer, call in calls.items():
                 time.sleep(options.pause)
-                times[peer] += burst_ms(call, options.burst)
+                milliseconds, clocks = burst(call, options.burst, library)
+                times[peer][0].extend(milliseconds)
+                times[peer][1].append(clocks)
     return times
+
+
+def function_of(line: dict, options):
+    if options.growth:
+        return sink_window(128, 2048)
+    return {"all": None, "causal": causal}.get(line["mask"]) if options.dense else MASKS[line["name"]]
 
 
 def measure(line: dict, library, options) -> dict:
     name, mask = line["name"], line["mask"]
-    function = {"all": None, "causal": causal}.get(mask) if options.dense else MASKS[name]
+    function = function_of(line, options)
     q, k, v = operands_of(line)
     labels = "; ".join(f"{key} = {value}" for key, value in line.get("labels", {}).items())
     plan = gpu_attention.Plan(library, mask, labels, q, k)
@@ -291,26 +309,36 @@ def measure(line: dict, library, options) -> dict:
         calls = {peer: lambda call=call: [call(q, k, v)] for peer, call in peers.items()}
         calls = agreeing(name, [o], calls, 1e-2)
     operations = (10 if options.backward else 4) * line["D"]
-    for peer, found in times_of({"perpend": ours, **calls}, options).items():
+    tiles = result["computed_pairs"] / BLOCK**2 / torch.cuda.get_device_properties(DEVICE).multi_processor_count
+    for peer, (found, clocks) in times_of({"perpend": ours, **calls}, library, options).items():
         median = statistics.median(found)
         result[peer] = {"ms": median, "min_ms": min(found), "max_ms": max(found),
-                        "tflops": result["live_pairs"] * operations / median / 1e9}
+                        "tflops": result["live_pairs"] * operations / median / 1e9,
+                        "clocks_per_tile": statistics.median(clocks) / tiles}
     result["tile_tflops"] = result["computed_pairs"] * operations / result["perpend"]["ms"] / 1e9
     return result
 
 
-HEADER = (f"{'workload':<32}{'ms':>9}{'TFLOP/s':>9}{'tiles':>7}{'cudnn':>8}{'flex':>8}"
+HEADER = (f"{'workload':<32}{'ms':>9}{'TFLOP/s':>9}{'tiles':>7}{'clocks':>8}{'cudnn':>8}{'flex':>8}"
           f"{'x cudnn':>9}{'x flex':>8}  error")
 
 
 def row_of(r: dict) -> str:
     ours = r["perpend"]
-    row = f"{r['workload']:<32}{ours['ms']:>9.4f}{ours['tflops']:>9.1f}{r['tile_tflops']:>7.0f}"
+    row = (f"{r['workload']:<32}{ours['ms']:>9.4f}{ours['tflops']:>9.1f}{r['tile_tflops']:>7.0f}"
+           f"{ours['clocks_per_tile']:>8.0f}")
     for peer in ("cudnn", "flex"):
         row += f"{r[peer]['tflops']:>8.1f}" if peer in r else f"{'':>8}"
     for peer, width in (("cudnn", 9), ("flex", 8)):
         row += f"{r[peer]['ms'] / ours['ms']:>{width}.3f}" if peer in r else " " * width
     return row + f"  {r['error']:.1e}"
+
+
+def growth_of(results: list[dict]) -> str:
+    """Time a live pair, against that of the first length from 32k tokens on."""
+    per_pair = {r["S"]: r["perpend"]["ms"] / r["live_pairs"] for r in results}
+    base = per_pair.get(32768)
+    return "time a live pair: " + ", ".join(f"{s // 1024}k {t / base:.3f}" for s, t in per_pair.items()) if base else ""
 
 
 def summary(results: list[dict]) -> str:
@@ -326,6 +354,7 @@ def main() -> None:
     parser.add_argument("--build", default="build-cuda", help="build folder with the library")
     parser.add_argument("--only", default="", help="workloads whose name holds this, or one of these: a,b")
     parser.add_argument("--dense", action="store_true", help="dense and causal attention of several lengths instead")
+    parser.add_argument("--growth", action="store_true", help="a sink and a window at 8k to 1M tokens, without peers")
     parser.add_argument("--peers", default="cudnn,flex")
     parser.add_argument("--backward", action="store_true", help="the backward pass alone")
     parser.add_argument("--rounds", type=int, default=5)
@@ -338,7 +367,7 @@ def main() -> None:
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, medians of {options.rounds} x {options.burst} calls")
     print(HEADER, flush=True)
     results = []
-    for line in workloads(options.dense):
+    for line in workloads(options):
         if not any(text in line["name"] for text in options.only.split(",")):
             continue
         try:
@@ -347,7 +376,7 @@ def main() -> None:
         except (AssertionError, RuntimeError) as error:
             print(f"{line['name']}: FAILED: {error}", flush=True)
         torch.cuda.empty_cache()
-    print(summary(results))
+    print(growth_of(results) if options.growth else summary(results))
     if options.json:
         pathlib.Path(options.json).write_text(json.dumps({"device": torch.cuda.get_device_name(),
                                                           "torch": torch.__version__, "results": results}, indent=1))

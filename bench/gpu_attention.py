@@ -32,6 +32,16 @@ class Library:
         if status:
             raise RuntimeError(self.lib.perpend_error().decode())
 
+    def clocks(self):
+        """The clock of each multiprocessor at this point of the current stream, int64 on the GPU."""
+        import torch
+        clocks = torch.zeros(torch.cuda.get_device_properties("cuda").multi_processor_count, dtype=torch.int64,
+                             device="cuda")
+        if self.lib.perpend_read_clocks(ctypes.c_void_p(clocks.data_ptr()),
+                                        ctypes.c_void_p(torch.cuda.current_stream().cuda_stream)):
+            raise RuntimeError("the kernel that reads clocks was not launched")
+        return clocks
+
 
 class Plan:
     """A planned call; run(q, k, v) gives (o, lse) for tensors [batch, heads, tokens, head_dim]."""
