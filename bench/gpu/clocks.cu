@@ -1,5 +1,5 @@
-// The clocks of all multiprocessors at a point of a stream, beside which rates in seconds depend on how
-// fast the GPU happens to run.
+// The clocks of all multiprocessors at a point of a stream, beside which rates in seconds depend on
+// how fast the GPU happens to run.
 
 #include <cstdint>
 
