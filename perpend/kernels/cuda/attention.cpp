@@ -133,7 +133,7 @@ Tiling cuda_attention_tiling(const AttentionSpec& spec, Sweep sweep) {
 }
 
 void cuda_attention_forward(const AttentionArgs& args, const Schedule& schedule, Stream stream) {
-  check_devices(args);
+  check_slopes(args.score.alibi_slopes);
   check_image_form(schedule, static_cast<int>(head_dim_of(args)), Sweep::kRows);
   if (schedule.items.empty()) return;
   const Launch launch("attention", args.q.device, stream);

@@ -204,12 +204,7 @@ class BackwardCall {
 void cuda_attention_backward(const AttentionGradArgs& args, const Schedule& rows,
                              const Schedule& columns, Stream stream) {
   const TensorView& q = args.forward.q;
-  check_devices(args.forward);
-  for (const auto& [view, name] :
-       {std::pair{&args.d_o, "d_o"}, std::pair{&args.d_lse, "d_lse"}, std::pair{&args.dq, "dq"},
-        std::pair{&args.dk, "dk"}, std::pair{&args.dv, "dv"}}) {
-    check_device(*view, name, q);
-  }
+  check_slopes(args.forward.score.alibi_slopes);
   const auto head_dim = static_cast<int>(head_dim_of(args.forward));
   check_image_form(rows, head_dim, Sweep::kRows);
   check_image_form(columns, head_dim, Sweep::kColumns);
