@@ -34,8 +34,8 @@ class BackwardCall {
                const Launch& launch)
       : args_(args),
         stream_(launch.stream()),
-        rows_(device_schedule(rows, head_dim(), args.forward.q.device.index)),
-        columns_(device_columns(columns, head_dim(), args.forward.q.device.index)),
+        rows_(device_schedule(rows, head_dim(), args.forward.q.device.index, stream_)),
+        columns_(device_columns(columns, head_dim(), args.forward.q.device.index, stream_)),
         on_hopper_(check_is_hopper(args.forward.q.device.index) && head_dim() <= kHopperHeadDim &&
                    tokens_of(args.forward.q) > 0 && tokens_of(args.forward.k) > 0),
         statistics_(statistics_bytes(rows.shape), stream_),
