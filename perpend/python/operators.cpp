@@ -10,6 +10,7 @@
 
 #include "perpend/ops/attention_call.h"
 #include "perpend/ops/mask_source.h"
+#include "perpend/python/device_scope.h"
 #include "perpend/python/stable_arguments.h"
 
 namespace perpend::python {
@@ -39,11 +40,13 @@ Tensor empty_lse(const Tensor& q, bool ragged) {
 
 // The arguments that both operators share, in the order of their schemas.
 struct SharedArguments {
-  SharedArguments(StringHandle mask, const OptionalTensors& arrays, const OptionalTensor& q_indptr,
-                  const OptionalTensor& kv_indptr, const OptionalTensor& alibi_slopes,
-                  OptionalList sequence_masks, OptionalList bindings,
-                  const std::vector<std::int64_t>& q_offset, std::optional<double> scale,
-                  double soft_cap) {
+  SharedArguments(void* cuda_stream, StringHandle mask, const OptionalTensors& arrays,
+                  const OptionalTensor& q_indptr, const OptionalTensor& kv_indptr,
+                  const OptionalTensor& alibi_slopes, OptionalList sequence_masks,
+                  OptionalList bindings, const std::vector<std::int64_t>& q_offset,
+                  std::optional<double> scale, double soft_cap)
+      : host_q_indptr(on_host("q_indptr", q_indptr, cuda_stream)),
+        host_kv_indptr(on_host("kv_indptr", kv_indptr, cuda_stream)) {
     check(!scale || *scale != 0.0,
           "attention: scale must not be 0; leave it out for 1 / sqrt(head_dim)");
     source.texts = {take_text(mask)};
@@ -52,12 +55,14 @@ struct SharedArguments {
     if (arrays) {
       for (const Tensor& array : *arrays) source.arrays.push_back(view_of(array));
     }
-    call.q_indptr = view_of(q_indptr);
-    call.kv_indptr = view_of(kv_indptr);
+    if (alibi_slopes) slopes = torch::stable::contiguous(*alibi_slopes);
+    call.q_indptr = view_of(host_q_indptr);
+    call.kv_indptr = view_of(host_kv_indptr);
     call.q_offsets = q_offset;
     call.scale = static_cast<float>(scale.value_or(0.0));
-    call.score = {static_cast<float>(soft_cap), view_of(alibi_slopes)};
+    call.score = {static_cast<float>(soft_cap), view_of(slopes)};
     call.num_threads = static_cast<int>(torch::stable::get_num_threads());
+    call.cuda_stream = cuda_stream;
   }
   AttentionCall call_of(const Operands& operands) const {
     AttentionCall whole = call;
@@ -67,6 +72,9 @@ struct SharedArguments {
     return whole;
   }
 
+  OptionalTensor host_q_indptr;
+  OptionalTensor host_kv_indptr;
+  OptionalTensor slopes;
   MaskSource source;
   AttentionCall call;  // without q, k and v
 };
@@ -76,8 +84,9 @@ std::tuple<Tensor, Tensor> attention(
     const OptionalTensors& arrays, const OptionalTensor& q_indptr, const OptionalTensor& kv_indptr,
     const OptionalTensor& alibi_slopes, OptionalList sequence_masks, OptionalList bindings,
     const std::vector<std::int64_t>& q_offset, std::optional<double> scale, double soft_cap) {
-  const SharedArguments shared(mask, arrays, q_indptr, kv_indptr, alibi_slopes, sequence_masks,
-                               bindings, q_offset, scale, soft_cap);
+  const DeviceScope device(q);
+  const SharedArguments shared(device.cuda_stream(), mask, arrays, q_indptr, kv_indptr,
+                               alibi_slopes, sequence_masks, bindings, q_offset, scale, soft_cap);
   const Operands operands(q, k, v);
   const AttentionCall call = shared.call_of(operands);
   const auto masks = mask_cache().get(shared.source, shape_of(call));
@@ -93,8 +102,9 @@ std::tuple<Tensor, Tensor, Tensor> attention_backward(
     const OptionalTensors& arrays, const OptionalTensor& q_indptr, const OptionalTensor& kv_indptr,
     const OptionalTensor& alibi_slopes, OptionalList sequence_masks, OptionalList bindings,
     const std::vector<std::int64_t>& q_offset, std::optional<double> scale, double soft_cap) {
-  const SharedArguments shared(mask, arrays, q_indptr, kv_indptr, alibi_slopes, sequence_masks,
-                               bindings, q_offset, scale, soft_cap);
+  const DeviceScope device(q);
+  const SharedArguments shared(device.cuda_stream(), mask, arrays, q_indptr, kv_indptr,
+                               alibi_slopes, sequence_masks, bindings, q_offset, scale, soft_cap);
   const Operands operands(q, k, v);
   const AttentionCall call = shared.call_of(operands);
   const auto masks = mask_cache().get(shared.source, shape_of(call));

@@ -2,6 +2,7 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <torch/csrc/stable/library.h>
@@ -23,6 +24,11 @@ TensorView view_of(const std::optional<Tensor>& tensor);  // absent: an absent v
 // LibTorch 2.11 offers for std::string leaks one string a call.)
 std::string take_text(StringHandle handle);
 std::vector<std::string> take_texts(std::optional<StableListHandle> handle);
+
+// On the CPU, where plans are made: the tensor itself, or a copy, waited for, of one on a GPU.
+// Throws InvalidArgument when `cuda_stream` is being captured and there is none to wait for.
+std::optional<Tensor> on_host(std::string_view name, const std::optional<Tensor>& tensor,
+                              void* cuda_stream);
 
 // The tensor itself where its last axis is contiguous, else a copy.
 Tensor with_contiguous_rows(const Tensor& tensor);
