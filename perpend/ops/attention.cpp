@@ -4,6 +4,7 @@
 #include <utility>
 
 #include <ATen/Parallel.h>
+#include <c10/core/Allocator.h>
 #include <c10/core/DeviceGuard.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 #include <torch/autograd.h>
@@ -18,12 +19,24 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-// cudaStream_t of a GPU tensor's device, through what LibTorch has registered for CUDA and so
-// without linking to it; null on a CPU.
-void* current_stream(const torch::Tensor& tensor) {
-  if (!tensor.is_cuda()) return nullptr;
+// LibTorch's own memory, so that it may give back what it keeps unused.
+constexpr StreamAllocator kTorchAllocator = {
+    .allocate =
+        [](std::size_t num_bytes, void* /*cuda_stream*/) {
+          return c10::GetAllocator(c10::DeviceType::CUDA)->raw_allocate(num_bytes);
+        },
+    .release =
+        [](void* memory, void* /*cuda_stream*/) {
+          c10::GetAllocator(c10::DeviceType::CUDA)->raw_deallocate(memory);
+        }};
+
+// The current stream of a GPU tensor's device, through what LibTorch has registered for CUDA and so
+// without linking to it; nothing for a tensor of the CPU.
+Stream current_stream(const torch::Tensor& tensor) {
+  if (!tensor.is_cuda()) return {};
   const c10::impl::VirtualGuardImpl devices(tensor.device().type());
-  return devices.getStream(tensor.device()).native_handle();
+  return {.cuda_stream = devices.getStream(tensor.device()).native_handle(),
+          .allocator = &kTorchAllocator};
 }
 
 TensorView view_of_optional(const torch::Tensor& tensor) {
@@ -79,7 +92,7 @@ AttentionCall call_of(const torch::Tensor& q, const torch::Tensor& k, const torc
   call.scale = static_cast<float>(options.scale);
   call.score = {static_cast<float>(options.soft_cap), view_of_optional(options.alibi_slopes)};
   call.num_threads = at::get_num_threads();
-  call.cuda_stream = current_stream(q);
+  call.gpu = current_stream(q);
   return call;
 }
 

@@ -122,7 +122,7 @@ AttentionArgs kernel_args(const AttentionCall& call, const TensorView& o, const 
 }
 
 Stream stream_of(const AttentionCall& call) {
-  if (call.q.device.type == DeviceType::kCuda) return {.cuda_stream = call.cuda_stream};
+  if (call.q.device.type == DeviceType::kCuda) return call.gpu;
   return {.threads = &threads_of(call.num_threads)};
 }
 
@@ -157,9 +157,9 @@ AttentionShape shape_of(const AttentionCall& call) {
   return shape;
 }
 
-void check_can_copy(std::string_view name, Device device, void* cuda_stream) {
+void check_can_copy(std::string_view name, Device device, Stream gpu) {
   const auto is_capturing = kernels_for(device).is_capturing;
-  if (is_capturing == nullptr || !is_capturing({.cuda_stream = cuda_stream})) return;
+  if (is_capturing == nullptr || !is_capturing(gpu)) return;
   throw InvalidArgument(concat("attention: ", name, " is on ", device,
                                ", and the host can not wait for its values while a graph is being "
                                "captured; give it on the cpu"));

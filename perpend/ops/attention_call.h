@@ -28,8 +28,8 @@ struct AttentionCall {
   std::vector<std::int64_t> q_offsets;
   float scale = 0.0F;  // 0: 1 / sqrt(head_dim)
   ScoreChange score = {};
-  int num_threads = 0;          // operands on the CPU; 0: one for each core
-  void* cuda_stream = nullptr;  // operands on a GPU: cudaStream_t on which it runs
+  int num_threads = 0;  // for operands on the CPU; 0: one for each core
+  Stream gpu = {};      // for operands on a GPU: where it runs
 };
 
 // What the call returned and the gradients by it, and where those by q, k and v go.
@@ -49,8 +49,8 @@ struct AttentionCallGrads {
 AttentionShape shape_of(const AttentionCall& call);
 
 // Throws InvalidArgument when the host can not wait for a copy of `name`, which is on a GPU,
-// because `cuda_stream` is being captured into a graph.
-void check_can_copy(std::string_view name, Device device, void* cuda_stream);
+// because the GPU's stream is being captured into a graph.
+void check_can_copy(std::string_view name, Device device, Stream gpu);
 
 // Writes o and lse (see AttentionCallGrads), with schedules from schedule_cache(). `masks`: one, or
 // one for each sequence. Throws as compile() and attention_forward().

@@ -40,13 +40,13 @@ Tensor empty_lse(const Tensor& q, bool ragged) {
 
 // The arguments that both operators share, in the order of their schemas.
 struct SharedArguments {
-  SharedArguments(void* cuda_stream, StringHandle mask, const OptionalTensors& arrays,
+  SharedArguments(Stream gpu, StringHandle mask, const OptionalTensors& arrays,
                   const OptionalTensor& q_indptr, const OptionalTensor& kv_indptr,
                   const OptionalTensor& alibi_slopes, OptionalList sequence_masks,
                   OptionalList bindings, const std::vector<std::int64_t>& q_offset,
                   std::optional<double> scale, double soft_cap)
-      : host_q_indptr(on_host("q_indptr", q_indptr, cuda_stream)),
-        host_kv_indptr(on_host("kv_indptr", kv_indptr, cuda_stream)) {
+      : host_q_indptr(on_host("q_indptr", q_indptr, gpu)),
+        host_kv_indptr(on_host("kv_indptr", kv_indptr, gpu)) {
     check(!scale || *scale != 0.0,
           "attention: scale must not be 0; leave it out for 1 / sqrt(head_dim)");
     source.texts = {take_text(mask)};
@@ -62,7 +62,7 @@ struct SharedArguments {
     call.scale = static_cast<float>(scale.value_or(0.0));
     call.score = {static_cast<float>(soft_cap), view_of(slopes)};
     call.num_threads = static_cast<int>(torch::stable::get_num_threads());
-    call.cuda_stream = cuda_stream;
+    call.gpu = gpu;
   }
   AttentionCall call_of(const Operands& operands) const {
     AttentionCall whole = call;
@@ -85,8 +85,8 @@ std::tuple<Tensor, Tensor> attention(
     const OptionalTensor& alibi_slopes, OptionalList sequence_masks, OptionalList bindings,
     const std::vector<std::int64_t>& q_offset, std::optional<double> scale, double soft_cap) {
   const DeviceScope device(q);
-  const SharedArguments shared(device.cuda_stream(), mask, arrays, q_indptr, kv_indptr,
-                               alibi_slopes, sequence_masks, bindings, q_offset, scale, soft_cap);
+  const SharedArguments shared(device.stream(), mask, arrays, q_indptr, kv_indptr, alibi_slopes,
+                               sequence_masks, bindings, q_offset, scale, soft_cap);
   const Operands operands(q, k, v);
   const AttentionCall call = shared.call_of(operands);
   const auto masks = mask_cache().get(shared.source, shape_of(call));
@@ -103,8 +103,8 @@ std::tuple<Tensor, Tensor, Tensor> attention_backward(
     const OptionalTensor& alibi_slopes, OptionalList sequence_masks, OptionalList bindings,
     const std::vector<std::int64_t>& q_offset, std::optional<double> scale, double soft_cap) {
   const DeviceScope device(q);
-  const SharedArguments shared(device.cuda_stream(), mask, arrays, q_indptr, kv_indptr,
-                               alibi_slopes, sequence_masks, bindings, q_offset, scale, soft_cap);
+  const SharedArguments shared(device.stream(), mask, arrays, q_indptr, kv_indptr, alibi_slopes,
+                               sequence_masks, bindings, q_offset, scale, soft_cap);
   const Operands operands(q, k, v);
   const AttentionCall call = shared.call_of(operands);
   const auto masks = mask_cache().get(shared.source, shape_of(call));

@@ -56,9 +56,9 @@ std::vector<std::string> take_texts(std::optional<StableListHandle> handle) {
 }
 
 std::optional<Tensor> on_host(std::string_view name, const std::optional<Tensor>& tensor,
-                              void* cuda_stream) {
+                              Stream gpu) {
   if (!tensor || tensor->is_cpu()) return tensor;
-  check_can_copy(name, view_of(*tensor).device, cuda_stream);
+  check_can_copy(name, view_of(*tensor).device, gpu);
   return torch::stable::to(*tensor, torch::stable::Device(torch::headeronly::DeviceType::CPU));
 }
 

@@ -8,6 +8,7 @@
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/tensor.h>
 
+#include "perpend/core/stream.h"
 #include "perpend/core/tensor_view.h"
 
 // Arguments of an operator as LibTorch's stable ABI hands them over.
@@ -26,9 +27,9 @@ std::string take_text(StringHandle handle);
 std::vector<std::string> take_texts(std::optional<StableListHandle> handle);
 
 // On the CPU, where plans are made: the tensor itself, or a copy, waited for, of one on a GPU.
-// Throws InvalidArgument when `cuda_stream` is being captured and there is none to wait for.
+// Throws InvalidArgument when the GPU's stream is being captured and there is none to wait for.
 std::optional<Tensor> on_host(std::string_view name, const std::optional<Tensor>& tensor,
-                              void* cuda_stream);
+                              Stream gpu);
 
 // The tensor itself where its last axis is contiguous, else a copy.
 Tensor with_contiguous_rows(const Tensor& tensor);

@@ -61,6 +61,25 @@ class CudaStreamsTest(CudaCase):
         for which, outputs in found:
             self.assertTrue(all(torch.equal(x, y) for x, y in zip(outputs, expected[which])))
 
+    def test_working_memory_is_what_torch_keeps_unused(self):
+        shape = (1, 32, 16384, 130)
+        q = torch.randn(shape, device="cuda", dtype=torch.bfloat16)[..., 1:129].requires_grad_()  # must be copied
+        bytes_of_copy = q.numel() * q.element_size()
+        o = perpend.attention(q, q, q, "window(64)")
+        d_o = torch.randn(shape, device="cuda", dtype=torch.bfloat16)[..., 1:129]
+        torch.cuda.synchronize()
+        torch.cuda.empty_cache()
+        kept = torch.empty(torch.cuda.mem_get_info()[0] - bytes_of_copy // 2, dtype=torch.uint8, device="cuda")
+        del kept  # kept by torch: of CUDA's own there is less left than one copy
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        gradients = torch.autograd.grad(o, q, d_o)
+        used = torch.cuda.max_memory_allocated() - before
+        self.assertGreater(used, 4 * bytes_of_copy)
+        self.assertLess(torch.cuda.memory_allocated() - before, 2 * bytes_of_copy)
+        del gradients
+        torch.cuda.empty_cache()
+
     def test_several_threads(self):
         inputs = operands((400, 400))
         masks = [f"causal & window({n})" for n in range(20, 100)]  # more than the caches keep
