@@ -22,15 +22,16 @@ void check_device(const TensorView& view, std::string_view name, Device device) 
 
 void check_operand(const TensorView& view, std::string_view name, int num_axes, std::int64_t heads,
                    std::int64_t head_dim) {
-  demand(view.data != nullptr || num_elements(view.shape) == 0, "attention: ", name, " is absent");
+  const bool is_empty = num_elements(view.shape) == 0;
+  demand(view.data != nullptr || is_empty, "attention: ", name, " is absent");
   demand(view.num_axes() == num_axes, "attention: ", name, " must have ", num_axes, " axes (",
          view.shape, ")");
   demand(is_float(view.dtype), "attention: ", name, " must be f32, f16, bf16 or f64 (", view.dtype,
          ")");
   demand_eq(heads_of(view), heads, "attention: heads of ", name, " and of the schedule differ");
   demand_eq(head_dim_of(view), head_dim, "attention: head_dim of q and ", name, " differ");
-  demand(view.stride(num_axes - 1) == 1 || head_dim == 1, "attention: the last axis of ", name,
-         " must be contiguous");
+  demand(view.stride(num_axes - 1) == 1 || head_dim == 1 || is_empty,
+         "attention: the last axis of ", name, " must be contiguous");
 }
 
 void check_devices(const AttentionArgs& args) {
@@ -175,7 +176,7 @@ void check_grad_args(const AttentionGradArgs& args, const Schedule& rows, const 
   demand(rows.shape == columns.shape,
          "attention backward: the schedules of rows and columns are of different shapes");
   demand(!forward.page_table, "attention backward: keys and values must not be paged");
-  demand(static_cast<bool>(forward.lse), "attention backward: lse is absent");
+  demand(forward.lse || num_elements(forward.q.shape) == 0, "attention backward: lse is absent");
   check_lse(forward, args.d_lse, "d_lse", rows);
   demand_eq(args.d_o.dtype, forward.o.dtype, "attention: dtypes of o and d_o differ");
   const int q_heads = rows.shape.num_q_heads;

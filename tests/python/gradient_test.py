@@ -69,6 +69,12 @@ class GradientTest(unittest.TestCase):
         perpend.attention(q, q, q, "causal").sum().backward()  # d_o has no strides of its own
         self.assertEqual(q.grad.shape, q.shape)
 
+    def test_nothing_to_do(self):
+        for batch, q_len, kv_len in [(0, 7, 7), (2, 0, 7), (2, 7, 0), (2, 0, 0)]:
+            q, k = leaf(batch, 2, q_len, 8, dtype=torch.float32), leaf(batch, 2, kv_len, 8, dtype=torch.float32)
+            for x in torch.autograd.grad(perpend.attention(q, k, k, "causal").sum(), (q, k)):
+                self.assertTrue((x == 0).all())
+
     def test_ragged(self):
         torch.manual_seed(0)
         indptr = torch.tensor([0, 5, 5, 40])
