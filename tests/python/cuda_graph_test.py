@@ -54,8 +54,8 @@ class CudaGraphTest(CudaCase):
             with torch.no_grad():
                 for x in (*inputs, d_o):
                     x.normal_()
-            for x in outputs:
-                x.fill_(torch.nan)
+                for x in outputs:
+                    x.fill_(torch.nan)
             spoiled = spoil()
             graph.replay()
             torch.cuda.synchronize()

@@ -75,7 +75,7 @@ class CudaStreamsTest(CudaCase):
         before = torch.cuda.memory_allocated()
         gradients = torch.autograd.grad(o, q, d_o)
         used = torch.cuda.max_memory_allocated() - before
-        self.assertGreater(used, 4 * bytes_of_copy)
+        self.assertGreater(used, 6 * bytes_of_copy)  # four copies and the gradients of q, k and v
         self.assertLess(torch.cuda.memory_allocated() - before, 2 * bytes_of_copy)
         del gradients
         torch.cuda.empty_cache()
