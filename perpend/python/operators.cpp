@@ -40,11 +40,11 @@ Tensor empty_lse(const Tensor& q, bool ragged) {
 
 // The arguments that both operators share, in the order of their schemas.
 struct SharedArguments {
-  SharedArguments(Stream gpu, StringHandle mask, const OptionalTensors& arrays,
+  SharedArguments(Stream gpu, StringHandle mask, const OptionalTensor& alibi_slopes,
                   const OptionalTensor& q_indptr, const OptionalTensor& kv_indptr,
-                  const OptionalTensor& alibi_slopes, OptionalList sequence_masks,
-                  OptionalList bindings, const std::vector<std::int64_t>& q_offset,
-                  std::optional<double> scale, double soft_cap)
+                  const OptionalTensors& arrays, OptionalList sequence_masks, OptionalList bindings,
+                  const std::vector<std::int64_t>& q_offset, std::optional<double> scale,
+                  double soft_cap)
       : host_q_indptr(on_host("q_indptr", q_indptr, gpu)),
         host_kv_indptr(on_host("kv_indptr", kv_indptr, gpu)) {
     check(!scale || *scale != 0.0,
@@ -79,13 +79,14 @@ struct SharedArguments {
   AttentionCall call;  // without q, k and v
 };
 
-std::tuple<Tensor, Tensor> attention(
+std::tuple<Tensor, Tensor> attention_by_values(
     const Tensor& q, const Tensor& k, const Tensor& v, StringHandle mask,
-    const OptionalTensors& arrays, const OptionalTensor& q_indptr, const OptionalTensor& kv_indptr,
-    const OptionalTensor& alibi_slopes, OptionalList sequence_masks, OptionalList bindings,
-    const std::vector<std::int64_t>& q_offset, std::optional<double> scale, double soft_cap) {
+    const OptionalTensor& alibi_slopes, const OptionalTensor& q_indptr,
+    const OptionalTensor& kv_indptr, const OptionalTensors& arrays, OptionalList sequence_masks,
+    OptionalList bindings, const std::vector<std::int64_t>& q_offset, std::optional<double> scale,
+    double soft_cap) {
   const DeviceScope device(q);
-  const SharedArguments shared(device.stream(), mask, arrays, q_indptr, kv_indptr, alibi_slopes,
+  const SharedArguments shared(device.stream(), mask, alibi_slopes, q_indptr, kv_indptr, arrays,
                                sequence_masks, bindings, q_offset, scale, soft_cap);
   const Operands operands(q, k, v);
   const AttentionCall call = shared.call_of(operands);
@@ -96,14 +97,15 @@ std::tuple<Tensor, Tensor> attention(
   return std::tuple(o, lse);
 }
 
-std::tuple<Tensor, Tensor, Tensor> attention_backward(
+std::tuple<Tensor, Tensor, Tensor> attention_backward_by_values(
     const Tensor& d_o, const OptionalTensor& d_lse, const Tensor& q, const Tensor& k,
     const Tensor& v, const Tensor& o, const Tensor& lse, StringHandle mask,
-    const OptionalTensors& arrays, const OptionalTensor& q_indptr, const OptionalTensor& kv_indptr,
-    const OptionalTensor& alibi_slopes, OptionalList sequence_masks, OptionalList bindings,
-    const std::vector<std::int64_t>& q_offset, std::optional<double> scale, double soft_cap) {
+    const OptionalTensor& alibi_slopes, const OptionalTensor& q_indptr,
+    const OptionalTensor& kv_indptr, const OptionalTensors& arrays, OptionalList sequence_masks,
+    OptionalList bindings, const std::vector<std::int64_t>& q_offset, std::optional<double> scale,
+    double soft_cap) {
   const DeviceScope device(q);
-  const SharedArguments shared(device.stream(), mask, arrays, q_indptr, kv_indptr, alibi_slopes,
+  const SharedArguments shared(device.stream(), mask, alibi_slopes, q_indptr, kv_indptr, arrays,
                                sequence_masks, bindings, q_offset, scale, soft_cap);
   const Operands operands(q, k, v);
   const AttentionCall call = shared.call_of(operands);
@@ -127,31 +129,51 @@ std::tuple<Tensor, Tensor, Tensor> attention_backward(
   return std::tuple(dq, dk, dv);
 }
 
+std::tuple<Tensor, Tensor> attention(const Tensor& q, const Tensor& k, const Tensor& v,
+                                     StringHandle mask, const OptionalTensor& alibi_slopes,
+                                     OptionalList sequence_masks, OptionalList bindings,
+                                     const std::vector<std::int64_t>& q_offset,
+                                     std::optional<double> scale, double soft_cap) {
+  return attention_by_values(q, k, v, mask, alibi_slopes, {}, {}, {}, sequence_masks, bindings,
+                             q_offset, scale, soft_cap);
+}
+
+std::tuple<Tensor, Tensor, Tensor> attention_backward(
+    const Tensor& d_o, const OptionalTensor& d_lse, const Tensor& q, const Tensor& k,
+    const Tensor& v, const Tensor& o, const Tensor& lse, StringHandle mask,
+    const OptionalTensor& alibi_slopes, OptionalList sequence_masks, OptionalList bindings,
+    const std::vector<std::int64_t>& q_offset, std::optional<double> scale, double soft_cap) {
+  return attention_backward_by_values(d_o, d_lse, q, k, v, o, lse, mask, alibi_slopes, {}, {}, {},
+                                      sequence_masks, bindings, q_offset, scale, soft_cap);
+}
+
+// The tensors' device is looked at inside, where a build without its kernels can say so.
+template <class Library>
+void implement(Library& library) {
+  library.impl("attention", TORCH_BOX(&attention));
+  library.impl("attention.by_values", TORCH_BOX(&attention_by_values));
+  library.impl("attention_backward", TORCH_BOX(&attention_backward));
+  library.impl("attention_backward.by_values", TORCH_BOX(&attention_backward_by_values));
+}
+
 }  // namespace
 
-// Tensors come first and without keywords, as torch.library.register_autograd wants them.
+// Tensors come first and without keywords, as torch.library.register_autograd wants them. The
+// overloads that plan from the values of tensors need a tag, which can only be given from Python:
+// perpend/_operators.py has their schemas.
 STABLE_TORCH_LIBRARY(perpend, library) {
   library.def(
-      "attention(Tensor q, Tensor k, Tensor v, str mask, Tensor[]? arrays=None, "
-      "Tensor? q_indptr=None, Tensor? kv_indptr=None, Tensor? alibi_slopes=None, *, "
+      "attention(Tensor q, Tensor k, Tensor v, str mask, Tensor? alibi_slopes=None, *, "
       "str[]? sequence_masks=None, str[]? bindings=None, SymInt[] q_offset=[], float? scale=None, "
       "float soft_cap=0.0) -> (Tensor o, Tensor lse)");
   library.def(
       "attention_backward(Tensor d_o, Tensor? d_lse, Tensor q, Tensor k, Tensor v, Tensor o, "
-      "Tensor lse, str mask, Tensor[]? arrays=None, Tensor? q_indptr=None, Tensor? kv_indptr=None, "
-      "Tensor? alibi_slopes=None, *, str[]? sequence_masks=None, str[]? bindings=None, "
-      "SymInt[] q_offset=[], float? scale=None, float soft_cap=0.0) "
+      "Tensor lse, str mask, Tensor? alibi_slopes=None, *, str[]? sequence_masks=None, "
+      "str[]? bindings=None, SymInt[] q_offset=[], float? scale=None, float soft_cap=0.0) "
       "-> (Tensor dq, Tensor dk, Tensor dv)");
 }
 
-// The tensors' device is looked at inside, where a build without its kernels can say so.
-STABLE_TORCH_LIBRARY_IMPL(perpend, CPU, library) {
-  library.impl("attention", TORCH_BOX(&attention));
-  library.impl("attention_backward", TORCH_BOX(&attention_backward));
-}
-STABLE_TORCH_LIBRARY_IMPL(perpend, CUDA, library) {
-  library.impl("attention", TORCH_BOX(&attention));
-  library.impl("attention_backward", TORCH_BOX(&attention_backward));
-}
+STABLE_TORCH_LIBRARY_IMPL(perpend, CPU, library) { implement(library); }
+STABLE_TORCH_LIBRARY_IMPL(perpend, CUDA, library) { implement(library); }
 
 }  // namespace perpend::python

@@ -13,13 +13,14 @@ class CudaCompileTest(CudaCase):
     def setUp(self):
         torch.compiler.reset()
 
-    def check(self, function, *arguments, **options):
-        """The compiled function has the bits of the eager one, also where CUDA graphs are replayed."""
-        expected = function(*arguments)
+    def check(self, function, *arguments, others=(), **options):
+        """The compiled function has the bits of the eager one, also where CUDA graphs are replayed.
+
+        `others`: arguments with which it is called when its graphs are there.
+        """
         compiled = torch.compile(function, fullgraph=True, **options)
-        for _ in range(4):
-            found = compiled(*arguments)
-            self.assertTrue(torch.equal(found, expected))
+        for given in (*[arguments] * 4, *others, arguments):
+            self.assertTrue(torch.equal(compiled(*given), function(*given)))
 
     def test_backends(self):
         mask = perpend.causal & (perpend.sink(2) | perpend.window(70))
@@ -38,23 +39,58 @@ class CudaCompileTest(CudaCase):
 
     def test_ragged_on_either_side(self):
         def function(x, indptr):
-            return perpend.attention(x, x, x, "causal", q_indptr=indptr, kv_indptr=indptr)
+            return perpend.attention(x * 2, x, x, "causal", q_indptr=indptr, kv_indptr=indptr) * 2
 
         x = torch.randn(140, 4, 64, device="cuda").bfloat16()
-        indptr = torch.tensor([0, 11, 140])
-        for given in (indptr, indptr.cuda()):
+        indptr, other = torch.tensor([0, 11, 140]), torch.tensor([0, 77, 140])
+        for device in ("cpu", "cuda"):
             for options in ({"backend": "aot_eager"}, {"mode": "reduce-overhead"}):
-                with self.subTest(device=given.device, **options):
+                with self.subTest(device=device, **options):
                     torch.compiler.reset()
-                    self.check(function, x, given, **options)
+                    self.check(function, x, indptr.to(device), others=[(x, other.to(device))], **options)
 
     def test_label_arrays_on_either_side(self):
         def function(q, k, v, labels):
+            return perpend.attention(q * 2, k, v, "causal & same(doc)", labels={"doc": labels}) * 2
+
+        operands_given = [x.detach() for x in operands((130, 130))]
+        labels, other = torch.arange(130) // 40, torch.arange(130) // 7
+        for device in ("cpu", "cuda"):
+            for options in ({"backend": "aot_eager"}, {"mode": "reduce-overhead"}):
+                with self.subTest(device=device, **options):
+                    torch.compiler.reset()
+                    others = [(*operands_given, other.to(device))]
+                    self.check(function, *operands_given, labels.to(device), others=others, **options)
+
+    def test_offsets_that_change(self):
+        def function(q, k, v, n):
+            return perpend.attention(q * 2, k, v, "causal & window(50)", q_offset=n) * 2
+
+        operands_given = [x.detach() for x in operands((3, 130))]
+        for options in ({"backend": "aot_eager"}, {"mode": "reduce-overhead"}):
+            with self.subTest(**options):
+                torch.compiler.reset()
+                others = [(*operands_given, n) for n in (90, 91, 90, 120, 91)]
+                self.check(function, *operands_given, 70, others=others, dynamic=True, **options)
+
+    def test_gradients_planned_from_values(self):
+        q, k, v = operands((130, 130))
+
+        def step(labels, function):
+            o = function(q, k, v, labels)
+            return torch.autograd.grad(o, (q, k, v), torch.ones_like(o))
+
+        def function(q, k, v, labels):
             return perpend.attention(q, k, v, "causal & same(doc)", labels={"doc": labels})
 
-        labels = torch.arange(130) // 40
-        for given in (labels, labels.cuda()):
-            self.check(function, *(x.detach() for x in operands((130, 130))), given, backend="aot_eager")
+        for options in ({"backend": "aot_eager"}, {"mode": "reduce-overhead"}):
+            with self.subTest(**options):
+                torch.compiler.reset()
+                compiled = torch.compile(function, fullgraph=True, **options)
+                for size in (40, 40, 40, 40, 7, 40):
+                    labels = torch.arange(130) // size
+                    found, expected = step(labels, compiled), step(labels, function)
+                    self.assertTrue(all(torch.equal(x, y) for x, y in zip(found, expected)))
 
     def test_gradients(self):
         weight = torch.randn(64, 64, device="cuda", dtype=torch.bfloat16, requires_grad=True)
@@ -100,18 +136,19 @@ class CudaCompileTest(CudaCase):
         q, k, v = operands((70, 70))
         tokens = torch.randn(70, 4, 64, device="cuda").bfloat16()
         indptr = torch.tensor([0, 20, 70], dtype=torch.int32)
+        op = torch.ops.perpend.attention
         samples = [
-            ((q, k, v, "causal"), {}),
-            ((q.transpose(1, 2).contiguous().transpose(1, 2), k, v, "window(3)"), {"scale": 0.5}),
-            ((q[..., ::2], k[..., ::2], v[..., ::2], "causal"), {"soft_cap": 1.0}),
-            ((q, k, v, "same(doc)", [torch.arange(70) // 9]), {"bindings": ["doc"], "q_offset": [0]}),
-            ((q, k, v, "causal", None, None, None, torch.rand(4, device="cuda")), {}),
-            ((tokens, tokens, tokens, "causal", None, indptr, indptr), {}),
-            ((tokens, tokens, tokens, "causal", None, indptr.cuda(), indptr.cuda()), {}),
+            (op.default, (q, k, v, "causal"), {}),
+            (op.default, (q.transpose(1, 2).contiguous().transpose(1, 2), k, v, "window(3)"), {"scale": 0.5}),
+            (op.default, (q[..., ::2], k[..., ::2], v[..., ::2], "causal"), {"soft_cap": 1.0}),
+            (op.default, (q, k, v, "causal", torch.rand(4, device="cuda")), {"q_offset": [3]}),
+            (op.by_values, (q, k, v, "same(doc)", None, None, None, [torch.arange(70) // 9]), {"bindings": ["doc"]}),
+            (op.by_values, (tokens, tokens, tokens, "causal", None, indptr, indptr), {}),
+            (op.by_values, (tokens, tokens, tokens, "causal", None, indptr.cuda(), indptr.cuda()), {}),
         ]
-        for arguments, keywords in samples:
-            with self.subTest(keywords=keywords):
-                torch.library.opcheck(torch.ops.perpend.attention.default, arguments, keywords)
+        for overload, arguments, keywords in samples:
+            with self.subTest(overload=overload, keywords=keywords):
+                torch.library.opcheck(overload, arguments, keywords)
 
 
 if __name__ == "__main__":

@@ -81,22 +81,19 @@ def attention(
     text, sequence_masks, bindings, arrays = _arguments(mask, labels, tiles)
     if not torch.compiler.is_compiling():
         _operators.check_texts(text, sequence_masks)
-    q, k, v = _autocast(q, k, v)
-    o, lse = torch.ops.perpend.attention(
-        q,
-        k,
-        v,
-        text,
-        arrays or None,
-        _as_indptr(q_indptr, "q_indptr"),
-        _as_indptr(kv_indptr, "kv_indptr"),
-        alibi_slopes,
-        sequence_masks=sequence_masks,
-        bindings=bindings or None,
-        q_offset=_as_offsets(q_offset),
-        scale=scale,
-        soft_cap=0.0 if soft_cap is None else soft_cap,
-    )
+    op = torch.ops.perpend.attention.default
+    inputs = [*_autocast(q, k, v), text, alibi_slopes]
+    if arrays or q_indptr is not None or kv_indptr is not None:
+        op = torch.ops.perpend.attention.by_values
+        inputs += [_as_indptr(q_indptr, "q_indptr"), _as_indptr(kv_indptr, "kv_indptr"), arrays]
+    options = {
+        "sequence_masks": sequence_masks,
+        "bindings": bindings or None,
+        "q_offset": _as_offsets(q_offset) or None,
+        "scale": scale,
+        "soft_cap": soft_cap,
+    }
+    o, lse = op(*inputs, **{name: value for name, value in options.items() if value is not None})
     return (o, lse) if return_lse else o
 
 
@@ -133,7 +130,9 @@ def _as_indptr(indptr: torch.Tensor | None, name: str) -> torch.Tensor | None:
 def _as_offsets(q_offset: int | Sequence[int] | torch.Tensor) -> list[int]:
     if isinstance(q_offset, torch.Tensor):
         return on_host(q_offset, "q_offset").reshape(-1).tolist()
-    return list(q_offset) if isinstance(q_offset, Sequence) else [q_offset]
+    if isinstance(q_offset, Sequence):
+        return list(q_offset)
+    return [q_offset] if q_offset else []
 
 
 def _autocast(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor):
