@@ -93,7 +93,7 @@ def attention(
         "scale": scale,
         "soft_cap": soft_cap,
     }
-    o, lse = op(*inputs, **{name: value for name, value in options.items() if value is not None})
+    o, lse = _operators.call(op, inputs, {name: value for name, value in options.items() if value is not None})
     return (o, lse) if return_lse else o
 
 

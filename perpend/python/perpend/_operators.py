@@ -6,6 +6,7 @@ indptrs and the arrays of a mask's names. Each has its ``attention_backward``.
 
 from __future__ import annotations
 
+import functools
 import pathlib
 
 import torch
@@ -51,10 +52,13 @@ def _empty_rows_like(tensor: torch.Tensor) -> torch.Tensor:
     return empty if _has_contiguous_rows(empty) else rows.new_empty(rows.shape)
 
 
+_check_text = functools.lru_cache(maxsize=1024)(_native.canonical)
+
+
 def check_texts(mask: str, sequence_masks: list[str] | None) -> None:
     """Raises ValueError for a mistake in a mask's text."""
     for text in sequence_masks or (mask,):
-        _native.canonical(text)
+        _check_text(text)
 
 
 @torch.library.register_fake("perpend::attention.by_values")
@@ -102,7 +106,9 @@ def _gradients(ctx, d_o, d_lse) -> tuple[torch.Tensor, torch.Tensor, torch.Tenso
     if values:
         op = torch.ops.perpend.attention_backward.by_values
         inputs += [*values[:2], values[2:]]
-    return op(*inputs, **ctx.options)
+    if torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return op(*inputs, **ctx.options)
+    return _below_autograd(op, inputs, ctx.options)
 
 
 def _backward(ctx, d_o, d_lse):
@@ -119,3 +125,40 @@ def _no_second_derivatives(ctx, *grads):
 for _overload in ("", ".by_values"):
     torch.library.register_autograd(f"perpend::attention{_overload}", _backward, setup_context=_save_for_backward)
     torch.library.register_autograd(f"perpend::attention_backward{_overload}", _no_second_derivatives)
+
+
+def _below_autograd(op, inputs, options):
+    with torch._C._AutoDispatchBelowAutograd():
+        return op(*inputs, **options)
+
+
+class _Attention(torch.autograd.Function):
+    """What torch.library makes of an operator with gradients, without its cost: that reads the schema at each call."""
+
+    @staticmethod
+    def forward(ctx, op, options, *inputs):
+        output = _below_autograd(op, inputs, options)
+        _save_for_backward(ctx, inputs, options, output)
+        return output
+
+    @staticmethod
+    def backward(ctx, d_o, d_lse):
+        nothing = [None] * (len(ctx.needs_input_grad) - 5)
+        return None, None, *_gradients(ctx, d_o, d_lse), *nothing
+
+
+_PLAIN = frozenset((torch.Tensor, torch.nn.Parameter))
+
+
+def call(op, inputs, options) -> tuple[torch.Tensor, torch.Tensor]:
+    """``op(*inputs, **options)``, past the dispatcher's autograd where it would add nothing but its time."""
+    q, k, v = inputs[:3]
+    if (
+        torch.compiler.is_compiling()
+        or not _PLAIN.issuperset((type(q), type(k), type(v)))
+        or torch._C._are_functorch_transforms_active()
+    ):
+        return op(*inputs, **options)
+    if torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad):
+        return _Attention.apply(op, options, *inputs)
+    return _below_autograd(op, inputs, options)
