@@ -15,17 +15,39 @@ bool is_float(DType dtype) {
          dtype == DType::kBF16;
 }
 
+void check_device(const TensorView& view, std::string_view name, Device device) {
+  demand(!view || view.device == device, "attention: ", name, " is on ", view.device, ", q on ",
+         device);
+}
+
 void check_operand(const TensorView& view, std::string_view name, int num_axes, std::int64_t heads,
                    std::int64_t head_dim) {
-  demand(view.data != nullptr || num_elements(view.shape) == 0, "attention: ", name, " is absent");
+  const bool is_empty = num_elements(view.shape) == 0;
+  demand(view.data != nullptr || is_empty, "attention: ", name, " is absent");
   demand(view.num_axes() == num_axes, "attention: ", name, " must have ", num_axes, " axes (",
          view.shape, ")");
   demand(is_float(view.dtype), "attention: ", name, " must be f32, f16, bf16 or f64 (", view.dtype,
          ")");
   demand_eq(heads_of(view), heads, "attention: heads of ", name, " and of the schedule differ");
   demand_eq(head_dim_of(view), head_dim, "attention: head_dim of q and ", name, " differ");
-  demand(view.stride(num_axes - 1) == 1 || head_dim == 1, "attention: the last axis of ", name,
-         " must be contiguous");
+  demand(view.stride(num_axes - 1) == 1 || head_dim == 1 || is_empty,
+         "attention: the last axis of ", name, " must be contiguous");
+}
+
+void check_devices(const AttentionArgs& args) {
+  const Device device = args.q.device;
+  check_device(args.k, "k", device);
+  check_device(args.v, "v", device);
+  check_device(args.o, "o", device);
+  check_device(args.lse, "lse", device);
+  check_device(args.page_table, "page_table", device);
+  check_device(args.score.alibi_slopes, "alibi_slopes", device);
+  // A GPU's kernels know from the schedule what indptrs tell.
+  if (args.q_indptr.device.type != DeviceType::kCpu)
+    check_device(args.q_indptr, "q_indptr", device);
+  if (args.kv_indptr.device.type != DeviceType::kCpu) {
+    check_device(args.kv_indptr, "kv_indptr", device);
+  }
 }
 
 // Sequence s of a ragged batch must have `length(s)` tokens.
@@ -92,6 +114,7 @@ void check_score(const ScoreChange& score, const Schedule& schedule) {
 }
 
 void check_args(const AttentionArgs& args, const Schedule& schedule) {
+  check_devices(args);
   const auto& sequences = schedule.shape.sequences;
   const int q_axes = args.q_indptr ? 3 : 4;
   const int kv_axes = args.kv_indptr ? 3 : 4;
@@ -142,12 +165,18 @@ void check_gradient(const TensorView& gradient, std::string_view name, const Ten
 void check_grad_args(const AttentionGradArgs& args, const Schedule& rows, const Schedule& columns) {
   const AttentionArgs& forward = args.forward;
   check_args(forward, rows);
+  const Device device = forward.q.device;
+  check_device(args.d_o, "d_o", device);
+  check_device(args.d_lse, "d_lse", device);
+  check_device(args.dq, "dq", device);
+  check_device(args.dk, "dk", device);
+  check_device(args.dv, "dv", device);
   demand(rows.sweep == Sweep::kRows && columns.sweep == Sweep::kColumns,
          "attention backward: expected a schedule of rows and one of columns");
   demand(rows.shape == columns.shape,
          "attention backward: the schedules of rows and columns are of different shapes");
   demand(!forward.page_table, "attention backward: keys and values must not be paged");
-  demand(static_cast<bool>(forward.lse), "attention backward: lse is absent");
+  demand(forward.lse || num_elements(forward.q.shape) == 0, "attention backward: lse is absent");
   check_lse(forward, args.d_lse, "d_lse", rows);
   demand_eq(args.d_o.dtype, forward.o.dtype, "attention: dtypes of o and d_o differ");
   const int q_heads = rows.shape.num_q_heads;
@@ -158,23 +187,26 @@ void check_grad_args(const AttentionGradArgs& args, const Schedule& rows, const 
   check_gradient(args.dv, "dv", forward.v, kv_heads);
 }
 
-void check_supports(const AttentionArgs& args, const KernelTable& table) {
-  const AttentionSpec spec{args.q.dtype, args.k.dtype, head_dim_of(args.q),
-                           static_cast<bool>(args.page_table)};
-  if (table.attention.supports(spec)) return;
+AttentionSpec spec_of(const AttentionArgs& args) {
+  return {args.q.dtype, args.k.dtype, head_dim_of(args.q), static_cast<bool>(args.page_table)};
+}
+
+}  // namespace
+
+void check_supported(const AttentionSpec& spec, Device device) {
+  const KernelTable& table = kernels_for(device);
+  if (require(table.attention.supports, "attention", table)(spec)) return;
   throw Unsupported(concat("attention: q ", spec.q_dtype, ", k and v ", spec.kv_dtype,
                            ", head_dim ", spec.head_dim, " is not built for ", table.name, "; ",
                            table.attention.supported, " is"));
 }
-
-}  // namespace
 
 void attention_forward(const AttentionArgs& args, const Schedule& schedule, Stream stream) {
   const KernelTable& table = kernels_for(args.q.device);
   const auto forward = require(table.attention.forward, "attention", table);
   check_args(args, schedule);
   demand(schedule.sweep == Sweep::kRows, "attention: expected a schedule of rows");
-  check_supports(args, table);
+  check_supported(spec_of(args), args.q.device);
   forward(args, schedule, stream);
 }
 
@@ -183,7 +215,7 @@ void attention_backward(const AttentionGradArgs& args, const Schedule& rows,
   const KernelTable& table = kernels_for(args.forward.q.device);
   const auto backward = require(table.attention.backward, "attention backward", table);
   check_grad_args(args, rows, columns);
-  check_supports(args.forward, table);
+  check_supported(spec_of(args.forward), args.forward.q.device);
   backward(args, rows, columns, stream);
 }
 

@@ -34,7 +34,8 @@ struct AttentionArgs {
   TensorView v;
   TensorView o;
   TensorView lse = {};
-  TensorView q_indptr = {};   // [batch + 1] i32; absent for a dense batch
+  // [batch + 1] i32, of the host or where q is; absent for a dense batch.
+  TensorView q_indptr = {};
   TensorView kv_indptr = {};  // [batch + 1] i32; absent for dense or paged keys
   TensorView page_table =
       {};              // [batch, max_pages] i32: page of each page_size keys; absent otherwise
@@ -74,6 +75,9 @@ struct AttentionTable {
                    Stream stream);
   std::string_view supported;  // what supports() says yes to, in words for errors
 };
+
+// Throws Unsupported unless the kernels of `device` take `spec`.
+void check_supported(const AttentionSpec& spec, Device device);
 
 // o = softmax(scale * q k^T) v over the pairs that `schedule` holds, on the device of the views.
 // Accumulates in f32. A row with no live key has o = 0 and lse = -inf. Bitwise equal from run to

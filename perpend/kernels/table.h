@@ -40,6 +40,9 @@ struct KernelTable {
   QuantizedTable quantized;
   FusedTable fused;
   MemoryTable memory;
+  // Whether what is launched on a stream is recorded into a graph instead of run. Throws
+  // DeviceError.
+  bool (*is_capturing)(Stream stream) = nullptr;
 };
 
 const KernelTable& cpu_kernels();

@@ -4,6 +4,9 @@
 #include <utility>
 
 #include <ATen/Parallel.h>
+#include <c10/core/Allocator.h>
+#include <c10/core/DeviceGuard.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 #include <torch/autograd.h>
 
 #include "perpend/ops/any_tensor.h"
@@ -15,6 +18,26 @@ namespace {
 
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
+
+// LibTorch's own memory, so that it may give back what it keeps unused.
+constexpr StreamAllocator kTorchAllocator = {
+    .allocate =
+        [](std::size_t num_bytes, void* /*cuda_stream*/) {
+          return c10::GetAllocator(c10::DeviceType::CUDA)->raw_allocate(num_bytes);
+        },
+    .release =
+        [](void* memory, void* /*cuda_stream*/) {
+          c10::GetAllocator(c10::DeviceType::CUDA)->raw_deallocate(memory);
+        }};
+
+// The current stream of a GPU tensor's device, through what LibTorch has registered for CUDA and so
+// without linking to it; nothing for a tensor of the CPU.
+Stream current_stream(const torch::Tensor& tensor) {
+  if (!tensor.is_cuda()) return {};
+  const c10::impl::VirtualGuardImpl devices(tensor.device().type());
+  return {.cuda_stream = devices.getStream(tensor.device()).native_handle(),
+          .allocator = &kTorchAllocator};
+}
 
 TensorView view_of_optional(const torch::Tensor& tensor) {
   return tensor.defined() ? view_of(tensor) : TensorView{};
@@ -29,6 +52,24 @@ torch::Tensor empty_rows_like(const torch::Tensor& tensor) {
   torch::Tensor empty = torch::empty_like(tensor);
   return has_contiguous_rows(empty) ? empty
                                     : torch::empty_like(tensor, at::MemoryFormat::Contiguous);
+}
+
+// On the CPU, where plans are made. Copies of GPU tensors are waited for.
+torch::Tensor on_host(std::string_view name, const torch::Tensor& tensor) {
+  if (!tensor.defined() || tensor.is_cpu()) return tensor;
+  const TensorView view = view_of(tensor);
+  check_can_copy(name, view.device, current_stream(tensor));
+  return tensor.cpu();
+}
+
+// Options as both directions take them.
+AttentionOptions prepared(AttentionOptions options) {
+  check(!options.alibi_slopes.defined() || !options.alibi_slopes.requires_grad(),
+        "attention: alibi_slopes can not have a gradient; detach them");
+  options.q_indptr = on_host("q_indptr", options.q_indptr);
+  options.kv_indptr = on_host("kv_indptr", options.kv_indptr);
+  if (options.alibi_slopes.defined()) options.alibi_slopes = options.alibi_slopes.contiguous();
+  return options;
 }
 
 // What backward needs besides tensors.
@@ -51,6 +92,7 @@ AttentionCall call_of(const torch::Tensor& q, const torch::Tensor& k, const torc
   call.scale = static_cast<float>(options.scale);
   call.score = {static_cast<float>(options.soft_cap), view_of_optional(options.alibi_slopes)};
   call.num_threads = at::get_num_threads();
+  call.gpu = current_stream(q);
   return call;
 }
 
@@ -71,6 +113,7 @@ class AttentionGradFunction : public torch::autograd::Function<AttentionGradFunc
                                const torch::Tensor& v_given, const torch::Tensor& o,
                                const torch::Tensor& lse,
                                const c10::intrusive_ptr<SavedCall>& saved) {
+    const c10::DeviceGuard guard(q_given.device());
     const torch::Tensor q = with_contiguous_rows(q_given);
     const torch::Tensor k = with_contiguous_rows(k_given);
     const torch::Tensor v = with_contiguous_rows(v_given);
@@ -101,6 +144,7 @@ class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
   static variable_list forward(AutogradContext* context, const torch::Tensor& q_given,
                                const torch::Tensor& k_given, const torch::Tensor& v_given,
                                const c10::intrusive_ptr<SavedCall>& saved) {
+    const c10::DeviceGuard guard(q_given.device());
     const torch::Tensor q = with_contiguous_rows(q_given);
     const torch::Tensor k = with_contiguous_rows(k_given);
     const torch::Tensor v = with_contiguous_rows(v_given);
@@ -135,10 +179,8 @@ class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
 
 AttentionOutput attention(const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v,
                           std::span<const Mask> masks, const AttentionOptions& options) {
-  check(!options.alibi_slopes.defined() || !options.alibi_slopes.requires_grad(),
-        "attention: alibi_slopes can not have a gradient; detach them");
   const variable_list outputs =
-      AttentionFunction::apply(q, k, v, c10::make_intrusive<SavedCall>(masks, options));
+      AttentionFunction::apply(q, k, v, c10::make_intrusive<SavedCall>(masks, prepared(options)));
   return {outputs[0], outputs[1]};
 }
 

@@ -88,6 +88,12 @@ void set_offsets(const std::vector<std::int64_t>& offsets, std::vector<SequenceS
   }
 }
 
+AttentionSpec spec_of(const AttentionCall& call) {
+  return {.q_dtype = call.q.dtype,
+          .kv_dtype = call.k.dtype,
+          .head_dim = call.q.size(call.q.num_axes() - 1)};
+}
+
 // Host threads of a given number, made once; they sleep between calls.
 ThreadPool& threads_of(int num_threads) {
   static std::mutex mutex;
@@ -115,15 +121,20 @@ AttentionArgs kernel_args(const AttentionCall& call, const TensorView& o, const 
           .scratch = &scratch()};
 }
 
+Stream stream_of(const AttentionCall& call) {
+  if (call.q.device.type == DeviceType::kCuda) return call.gpu;
+  return {.threads = &threads_of(call.num_threads)};
+}
+
 // The plan of a call for one sweep.
 std::shared_ptr<const Schedule> plan(const AttentionCall& call, std::span<const Mask> masks,
                                      Sweep sweep) {
   const KernelTable& table = kernels_for(call.q.device);
   const auto tiling = require(table.attention.tiling, "attention", table);
-  const AttentionSpec spec{.q_dtype = call.q.dtype,
-                           .kv_dtype = call.k.dtype,
-                           .head_dim = call.q.size(call.q.num_axes() - 1)};
-  return schedule_cache().get(masks, shape_of(call), tiling(spec, sweep), sweep);
+  const AttentionShape shape = shape_of(call);
+  const AttentionSpec spec = spec_of(call);
+  check_supported(spec, call.q.device);
+  return schedule_cache().get(masks, shape, tiling(spec, sweep), sweep);
 }
 
 }  // namespace
@@ -146,10 +157,18 @@ AttentionShape shape_of(const AttentionCall& call) {
   return shape;
 }
 
+void check_can_copy(std::string_view name, Device device, Stream gpu) {
+  const auto is_capturing = kernels_for(device).is_capturing;
+  if (is_capturing == nullptr || !is_capturing(gpu)) return;
+  throw InvalidArgument(concat("attention: ", name, " is on ", device,
+                               ", and the host can not wait for its values while a graph is being "
+                               "captured; give it on the cpu"));
+}
+
 void run_attention(const AttentionCall& call, std::span<const Mask> masks, const TensorView& o,
                    const TensorView& lse) {
   const auto rows = plan(call, masks, Sweep::kRows);
-  attention_forward(kernel_args(call, o, lse), *rows, {.threads = &threads_of(call.num_threads)});
+  attention_forward(kernel_args(call, o, lse), *rows, stream_of(call));
 }
 
 void run_attention_backward(const AttentionCall& call, std::span<const Mask> masks,
@@ -162,7 +181,7 @@ void run_attention_backward(const AttentionCall& call, std::span<const Mask> mas
                                .dq = tokens_first(grads.dq),
                                .dk = tokens_first(grads.dk),
                                .dv = tokens_first(grads.dv)};
-  attention_backward(args, *rows, *columns, {.threads = &threads_of(call.num_threads)});
+  attention_backward(args, *rows, *columns, stream_of(call));
 }
 
 }  // namespace perpend

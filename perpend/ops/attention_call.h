@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "perpend/kernels/attention.h"
@@ -21,13 +22,14 @@ struct AttentionCall {
   TensorView q;
   TensorView k;
   TensorView v;
-  TensorView q_indptr = {};   // [batch + 1] i32, from 0 to total_q
-  TensorView kv_indptr = {};  // [batch + 1] i32, from 0 to total_kv
+  TensorView q_indptr = {};   // [batch + 1] i32 of the host, from 0 to total_q
+  TensorView kv_indptr = {};  // [batch + 1] i32 of the host, from 0 to total_kv
   // Position of the first query: none for 0, one for all sequences, or one for each.
   std::vector<std::int64_t> q_offsets;
   float scale = 0.0F;  // 0: 1 / sqrt(head_dim)
   ScoreChange score = {};
-  int num_threads = 0;  // of the host; 0: one for each core
+  int num_threads = 0;  // for operands on the CPU; 0: one for each core
+  Stream gpu = {};      // for operands on a GPU: where it runs
 };
 
 // What the call returned and the gradients by it, and where those by q, k and v go.
@@ -45,6 +47,10 @@ struct AttentionCallGrads {
 // Lengths, positions and heads of a call. Throws InvalidArgument naming the operand that does not
 // fit.
 AttentionShape shape_of(const AttentionCall& call);
+
+// Throws InvalidArgument when the host can not wait for a copy of `name`, which is on a GPU,
+// because the GPU's stream is being captured into a graph.
+void check_can_copy(std::string_view name, Device device, Stream gpu);
 
 // Writes o and lse (see AttentionCallGrads), with schedules from schedule_cache(). `masks`: one, or
 // one for each sequence. Throws as compile() and attention_forward().

@@ -19,6 +19,7 @@
 #include "perpend/mask/retention.h"
 #include "perpend/ops/mask_source.h"
 #include "perpend/schedule/cost.h"
+#include "perpend/schedule/gpu_tiling.h"
 #include "perpend/schedule/picture.h"
 
 namespace nb = nanobind;
@@ -104,16 +105,22 @@ DType dtype_named(std::string_view name) {
   throw InvalidArgument(concat("plan: unknown dtype ", name));
 }
 
+// What the kernels of a device, "cpu" or "cuda", offer.
+Tiling tiling_of(const std::string& device, DType dtype, int head_dim) {
+  if (device == "cuda") return gpu_tiling(head_dim, Sweep::kRows);
+  return cpu_kernels().attention.tiling({.q_dtype = dtype, .kv_dtype = dtype, .head_dim = head_dim},
+                                        Sweep::kRows);
+}
+
 nb::dict plan(const std::string& text, const Texts& bindings, const Arrays& arrays,
               const Sequence& sequence_given, const Heads& heads, int head_dim,
-              const std::string& dtype_name) {
+              const std::string& dtype_name, const std::string& device) {
   constexpr std::int64_t kPageSize = 64;
   const SequenceShape sequence = shape_of(sequence_given);
   const Mask mask = mask_of(text, bindings, arrays, sequence);
   const AttentionShape shape{{sequence}, std::get<0>(heads), std::get<1>(heads)};
   const DType dtype = dtype_named(dtype_name);
-  const Tiling tiling = cpu_kernels().attention.tiling(
-      {.q_dtype = dtype, .kv_dtype = dtype, .head_dim = head_dim}, Sweep::kRows);
+  const Tiling tiling = tiling_of(device, dtype, head_dim);
   const auto begin = std::chrono::steady_clock::now();
   const Schedule schedule = compile(mask, shape, tiling);
   const std::chrono::duration<double, std::milli> plan_ms =

@@ -10,6 +10,7 @@
 
 #include "perpend/ops/attention_call.h"
 #include "perpend/ops/mask_source.h"
+#include "perpend/python/device_scope.h"
 #include "perpend/python/stable_arguments.h"
 
 namespace perpend::python {
@@ -39,11 +40,13 @@ Tensor empty_lse(const Tensor& q, bool ragged) {
 
 // The arguments that both operators share, in the order of their schemas.
 struct SharedArguments {
-  SharedArguments(StringHandle mask, const OptionalTensors& arrays, const OptionalTensor& q_indptr,
-                  const OptionalTensor& kv_indptr, const OptionalTensor& alibi_slopes,
-                  OptionalList sequence_masks, OptionalList bindings,
+  SharedArguments(Stream gpu, StringHandle mask, const OptionalTensor& alibi_slopes,
+                  const OptionalTensor& q_indptr, const OptionalTensor& kv_indptr,
+                  const OptionalTensors& arrays, OptionalList sequence_masks, OptionalList bindings,
                   const std::vector<std::int64_t>& q_offset, std::optional<double> scale,
-                  double soft_cap) {
+                  double soft_cap)
+      : host_q_indptr(on_host("q_indptr", q_indptr, gpu)),
+        host_kv_indptr(on_host("kv_indptr", kv_indptr, gpu)) {
     check(!scale || *scale != 0.0,
           "attention: scale must not be 0; leave it out for 1 / sqrt(head_dim)");
     source.texts = {take_text(mask)};
@@ -52,12 +55,14 @@ struct SharedArguments {
     if (arrays) {
       for (const Tensor& array : *arrays) source.arrays.push_back(view_of(array));
     }
-    call.q_indptr = view_of(q_indptr);
-    call.kv_indptr = view_of(kv_indptr);
+    if (alibi_slopes) slopes = torch::stable::contiguous(*alibi_slopes);
+    call.q_indptr = view_of(host_q_indptr);
+    call.kv_indptr = view_of(host_kv_indptr);
     call.q_offsets = q_offset;
     call.scale = static_cast<float>(scale.value_or(0.0));
-    call.score = {static_cast<float>(soft_cap), view_of(alibi_slopes)};
+    call.score = {static_cast<float>(soft_cap), view_of(slopes)};
     call.num_threads = static_cast<int>(torch::stable::get_num_threads());
+    call.gpu = gpu;
   }
   AttentionCall call_of(const Operands& operands) const {
     AttentionCall whole = call;
@@ -67,17 +72,22 @@ struct SharedArguments {
     return whole;
   }
 
+  OptionalTensor host_q_indptr;
+  OptionalTensor host_kv_indptr;
+  OptionalTensor slopes;
   MaskSource source;
   AttentionCall call;  // without q, k and v
 };
 
-std::tuple<Tensor, Tensor> attention(
+std::tuple<Tensor, Tensor> attention_by_values(
     const Tensor& q, const Tensor& k, const Tensor& v, StringHandle mask,
-    const OptionalTensors& arrays, const OptionalTensor& q_indptr, const OptionalTensor& kv_indptr,
-    const OptionalTensor& alibi_slopes, OptionalList sequence_masks, OptionalList bindings,
-    const std::vector<std::int64_t>& q_offset, std::optional<double> scale, double soft_cap) {
-  const SharedArguments shared(mask, arrays, q_indptr, kv_indptr, alibi_slopes, sequence_masks,
-                               bindings, q_offset, scale, soft_cap);
+    const OptionalTensor& alibi_slopes, const OptionalTensor& q_indptr,
+    const OptionalTensor& kv_indptr, const OptionalTensors& arrays, OptionalList sequence_masks,
+    OptionalList bindings, const std::vector<std::int64_t>& q_offset, std::optional<double> scale,
+    double soft_cap) {
+  const DeviceScope device(q);
+  const SharedArguments shared(device.stream(), mask, alibi_slopes, q_indptr, kv_indptr, arrays,
+                               sequence_masks, bindings, q_offset, scale, soft_cap);
   const Operands operands(q, k, v);
   const AttentionCall call = shared.call_of(operands);
   const auto masks = mask_cache().get(shared.source, shape_of(call));
@@ -87,14 +97,16 @@ std::tuple<Tensor, Tensor> attention(
   return std::tuple(o, lse);
 }
 
-std::tuple<Tensor, Tensor, Tensor> attention_backward(
+std::tuple<Tensor, Tensor, Tensor> attention_backward_by_values(
     const Tensor& d_o, const OptionalTensor& d_lse, const Tensor& q, const Tensor& k,
     const Tensor& v, const Tensor& o, const Tensor& lse, StringHandle mask,
-    const OptionalTensors& arrays, const OptionalTensor& q_indptr, const OptionalTensor& kv_indptr,
-    const OptionalTensor& alibi_slopes, OptionalList sequence_masks, OptionalList bindings,
-    const std::vector<std::int64_t>& q_offset, std::optional<double> scale, double soft_cap) {
-  const SharedArguments shared(mask, arrays, q_indptr, kv_indptr, alibi_slopes, sequence_masks,
-                               bindings, q_offset, scale, soft_cap);
+    const OptionalTensor& alibi_slopes, const OptionalTensor& q_indptr,
+    const OptionalTensor& kv_indptr, const OptionalTensors& arrays, OptionalList sequence_masks,
+    OptionalList bindings, const std::vector<std::int64_t>& q_offset, std::optional<double> scale,
+    double soft_cap) {
+  const DeviceScope device(q);
+  const SharedArguments shared(device.stream(), mask, alibi_slopes, q_indptr, kv_indptr, arrays,
+                               sequence_masks, bindings, q_offset, scale, soft_cap);
   const Operands operands(q, k, v);
   const AttentionCall call = shared.call_of(operands);
   const auto masks = mask_cache().get(shared.source, shape_of(call));
@@ -117,31 +129,51 @@ std::tuple<Tensor, Tensor, Tensor> attention_backward(
   return std::tuple(dq, dk, dv);
 }
 
+std::tuple<Tensor, Tensor> attention(const Tensor& q, const Tensor& k, const Tensor& v,
+                                     StringHandle mask, const OptionalTensor& alibi_slopes,
+                                     OptionalList sequence_masks, OptionalList bindings,
+                                     const std::vector<std::int64_t>& q_offset,
+                                     std::optional<double> scale, double soft_cap) {
+  return attention_by_values(q, k, v, mask, alibi_slopes, {}, {}, {}, sequence_masks, bindings,
+                             q_offset, scale, soft_cap);
+}
+
+std::tuple<Tensor, Tensor, Tensor> attention_backward(
+    const Tensor& d_o, const OptionalTensor& d_lse, const Tensor& q, const Tensor& k,
+    const Tensor& v, const Tensor& o, const Tensor& lse, StringHandle mask,
+    const OptionalTensor& alibi_slopes, OptionalList sequence_masks, OptionalList bindings,
+    const std::vector<std::int64_t>& q_offset, std::optional<double> scale, double soft_cap) {
+  return attention_backward_by_values(d_o, d_lse, q, k, v, o, lse, mask, alibi_slopes, {}, {}, {},
+                                      sequence_masks, bindings, q_offset, scale, soft_cap);
+}
+
+// The tensors' device is looked at inside, where a build without its kernels can say so.
+template <class Library>
+void implement(Library& library) {
+  library.impl("attention", TORCH_BOX(&attention));
+  library.impl("attention.by_values", TORCH_BOX(&attention_by_values));
+  library.impl("attention_backward", TORCH_BOX(&attention_backward));
+  library.impl("attention_backward.by_values", TORCH_BOX(&attention_backward_by_values));
+}
+
 }  // namespace
 
-// Tensors come first and without keywords, as torch.library.register_autograd wants them.
+// Tensors come first and without keywords, as torch.library.register_autograd wants them. The
+// overloads that plan from the values of tensors need a tag, which can only be given from Python:
+// perpend/_operators.py has their schemas.
 STABLE_TORCH_LIBRARY(perpend, library) {
   library.def(
-      "attention(Tensor q, Tensor k, Tensor v, str mask, Tensor[]? arrays=None, "
-      "Tensor? q_indptr=None, Tensor? kv_indptr=None, Tensor? alibi_slopes=None, *, "
+      "attention(Tensor q, Tensor k, Tensor v, str mask, Tensor? alibi_slopes=None, *, "
       "str[]? sequence_masks=None, str[]? bindings=None, SymInt[] q_offset=[], float? scale=None, "
       "float soft_cap=0.0) -> (Tensor o, Tensor lse)");
   library.def(
       "attention_backward(Tensor d_o, Tensor? d_lse, Tensor q, Tensor k, Tensor v, Tensor o, "
-      "Tensor lse, str mask, Tensor[]? arrays=None, Tensor? q_indptr=None, Tensor? kv_indptr=None, "
-      "Tensor? alibi_slopes=None, *, str[]? sequence_masks=None, str[]? bindings=None, "
-      "SymInt[] q_offset=[], float? scale=None, float soft_cap=0.0) "
+      "Tensor lse, str mask, Tensor? alibi_slopes=None, *, str[]? sequence_masks=None, "
+      "str[]? bindings=None, SymInt[] q_offset=[], float? scale=None, float soft_cap=0.0) "
       "-> (Tensor dq, Tensor dk, Tensor dv)");
 }
 
-// The tensors' device is looked at inside, where a build without its kernels can say so.
-STABLE_TORCH_LIBRARY_IMPL(perpend, CPU, library) {
-  library.impl("attention", TORCH_BOX(&attention));
-  library.impl("attention_backward", TORCH_BOX(&attention_backward));
-}
-STABLE_TORCH_LIBRARY_IMPL(perpend, CUDA, library) {
-  library.impl("attention", TORCH_BOX(&attention));
-  library.impl("attention_backward", TORCH_BOX(&attention_backward));
-}
+STABLE_TORCH_LIBRARY_IMPL(perpend, CPU, library) { implement(library); }
+STABLE_TORCH_LIBRARY_IMPL(perpend, CUDA, library) { implement(library); }
 
 }  // namespace perpend::python

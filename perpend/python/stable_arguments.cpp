@@ -3,6 +3,7 @@
 #include <torch/csrc/stable/ops.h>
 
 #include "perpend/ops/any_tensor.h"
+#include "perpend/ops/attention_call.h"
 
 namespace perpend::python {
 namespace {
@@ -52,6 +53,13 @@ std::vector<std::string> take_texts(std::optional<StableListHandle> handle) {
     texts.push_back(take_text(torch::stable::detail::to<StringHandle>(element)));
   }
   return texts;
+}
+
+std::optional<Tensor> on_host(std::string_view name, const std::optional<Tensor>& tensor,
+                              Stream gpu) {
+  if (!tensor || tensor->is_cpu()) return tensor;
+  check_can_copy(name, view_of(*tensor).device, gpu);
+  return torch::stable::to(*tensor, torch::stable::Device(torch::headeronly::DeviceType::CPU));
 }
 
 Tensor with_contiguous_rows(const Tensor& tensor) {

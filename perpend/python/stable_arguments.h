@@ -2,11 +2,13 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/tensor.h>
 
+#include "perpend/core/stream.h"
 #include "perpend/core/tensor_view.h"
 
 // Arguments of an operator as LibTorch's stable ABI hands them over.
@@ -23,6 +25,11 @@ TensorView view_of(const std::optional<Tensor>& tensor);  // absent: an absent v
 // LibTorch 2.11 offers for std::string leaks one string a call.)
 std::string take_text(StringHandle handle);
 std::vector<std::string> take_texts(std::optional<StableListHandle> handle);
+
+// On the CPU, where plans are made: the tensor itself, or a copy, waited for, of one on a GPU.
+// Throws InvalidArgument when the GPU's stream is being captured and there is none to wait for.
+std::optional<Tensor> on_host(std::string_view name, const std::optional<Tensor>& tensor,
+                              Stream gpu);
 
 // The tensor itself where its last axis is contiguous, else a copy.
 Tensor with_contiguous_rows(const Tensor& tensor);

@@ -35,6 +35,16 @@ TEST(Attention, WrongArgumentsAreRefused) {
   refused([](AttentionArgs& a) { a.lse.shape[2] = 3; });
   refused([](AttentionArgs& a) { a.o.dtype = DType::kF16; });
   refused([](AttentionArgs& a) { a.k.shape[2] = 2; });
+  refused([](AttentionArgs& a) { a.v.device = {DeviceType::kCuda, 0}; });
+  refused([](AttentionArgs& a) { a.lse.device = {DeviceType::kCuda, 0}; });
+}
+
+TEST(Attention, WhatHasNoKernelIsToldBeforePlanning) {
+  const Device cpu;
+  EXPECT_NO_THROW(check_supported({DType::kF32, DType::kF32, 256}, cpu));
+  EXPECT_THROW(check_supported({DType::kF32, DType::kF32, 257}, cpu), Unsupported);
+  EXPECT_THROW(check_supported({DType::kF64, DType::kF64, 64}, {DeviceType::kCuda, 0}),
+               Unsupported);
 }
 
 TEST(Attention, OnlyPagesThatAreSeenMustExist) {

@@ -5,47 +5,12 @@
 #include <torch/torch.h>
 
 #include "perpend/kernels/table.h"
+#include "tests/ops/attention_reference.h"
 
 namespace perpend {
 namespace {
 
 using torch::Tensor;
-
-Tensor dense(const Mask& mask, std::int64_t q_len, std::int64_t kv_len, std::int64_t q_offset) {
-  const Tensor visible = torch::zeros({q_len, kv_len}, torch::kBool);
-  for (std::int64_t q = 0; q < q_len; ++q) {
-    for (std::int64_t k = 0; k < kv_len; ++k) {
-      if (mask.visible(q_offset + q, k)) visible[q][k] = true;
-    }
-  }
-  return visible;
-}
-
-// Attention over all pairs in float64; every query must see a key.
-AttentionOutput reference(const Tensor& q, const Tensor& k, const Tensor& v,
-                          const Tensor& visible) {
-  const std::int64_t group = q.size(1) / k.size(1);
-  const Tensor keys = k.to(torch::kFloat64).repeat_interleave(group, 1);
-  const Tensor values = v.to(torch::kFloat64).repeat_interleave(group, 1);
-  const double scale = 1 / std::sqrt(static_cast<double>(q.size(3)));
-  const Tensor scores = (torch::matmul(q.to(torch::kFloat64), keys.transpose(2, 3)) * scale)
-                            .masked_fill(visible.logical_not(), -INFINITY);
-  return {torch::matmul(torch::softmax(scores, -1), values), torch::logsumexp(scores, -1)};
-}
-
-double relative_error(const Tensor& found, const Tensor& expected) {
-  const Tensor wide = expected.to(torch::kFloat64);
-  return ((found.to(torch::kFloat64) - wide).norm() / wide.norm()).item<double>();
-}
-
-std::string error_of(const std::function<void()>& call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "none";
-}
 
 class OpsAttention : public testing::Test {
  protected:

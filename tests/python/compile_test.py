@@ -3,6 +3,8 @@
 import unittest
 
 import torch
+from functorch.compile import make_boxed_func
+from torch._dynamo.backends.common import aot_autograd
 
 import perpend
 
@@ -67,6 +69,42 @@ class CompileTest(unittest.TestCase):
         (expected,) = torch.autograd.grad(loss(self.q, self.k, self.v), weight)
         (found,) = torch.autograd.grad(compiled(loss)(self.q, self.k, self.v), weight)
         self.assertTrue(torch.equal(found, expected))
+
+    def test_calls_planned_from_values_are_kept_out_of_cuda_graphs(self):
+        def called(function, *arguments):
+            """The operators of perpend in the graphs of function() and of its gradient."""
+            operators = []
+
+            def compiler(graph, _inputs):
+                targets = [node.target for node in graph.graph.nodes if node.op == "call_function"]
+                operators.extend(op for op in targets if getattr(op, "namespace", None) == "perpend")
+                return make_boxed_func(graph.forward)
+
+            torch.compiler.reset()
+            backend = aot_autograd(fw_compiler=compiler, bw_compiler=compiler)
+            step = torch.compile(function, fullgraph=True, backend=backend)
+            step(*arguments).sum().backward()
+            return operators
+
+        def ragged(x, indptr):
+            return perpend.attention(x, x, x, "causal", q_indptr=indptr, kv_indptr=indptr)
+
+        def labelled(x, labels):
+            return perpend.attention(x, x, x, "same(doc)", labels={"doc": labels})
+
+        def planned_from_shapes(x, n):
+            return perpend.attention(x, x, x, "causal & same(doc)", labels={"doc": "block(5)"}, q_offset=n)
+
+        tokens = torch.randn(40, 4, 16, requires_grad=True)
+        x = torch.randn(1, 4, 40, 16, requires_grad=True)
+        for function, arguments, expected in [
+            (ragged, (tokens, torch.tensor([0, 11, 40])), True),
+            (labelled, (x, torch.arange(40) // 6), True),
+            (planned_from_shapes, (x, 3), False),
+        ]:
+            with self.subTest(function.__name__):
+                tagged = [torch.Tag.cudagraph_unsafe in op.tags for op in called(function, *arguments)]
+                self.assertEqual(tagged, [expected] * 2)
 
     def test_growing_lengths_compile_twice_at_most(self):
         traces = []

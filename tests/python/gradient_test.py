@@ -69,6 +69,12 @@ class GradientTest(unittest.TestCase):
         perpend.attention(q, q, q, "causal").sum().backward()  # d_o has no strides of its own
         self.assertEqual(q.grad.shape, q.shape)
 
+    def test_nothing_to_do(self):
+        for batch, q_len, kv_len in [(0, 7, 7), (2, 0, 7), (2, 7, 0), (2, 0, 0)]:
+            q, k = leaf(batch, 2, q_len, 8, dtype=torch.float32), leaf(batch, 2, kv_len, 8, dtype=torch.float32)
+            for x in torch.autograd.grad(perpend.attention(q, k, k, "causal").sum(), (q, k)):
+                self.assertTrue((x == 0).all())
+
     def test_ragged(self):
         torch.manual_seed(0)
         indptr = torch.tensor([0, 5, 5, 40])
@@ -94,16 +100,43 @@ class GradientTest(unittest.TestCase):
         q = leaf(1, 2, 9, 8, dtype=torch.float32)
         torch.library.opcheck(torch.ops.perpend.attention.default, (q, q, q, "causal"))
         torch.library.opcheck(
-            torch.ops.perpend.attention.default,
-            (q, q, q, "same(x)", [torch.arange(9) // 2]),
-            {"bindings": ["x"]},
+            torch.ops.perpend.attention.by_values,
+            (q, q, q, "same(x)"),
+            {"bindings": ["x"], "arrays": [torch.arange(9) // 2]},
         )
+
+    def test_the_operators_gradients_are_those_of_the_function(self):
+        q, k = leaf(1, 2, 9, 8, dtype=torch.float32), leaf(1, 1, 9, 8, dtype=torch.float32)
+        v = torch.randn(1, 1, 9, 8)  # has none
+        labels = [torch.arange(9) // 2]
+        for options, values in [
+            ({"soft_cap": 2.0}, {"soft_cap": 2.0}),
+            ({"labels": {"x": labels[0]}}, {"bindings": ["x"], "arrays": labels}),
+        ]:
+            mask = "causal & same(x)" if values.get("arrays") else "causal"
+            o, lse = torch.ops.perpend.attention(q, k, v, mask, **values)
+            found = torch.autograd.grad(o.sum() + lse.square().sum(), (q, k))
+            o, lse = perpend.attention(q, k, v, mask, return_lse=True, **options)
+            expected = torch.autograd.grad(o.sum() + lse.square().sum(), (q, k))
+            self.assertTrue(all(torch.equal(x, y) for x, y in zip(found, expected)))
+            self.assertFalse(perpend.attention(q.detach(), k.detach(), v, mask, **options).requires_grad)
+            with torch.no_grad():
+                self.assertFalse(perpend.attention(q, k, v, mask, **options).requires_grad)
+
+    def test_labels_that_change_before_the_backward_pass_are_told(self):
+        q = leaf(1, 2, 9, 8, dtype=torch.float32)
+        labels = torch.arange(9) // 2
+        loss = perpend.attention(q, q, q, "same(x)", labels={"x": labels}).sum()
+        labels.add_(1)
+        with self.assertRaisesRegex(RuntimeError, "modified by an inplace operation"):
+            loss.backward()
 
     def test_second_derivatives_are_refused(self):
         q = leaf(1, 2, 9, 8, dtype=torch.float32)
-        (first,) = torch.autograd.grad(perpend.attention(q, q, q).sum(), q, create_graph=True)
-        with self.assertRaisesRegex(NotImplementedError, "second derivatives"):
-            first.sum().backward()
+        for function in (perpend.attention, lambda *x: torch.ops.perpend.attention(*x, "all")[0]):
+            (first,) = torch.autograd.grad(function(q, q, q).sum(), q, create_graph=True)
+            with self.assertRaisesRegex(NotImplementedError, "second derivatives"):
+                first.sum().backward()
 
 
 if __name__ == "__main__":

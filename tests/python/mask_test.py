@@ -120,6 +120,10 @@ class MaskTest(unittest.TestCase):
         self.assertEqual(plan.flops, 4 * 128 * plan.live_pairs)
         self.assertGreaterEqual(plan.computed_pairs, plan.live_pairs)
         self.assertIn("50.05%", str(plan))
+        on_gpu = perpend.plan("causal", 1000, num_q_heads=4, num_kv_heads=2, device="cuda")
+        self.assertEqual((on_gpu.live_pairs, on_gpu.q_tile, on_gpu.k_tile), (plan.live_pairs, 128, 128))
+        with self.assertRaisesRegex(ValueError, "device must be cpu or cuda"):
+            perpend.plan("causal", 1000, device="meta")
         million = perpend.plan("causal & (sink(128) | window(2048))", 1 << 20)
         self.assertLess(million.kv_bytes, million.kv_bytes_all / 100)
         documents = perpend.plan("causal & same(doc)", 100, labels={"doc": torch.arange(100) // 10})

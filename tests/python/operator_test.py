@@ -183,15 +183,28 @@ class OperatorTest(unittest.TestCase):
 
     def test_opcheck(self):
         q, k, v = operands()
-        options = {"bindings": ["doc"], "q_offset": [0]}
+        tokens = torch.randn(70, 4, 32)
+        indptr = torch.tensor([0, 20, 70], dtype=torch.int32)
+        op = torch.ops.perpend.attention
         samples = [
-            ((q, k, v, "causal"), {}),
-            ((q.transpose(1, 2).contiguous().transpose(1, 2), k, v, "window(3)"), {"scale": 0.5}),
-            ((q[..., ::2], k[..., ::2], v[..., ::2], "causal"), {"soft_cap": 1.0}),
-            ((q, k, v, "same(doc)", [torch.arange(70) // 9]), options),
+            (op.default, (q, k, v, "causal"), {}),
+            (op.default, (q.transpose(1, 2).contiguous().transpose(1, 2), k, v, "window(3)"), {"scale": 0.5}),
+            (op.default, (q[..., ::2], k[..., ::2], v[..., ::2], "causal"), {"soft_cap": 1.0}),
+            (op.default, (q, k, v, "same(doc)"), {"bindings": ["doc = block(9)"], "q_offset": [3]}),
+            (op.by_values, (q, k, v, "same(doc)", None, None, None, [torch.arange(70) // 9]), {"bindings": ["doc"]}),
+            (op.by_values, (tokens, tokens, tokens, "causal", None, indptr, indptr), {}),
         ]
-        for arguments, keywords in samples:
-            torch.library.opcheck(torch.ops.perpend.attention.default, arguments, keywords)
+        for overload, arguments, keywords in samples:
+            torch.library.opcheck(overload, arguments, keywords)
+
+    def test_the_operator_alone(self):
+        q, k, v = operands()
+        labels = torch.arange(70) // 9
+        o, lse = torch.ops.perpend.attention(q, k, v, "causal")
+        self.assertTrue(torch.equal(o, perpend.attention(q, k, v, "causal")))
+        o, lse = torch.ops.perpend.attention(q, k, v, "same(doc)", bindings=["doc"], arrays=[labels])
+        expected = perpend.attention(q, k, v, "same(doc)", labels={"doc": labels}, return_lse=True)
+        self.assertTrue(torch.equal(o, expected[0]) and torch.equal(lse, expected[1]))
 
     def test_refusals(self):
         q, k, v = operands()

@@ -12,8 +12,8 @@ def attention(q, k, v, visible, *, scale=None, soft_cap=None, alibi_slopes=None,
     if soft_cap is not None:
         scores = soft_cap * torch.tanh(scores / soft_cap)
     if alibi_slopes is not None:
-        q_positions = torch.arange(q.size(2)) + q_offset
-        distance = (q_positions[:, None] - torch.arange(k.size(2))).abs()
+        q_positions = torch.arange(q.size(2), device=q.device) + q_offset
+        distance = (q_positions[:, None] - torch.arange(k.size(2), device=q.device)).abs()
         scores = scores - alibi_slopes.double()[:, None, None] * distance
     scores = scores.masked_fill(~visible, -torch.inf)
     lse = torch.logsumexp(scores, -1)
@@ -23,15 +23,15 @@ def attention(q, k, v, visible, *, scale=None, soft_cap=None, alibi_slopes=None,
     return weights @ v, lse
 
 
-def relative_error(found, expected):
-    """norm(found - expected) / norm(expected); infinite when found has NaN or an infinity of its own."""
+def relative_error(found, expected, floor=1e-30):
+    """norm(found - expected) / max(norm(expected), floor); infinite when found has NaN or an infinity of its own."""
     found, expected = found.double(), expected.double()
     same_infinity = (found == expected) & expected.isinf()
     found, expected = found.masked_fill(same_infinity, 0.0), expected.masked_fill(same_infinity, 0.0)
     difference = torch.linalg.vector_norm(found - expected)
     if not torch.isfinite(difference):
         return float("inf")
-    return float(difference / torch.linalg.vector_norm(expected).clamp(min=1e-30))
+    return float(difference / torch.linalg.vector_norm(expected).clamp(min=floor))
 
 
 # Of forward and backward.

@@ -133,13 +133,13 @@ Tiling cuda_attention_tiling(const AttentionSpec& spec, Sweep sweep) {
 }
 
 void cuda_attention_forward(const AttentionArgs& args, const Schedule& schedule, Stream stream) {
-  check_devices(args);
+  check_slopes(args.score.alibi_slopes);
   check_image_form(schedule, static_cast<int>(head_dim_of(args)), Sweep::kRows);
   if (schedule.items.empty()) return;
   const Launch launch("attention", args.q.device, stream);
   const bool is_hopper = check_is_hopper(args.q.device.index);
-  const auto on_device =
-      device_schedule(schedule, static_cast<int>(head_dim_of(args)), args.q.device.index);
+  const auto on_device = device_schedule(schedule, static_cast<int>(head_dim_of(args)),
+                                         args.q.device.index, launch.stream());
   const device::ForwardParams params = forward_params(args, *on_device);
   if (is_hopper && hopper_takes(args, params, *on_device)) {
     run_hopper(args, params, *on_device, launch);

@@ -33,12 +33,13 @@ class BackwardCall {
   BackwardCall(const AttentionGradArgs& args, const Schedule& rows, const Schedule& columns,
                const Launch& launch)
       : args_(args),
+        launch_(launch),
         stream_(launch.stream()),
-        rows_(device_schedule(rows, head_dim(), args.forward.q.device.index)),
-        columns_(device_columns(columns, head_dim(), args.forward.q.device.index)),
+        rows_(device_schedule(rows, head_dim(), args.forward.q.device.index, stream_)),
+        columns_(device_columns(columns, head_dim(), args.forward.q.device.index, stream_)),
         on_hopper_(check_is_hopper(args.forward.q.device.index) && head_dim() <= kHopperHeadDim &&
                    tokens_of(args.forward.q) > 0 && tokens_of(args.forward.k) > 0),
-        statistics_(statistics_bytes(rows.shape), stream_),
+        statistics_(statistics_bytes(rows.shape), launch),
         queries_{taken(args.forward.q), taken(args.d_o)},
         keys_{taken(args.forward.k), taken(args.forward.v)},
         common_(common(rows.shape)) {}
@@ -79,7 +80,7 @@ class BackwardCall {
     const BoxView box = box_view(view);
     const std::int64_t padded = round_up(box.head_dim, kChunk);
     const std::int64_t values = box.batch * box.tokens * box.heads * padded;
-    copies_.emplace_back(static_cast<std::size_t>(values) * 2, stream_);
+    copies_.emplace_back(static_cast<std::size_t>(values) * 2, launch_);
     const DType dtype = args_.forward.q.dtype;
     auto* to = reinterpret_cast<std::uint16_t*>(copies_.back().data());
     if (values > 0) {
@@ -188,6 +189,7 @@ class BackwardCall {
   }
 
   const AttentionGradArgs& args_;
+  const Launch& launch_;
   cudaStream_t stream_;
   std::shared_ptr<const DeviceSchedule> rows_;
   std::shared_ptr<const DeviceColumns> columns_;
@@ -204,12 +206,7 @@ class BackwardCall {
 void cuda_attention_backward(const AttentionGradArgs& args, const Schedule& rows,
                              const Schedule& columns, Stream stream) {
   const TensorView& q = args.forward.q;
-  check_devices(args.forward);
-  for (const auto& [view, name] :
-       {std::pair{&args.d_o, "d_o"}, std::pair{&args.d_lse, "d_lse"}, std::pair{&args.dq, "dq"},
-        std::pair{&args.dk, "dk"}, std::pair{&args.dv, "dv"}}) {
-    check_device(*view, name, q);
-  }
+  check_slopes(args.forward.score.alibi_slopes);
   const auto head_dim = static_cast<int>(head_dim_of(args.forward));
   check_image_form(rows, head_dim, Sweep::kRows);
   check_image_form(columns, head_dim, Sweep::kColumns);

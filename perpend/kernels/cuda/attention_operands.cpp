@@ -66,18 +66,9 @@ device::RowSource row_source(const TensorView& view) {
   return {view.as<const std::uint16_t>(), row_strides(view), has_aligned_rows(view)};
 }
 
-void check_device(const TensorView& view, std::string_view name, const TensorView& like) {
-  demand(!view || view.device == like.device, "attention: ", name, " is on ", view.device,
-         ", q on ", like.device);
-}
-
-void check_devices(const AttentionArgs& args) {
-  check_device(args.k, "k", args.q);
-  check_device(args.v, "v", args.q);
-  check_device(args.o, "o", args.q);
-  check_device(args.lse, "lse", args.q);
-  check_device(args.page_table, "page_table", args.q);
-  check_device(args.score.alibi_slopes, "alibi_slopes", args.q);
+void check_slopes(const TensorView& slopes) {
+  demand(!slopes || slopes.is_contiguous(),
+         "attention: alibi_slopes must be dense on a GPU, found ", slopes);
 }
 
 bool check_is_hopper(int device) {

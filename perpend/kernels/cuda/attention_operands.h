@@ -23,9 +23,8 @@ device::RowStrides lse_strides(const TensorView& view);
 bool has_aligned_rows(const TensorView& view);
 device::RowSource row_source(const TensorView& view);
 
-// Throws InvalidArgument unless `view` is absent or on the device of `like`.
-void check_device(const TensorView& view, std::string_view name, const TensorView& like);
-void check_devices(const AttentionArgs& args);
+// Throws InvalidArgument unless `slopes` are absent or dense.
+void check_slopes(const TensorView& slopes);
 
 // Throws Unsupported before compute capability 8.0.
 bool check_is_hopper(int device);

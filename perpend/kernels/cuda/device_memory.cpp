@@ -1,23 +1,12 @@
 #include "perpend/kernels/cuda/device_memory.h"
 
+#include "perpend/kernels/cuda/capture.h"
 #include "perpend/kernels/cuda/cuda_check.h"
 
 namespace perpend {
 namespace {
 
 constexpr const char* kWhat = "attention";
-
-// Calls that a capture of another stream would forbid are allowed in this thread.
-class RelaxedCapture {
- public:
-  RelaxedCapture() { cuda_check(cudaThreadExchangeStreamCaptureMode(&mode_), kWhat); }
-  ~RelaxedCapture() { (void)cudaThreadExchangeStreamCaptureMode(&mode_); }
-  RelaxedCapture(const RelaxedCapture&) = delete;
-  RelaxedCapture& operator=(const RelaxedCapture&) = delete;
-
- private:
-  cudaStreamCaptureMode mode_ = cudaStreamCaptureModeRelaxed;
-};
 
 // A stream that waits for no other.
 class OwnStream {
@@ -43,7 +32,10 @@ DeviceMemory::DeviceMemory(std::size_t num_bytes) {
   data_.reset(static_cast<std::byte*>(data));
 }
 
-void DeviceMemory::Free::operator()(std::byte* data) const { (void)cudaFree(data); }
+void DeviceMemory::Free::operator()(std::byte* data) const {
+  const RelaxedCapture relaxed;
+  (void)cudaFree(data);
+}
 
 DeviceMemory upload(const std::vector<std::byte>& bytes, std::size_t room_behind) {
   DeviceMemory memory(bytes.size() + room_behind);
@@ -66,10 +58,9 @@ unsigned* LaunchCounters::make() const {
 }
 
 unsigned* LaunchCounters::for_stream(cudaStream_t stream) const {
-  cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
-  cuda_check(cudaStreamIsCapturing(stream, &capture), kWhat);
+  const bool is_captured = is_capturing(stream);
   const std::scoped_lock lock(mutex_);
-  if (capture != cudaStreamCaptureStatusNone) return make();
+  if (is_captured) return make();
   unsigned long long id = 0;  // unlike the handle, never given to another stream
   cuda_check(cudaStreamGetId(stream, &id), kWhat);
   for (const StreamCounter& known : known_) {

@@ -12,11 +12,12 @@
 
 namespace perpend {
 
-// Memory of the current device, freed with its owner.
+// Memory of the current device, freed with its owner, when the device has done what it was given.
 class DeviceMemory {
  public:
   DeviceMemory() = default;
-  // Throws OutOfMemory. Allowed while a stream is being captured: the memory is not the graph's.
+  // Throws OutOfMemory. Allowed while a stream is being captured, as is freeing it: the memory is
+  // not the graph's.
   explicit DeviceMemory(std::size_t num_bytes);
 
   std::byte* data() const { return data_.get(); }
@@ -54,7 +55,7 @@ class ArrayLayout {
 DeviceMemory upload(const std::vector<std::byte>& bytes, std::size_t room_behind);
 
 // Counters from which launches take their items, of the current device. Must outlive what was
-// launched with them, captured graphs included.
+// launched with them, captured graphs included (see keep_for_graph()).
 class LaunchCounters {
  public:
   // A counter that is 0 and that no other launch uses at the same time: launches of one stream

@@ -1,5 +1,7 @@
 #include "perpend/kernels/cuda/device_schedule.h"
 
+#include "perpend/kernels/cuda/capture.h"
+
 namespace perpend {
 
 DeviceSchedule::DeviceSchedule(const ScheduleImage& image, int group_size)
@@ -44,19 +46,23 @@ DeviceColumns::DeviceColumns(const ColumnImage& image, int group_size)
 }
 
 std::shared_ptr<const DeviceSchedule> device_schedule(const Schedule& schedule, int head_dim,
-                                                      int device_index) {
-  return schedule.attachments.get<DeviceSchedule>(device_index, [&] {
+                                                      int device_index, cudaStream_t stream) {
+  auto on_device = schedule.attachments.get<DeviceSchedule>(device_index, [&] {
     return std::make_shared<const DeviceSchedule>(make_schedule_image(schedule, head_dim),
                                                   schedule.shape.group_size());
   });
+  keep_for_graph(stream, on_device);
+  return on_device;
 }
 
 std::shared_ptr<const DeviceColumns> device_columns(const Schedule& schedule, int head_dim,
-                                                    int device_index) {
-  return schedule.attachments.get<DeviceColumns>(device_index, [&] {
+                                                    int device_index, cudaStream_t stream) {
+  auto on_device = schedule.attachments.get<DeviceColumns>(device_index, [&] {
     return std::make_shared<const DeviceColumns>(make_column_image(schedule, head_dim),
                                                  schedule.shape.group_size());
   });
+  keep_for_graph(stream, on_device);
+  return on_device;
 }
 
 }  // namespace perpend

@@ -50,10 +50,11 @@ class DeviceColumns {
 };
 
 // The copy of `schedule` on the current device, whose ordinal is `device_index`: made at the first
-// call and kept with the schedule. Throws as make_schedule_image() and make_column_image().
+// call and kept with the schedule, and as long as a graph that is being captured on `stream`.
+// Throws as make_schedule_image() and make_column_image().
 std::shared_ptr<const DeviceSchedule> device_schedule(const Schedule& schedule, int head_dim,
-                                                      int device_index);
+                                                      int device_index, cudaStream_t stream);
 std::shared_ptr<const DeviceColumns> device_columns(const Schedule& schedule, int head_dim,
-                                                    int device_index);
+                                                    int device_index, cudaStream_t stream);
 
 }  // namespace perpend

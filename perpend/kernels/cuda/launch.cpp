@@ -6,7 +6,9 @@
 namespace perpend {
 
 Launch::Launch(std::string_view operation, Device device, Stream stream)
-    : operation_(operation), stream_(static_cast<cudaStream_t>(stream.cuda_stream)) {
+    : operation_(operation),
+      stream_(static_cast<cudaStream_t>(stream.cuda_stream)),
+      allocator_(stream.allocator) {
   demand(device.type == DeviceType::kCuda, operation, ": operands must be on a CUDA device (",
          device, ")");
   cuda_check(cudaGetDevice(&device_before_), operation);

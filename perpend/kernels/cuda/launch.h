@@ -20,12 +20,14 @@ class Launch {
   Launch& operator=(const Launch&) = delete;
 
   cudaStream_t stream() const { return stream_; }
+  const StreamAllocator* allocator() const { return allocator_; }
   // To be called after the launch: throws DeviceError if it was refused.
   void check_launched() const;
 
  private:
   std::string_view operation_;
   cudaStream_t stream_;
+  const StreamAllocator* allocator_;
   int device_before_ = 0;
 };
 

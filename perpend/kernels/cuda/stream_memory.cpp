@@ -38,18 +38,30 @@ cudaMemPool_t pool() {
 
 }  // namespace
 
-StreamMemory::StreamMemory(std::size_t num_bytes, cudaStream_t stream) : stream_(stream) {
+StreamMemory::StreamMemory(std::size_t num_bytes, const Launch& launch)
+    : stream_(launch.stream()), allocator_(launch.allocator()) {
   if (num_bytes == 0) return;
   void* data = nullptr;
-  cuda_check(cudaMallocFromPoolAsync(&data, num_bytes, pool(), stream), kWhat);
+  if (allocator_ != nullptr) {
+    data = allocator_->allocate(num_bytes, stream_);
+  } else {
+    cuda_check(cudaMallocFromPoolAsync(&data, num_bytes, pool(), stream_), kWhat);
+  }
   data_ = static_cast<std::byte*>(data);
 }
 
 StreamMemory::~StreamMemory() {
-  if (data_ != nullptr) (void)cudaFreeAsync(data_, stream_);
+  if (data_ == nullptr) return;
+  if (allocator_ != nullptr) {
+    allocator_->release(data_, stream_);
+  } else {
+    (void)cudaFreeAsync(data_, stream_);
+  }
 }
 
 StreamMemory::StreamMemory(StreamMemory&& other) noexcept
-    : data_(std::exchange(other.data_, nullptr)), stream_(other.stream_) {}
+    : data_(std::exchange(other.data_, nullptr)),
+      stream_(other.stream_),
+      allocator_(other.allocator_) {}
 
 }  // namespace perpend

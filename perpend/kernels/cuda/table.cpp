@@ -1,6 +1,7 @@
 #include "perpend/kernels/table.h"
 
 #include "perpend/kernels/cuda/attention.h"
+#include "perpend/kernels/cuda/capture.h"
 #include "perpend/kernels/cuda/fused.h"
 #include "perpend/kernels/cuda/memory.h"
 
@@ -14,7 +15,10 @@ const KernelTable& cuda_kernels() {
                     "head_dim 1 to 256 with q, k and v all f16 or all bf16"},
       .quantized = {},
       .fused = {cuda_rms_norm, cuda_rotary_cache, cuda_gated_mlp, cuda_vocabulary},
-      .memory = cuda_memory()};
+      .memory = cuda_memory(),
+      .is_capturing = [](Stream stream) {
+        return is_capturing(static_cast<cudaStream_t>(stream.cuda_stream));
+      }};
   return table;
 }
 

@@ -8,7 +8,7 @@ from typing import Union
 import torch
 
 from . import _operators  # noqa: F401, registers torch.ops.perpend
-from ._bindings import Bound, TileMap, merge, pack
+from ._bindings import Bound, TileMap, merge, on_host, pack
 from ._mask import Mask, MaskLike
 
 Masks = Union[MaskLike, Sequence[MaskLike]]
@@ -35,7 +35,8 @@ def attention(
 
     Args:
         q: ``[batch, num_q_heads, q_len, head_dim]``, or ``[total_q, num_q_heads, head_dim]`` in a ragged
-            batch. float32, bfloat16 or float16, or all operands float64. head_dim 1 to 256.
+            batch. On the CPU float32, bfloat16 or float16, or all operands float64; on a GPU all operands
+            bfloat16 or float16. head_dim 1 to 256.
         k, v: ``[batch, num_kv_heads, kv_len, head_dim]``, or ``[total_kv, num_kv_heads, head_dim]``, of
             one dtype. num_q_heads is a multiple of num_kv_heads. Any strides; only a tensor whose last
             axis is not contiguous is copied.
@@ -44,13 +45,14 @@ def attention(
             causal mask is therefore aligned at the first key, as in SDPA.
         labels: what the names in the mask stand for: label texts (``"segments(160*100)"``) or integer
             tensors of one label a position, ``[positions]``, ``[batch, positions]``, or ``[total_kv]`` in
-            a ragged batch. A changed array is a new one: plans are kept by value.
+            a ragged batch. A changed array is a new one: plans are kept by value. Best on the CPU (see below).
         tiles: tile maps for ``tiles(name)``.
         scale: multiplier of q k^T; default ``head_dim ** -0.5``.
         soft_cap: s becomes ``soft_cap * tanh(s / soft_cap)``.
         alibi_slopes: float32 ``[num_q_heads]``: s becomes ``s - slope * |q position - k position|``, after
-            the cap. No gradient.
-        q_indptr, kv_indptr: integer ``[batch + 1]`` from 0 to the number of tokens, for a ragged batch.
+            the cap. On the device of q. No gradient.
+        q_indptr, kv_indptr: integer ``[batch + 1]`` from 0 to the number of tokens, for a ragged batch. Best
+            on the CPU (see below).
         q_offset: position of the first query, or one for each sequence (a list or an integer tensor).
             Decoding one token after n cached keys: n.
         return_lse: also return the logsumexp of each row, natural log.
@@ -60,6 +62,11 @@ def attention(
         o as q; with `return_lse` also lse ``[batch, num_q_heads, q_len]`` or ``[num_q_heads, total_q]``,
         float32 (float64 with float64). A query without a visible key has o = 0, lse = -inf and zero
         gradients. Bitwise equal from run to run and for any number of threads.
+
+    On a GPU the call runs on the current stream of q's device, without waiting for it, and may be captured
+    into a CUDA graph, which keeps what it needs of the plan. Plans are made on the CPU: indptrs, labels, tile
+    maps and tensors of offsets that are on a GPU are copied from it, which waits for the GPU each time, and are
+    refused while a graph is being captured.
 
     Raises:
         ValueError: the mask's text, with the column and what was expected there.
@@ -74,22 +81,19 @@ def attention(
     text, sequence_masks, bindings, arrays = _arguments(mask, labels, tiles)
     if not torch.compiler.is_compiling():
         _operators.check_texts(text, sequence_masks)
-    q, k, v = _autocast(q, k, v)
-    o, lse = torch.ops.perpend.attention(
-        q,
-        k,
-        v,
-        text,
-        arrays or None,
-        _as_indptr(q_indptr),
-        _as_indptr(kv_indptr),
-        alibi_slopes,
-        sequence_masks=sequence_masks,
-        bindings=bindings or None,
-        q_offset=_as_offsets(q_offset),
-        scale=scale,
-        soft_cap=0.0 if soft_cap is None else soft_cap,
-    )
+    op = torch.ops.perpend.attention.default
+    inputs = [*_autocast(q, k, v), text, alibi_slopes]
+    if arrays or q_indptr is not None or kv_indptr is not None:
+        op = torch.ops.perpend.attention.by_values
+        inputs += [_as_indptr(q_indptr, "q_indptr"), _as_indptr(kv_indptr, "kv_indptr"), arrays]
+    options = {
+        "sequence_masks": sequence_masks,
+        "bindings": bindings or None,
+        "q_offset": _as_offsets(q_offset) or None,
+        "scale": scale,
+        "soft_cap": soft_cap,
+    }
+    o, lse = _operators.call(op, inputs, {name: value for name, value in options.items() if value is not None})
     return (o, lse) if return_lse else o
 
 
@@ -119,14 +123,16 @@ def _arguments(
     return text, sequence_masks, bindings, arrays
 
 
-def _as_indptr(indptr: torch.Tensor | None) -> torch.Tensor | None:
-    return None if indptr is None else indptr.to(torch.int32)
+def _as_indptr(indptr: torch.Tensor | None, name: str) -> torch.Tensor | None:
+    return None if indptr is None else on_host(indptr, name).to(torch.int32)
 
 
 def _as_offsets(q_offset: int | Sequence[int] | torch.Tensor) -> list[int]:
     if isinstance(q_offset, torch.Tensor):
-        return q_offset.reshape(-1).tolist()
-    return list(q_offset) if isinstance(q_offset, Sequence) else [q_offset]
+        return on_host(q_offset, "q_offset").reshape(-1).tolist()
+    if isinstance(q_offset, Sequence):
+        return list(q_offset)
+    return [q_offset] if q_offset else []
 
 
 def _autocast(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor):

@@ -88,6 +88,16 @@ class Label:
 Bound = Union[str, Label, torch.Tensor, TileMap]
 
 
+def on_host(tensor: torch.Tensor, what: str) -> torch.Tensor:
+    """`tensor` on the CPU, where plans are made; the values of one on a GPU are waited for."""
+    if tensor.is_cuda and not torch.compiler.is_compiling() and torch.cuda.is_current_stream_capturing():
+        raise RuntimeError(
+            f"attention: {what} is on {tensor.device}, and the host can not wait for its values while a CUDA "
+            "graph is being captured; give it on the cpu"
+        )
+    return tensor.cpu()
+
+
 def pack(bound: Mapping[str, Bound]) -> tuple[list[str], list[torch.Tensor]]:
     """`bound` as the operators take it: texts, and the arrays that they name in order."""
     texts: list[str] = []
@@ -98,7 +108,7 @@ def pack(bound: Mapping[str, Bound]) -> tuple[list[str], list[torch.Tensor]]:
             label_texts.append(f"{name} = {value}")
         elif isinstance(value, TileMap):
             texts.append(f"{name} = tiles({value.tile_q}, {value.tile_k}, {value.num_columns})")
-            arrays.extend(value.arrays())
+            arrays.extend(on_host(array, f"the tile map {name!r}") for array in value.arrays())
         else:
             texts.append(name)
             arrays.append(_label_array(name, value))
@@ -113,7 +123,7 @@ def _label_array(name: str, values: torch.Tensor) -> torch.Tensor:
         raise ValueError(f"mask: the array of {name!r} must hold integers, found {values.dtype}")
     if values.dtype not in (torch.int32, torch.int64):
         values = values.to(torch.int32)
-    return values.detach().cpu().contiguous()
+    return on_host(values.detach(), f"the array of {name!r}").contiguous()
 
 
 def merge(parts: Iterable[Mapping[str, Bound]]) -> dict[str, Bound]:
@@ -132,10 +142,10 @@ def same(a: Bound, b: Bound) -> bool:
     if a is b:
         return True
     if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
-        return a.shape == b.shape and bool((a == b).all())
+        return a.shape == b.shape and bool((a.cpu() == b.cpu()).all())
     if isinstance(a, TileMap) and isinstance(b, TileMap):
         return (a.tile_q, a.tile_k, a.num_columns) == (b.tile_q, b.tile_k, b.num_columns) and all(
-            torch.equal(x, y) for x, y in zip(a.arrays(), b.arrays())
+            torch.equal(x.cpu(), y.cpu()) for x, y in zip(a.arrays(), b.arrays())
         )
     if isinstance(a, (str, Label)) and isinstance(b, (str, Label)):
         return Label(str(a)) == Label(str(b))

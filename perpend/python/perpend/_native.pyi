@@ -30,4 +30,5 @@ def plan(
     heads: tuple[int, int],
     head_dim: int,
     dtype: str,
+    device: str,
 ) -> dict[str, Any]: ...

@@ -16,7 +16,7 @@ _DTYPES = {torch.float32: "f32", torch.bfloat16: "bf16", torch.float16: "f16", t
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What a call of :func:`perpend.attention` amounts to, on the CPU's tiling; ``str()`` is a table.
+    """What a call of :func:`perpend.attention` amounts to, on a device's tiling; ``str()`` is a table.
 
     Attributes:
         mask: text of the mask.
@@ -82,6 +82,7 @@ def plan(
     num_kv_heads: int | None = None,
     head_dim: int = 128,
     dtype: torch.dtype = torch.bfloat16,
+    device: str | torch.device = "cpu",
     q_offset: int = 0,
     labels: Mapping[str, Bound] | None = None,
     tiles: Mapping[str, TileMap] | None = None,
@@ -93,6 +94,7 @@ def plan(
         q_len, kv_len: number of queries and keys (default: as many keys as ``q_offset + q_len``).
         num_q_heads, num_kv_heads: heads (default: as many key/value heads as query heads).
         head_dim, dtype: of q, k and v.
+        device: whose tiles, ``"cpu"`` or ``"cuda"``; a GPU needs not be there.
         q_offset: position of the first query.
         labels, tiles: what the names in the mask stand for, as in :func:`perpend.attention`.
 
@@ -102,6 +104,9 @@ def plan(
     mask = as_mask(mask).bind(**{**(labels or {}), **(tiles or {})})
     if dtype not in _DTYPES:
         raise ValueError(f"plan: dtype must be float32, bfloat16, float16 or float64, found {dtype}")
+    device_type = torch.device(device).type
+    if device_type not in ("cpu", "cuda"):
+        raise ValueError(f"plan: device must be cpu or cuda, found {device}")
     kv_len = q_offset + q_len if kv_len is None else kv_len
     report = _native.plan(
         mask.text,
@@ -111,5 +116,6 @@ def plan(
         (num_q_heads, num_q_heads if num_kv_heads is None else num_kv_heads),
         head_dim,
         _DTYPES[dtype],
+        device_type,
     )
     return Plan(mask=mask.text, **report)
