@@ -50,15 +50,13 @@ struct RowLayout {
 
 class ImageMaker {
  public:
-  ImageMaker(const Schedule& schedule, int head_dim)
+  ImageMaker(const Schedule& schedule, int head_dim, const ImageChoice& choice)
       : schedule_(schedule),
+        takes_(choice.takes),
         group_size_(schedule.shape.group_size()),
         lists_(schedule.lists.size()) {
     image_.keys = device::keys_of_step(head_dim);
-    image_.box_rows = image_.keys;
-    for (const TileEntry& entry : schedule.entries) {
-      if (entry.is_gathered()) image_.box_rows = std::min<int>(image_.box_rows, entry.sub_tile);
-    }
+    image_.box_rows = choice.box_rows != 0 ? choice.box_rows : most_box_rows();
     image_.skips_parts = share_of_single_parts() > kSkipsFrom;
   }
 
@@ -66,7 +64,7 @@ class ImageMaker {
     const std::vector<TokenBases> bases = token_bases(schedule_.shape);
     image_.items.reserve(schedule_.items.size());
     for (const WorkItem& item : schedule_.items) {
-      add_item(item, bases[static_cast<std::size_t>(item.sequence)]);
+      if (takes_(item)) add_item(item, bases[static_cast<std::size_t>(item.sequence)]);
     }
     share_keys();
     return std::move(image_);
@@ -102,10 +100,18 @@ class ImageMaker {
     friend bool operator<(const ListContext& a, const ListContext& b) { return a.key() < b.key(); }
   };
 
+  int most_box_rows() const {
+    int rows = image_.keys;
+    for (const TileEntry& entry : schedule_.entries) {
+      if (entry.is_gathered()) rows = std::min<int>(rows, entry.sub_tile);
+    }
+    return rows;
+  }
+
   double share_of_single_parts() const {
     std::vector<std::int64_t> uses(schedule_.lists.size());
     for (const WorkItem& item : schedule_.items) {
-      uses[static_cast<std::size_t>(item.list)] += item.num_heads > 1 ? 1 : item.num_heads;
+      if (takes_(item)) ++uses[static_cast<std::size_t>(item.list)];
     }
     double single = 0;
     double all = 0;
@@ -134,20 +140,11 @@ class ImageMaker {
     if (list.num_partial + list.num_full > 0) {
       first = image_.steps[static_cast<std::size_t>(list.begin)];
     }
-    image_.items.push_back({item.begin,
-                            item.size,
-                            item.q_head,
-                            item.sequence,
-                            list.begin,
-                            list.num_partial,
-                            list.num_full,
-                            2 * (item.q_head / group_size_) + (plan.packed ? 1 : 0),
-                            bases.q,
-                            bases.kv,
-                            static_cast<std::int32_t>(shape.q_offset),
-                            static_cast<std::int32_t>(shape.kv_len),
-                            first,
-                            {}});
+    image_.items.push_back(
+        {item.begin, item.size, item.q_head, item.sequence, list.begin, list.num_partial,
+         list.num_full, 2 * (item.q_head / group_size_) + (plan.packed ? 1 : 0), bases.q, bases.kv,
+         static_cast<std::int32_t>(shape.q_offset), static_cast<std::int32_t>(shape.kv_len), first,
+         device::Item::kUncut, 0});
   }
 
   const StepList& list_of(std::int32_t index, std::int64_t kv_len, unsigned present, bool packed) {
@@ -186,7 +183,7 @@ class ImageMaker {
     Step step{entry.begin, live};
     if (entry.is_gathered()) {
       step.begin = static_cast<std::int32_t>(image_.sub_tiles.size());
-      const int boxes = add_boxes(entry);
+      const int boxes = add_boxes(entry, context.kv_len);
       step.flags |= Step::kIsGathered | static_cast<unsigned>(boxes - 1) << Step::kBoxesShift;
     }
     const Bitmap bitmap = bitmap_of(entry, live, context);
@@ -199,11 +196,13 @@ class ImageMaker {
     return step;
   }
 
-  int add_boxes(const TileEntry& entry) {
+  // Those that begin in the sequence: behind its end there may be no page.
+  int add_boxes(const TileEntry& entry, std::int64_t kv_len) {
     int boxes = 0;
     for (const std::int32_t begin : schedule_.sub_tiles_of(entry)) {
-      for (int row = 0; row < entry.sub_tile; row += image_.box_rows, ++boxes) {
+      for (int row = 0; row < entry.sub_tile && begin + row < kv_len; row += image_.box_rows) {
         image_.sub_tiles.push_back(begin + row);
+        ++boxes;
       }
     }
     return boxes;
@@ -305,6 +304,7 @@ class ImageMaker {
   }
 
   const Schedule& schedule_;
+  FunctionRef<bool(const WorkItem&)> takes_;
   int group_size_;
   ScheduleImage image_;
   std::vector<StepList> lists_;  // of each list of the schedule, once known
@@ -371,9 +371,15 @@ void check_gathers(const Schedule& schedule) {
 }
 
 ScheduleImage make_schedule_image(const Schedule& schedule, int head_dim) {
+  const auto every = [](const WorkItem& /*item*/) { return true; };
+  return make_schedule_image(schedule, head_dim, {every});
+}
+
+ScheduleImage make_schedule_image(const Schedule& schedule, int head_dim,
+                                  const ImageChoice& choice) {
   check_image_form(schedule, head_dim, Sweep::kRows);
   check_gathers(schedule);
-  return ImageMaker(schedule, head_dim).make();
+  return ImageMaker(schedule, head_dim, choice).make();
 }
 
 }  // namespace perpend

@@ -4,6 +4,7 @@
 #include <span>
 #include <vector>
 
+#include "perpend/core/function_ref.h"
 #include "perpend/kernels/cuda/device/attention_image.h"
 #include "perpend/schedule/schedule.h"
 
@@ -39,8 +40,16 @@ void check_image_form(const Schedule& schedule, int head_dim, Sweep sweep);
 // Throws InvalidArgument for sub-tiles that gpu_tiling() does not offer.
 void check_gathers(const Schedule& schedule);
 
+// What an image may be made of.
+struct ImageChoice {
+  FunctionRef<bool(const WorkItem&)> takes;  // only these items
+  int box_rows = 0;                          // of gathered boxes; 0: as many as sub-tiles allow
+};
+
 // Throws as both of them, and for plans that gpu_tiling() does not offer.
 ScheduleImage make_schedule_image(const Schedule& schedule, int head_dim);
+ScheduleImage make_schedule_image(const Schedule& schedule, int head_dim,
+                                  const ImageChoice& choice);
 
 // The bitmap of one tile in the order of registers. rows: which row of `words`, of words_per_row
 // words each, every tile row has; -1: none, its columns are dead.
