@@ -17,17 +17,6 @@ namespace {
 
 constexpr std::int64_t kMaxHeadDim = 256;
 
-device::ForwardParams forward_params(const AttentionArgs& args, const DeviceSchedule& schedule) {
-  const std::int64_t head_dim = head_dim_of(args);
-  return {.lists = schedule.lists(),
-          .outputs = {args.o.data, args.lse ? args.lse.as<float>() : nullptr, row_strides(args.o),
-                      lse_strides(args.lse), static_cast<std::int32_t>(head_dim),
-                      args.o.dtype == DType::kF32, has_aligned_rows(args.o)},
-          .scores = scores_of(args),
-          .q_is_ragged = static_cast<bool>(args.q_indptr),
-          .kv_is_ragged = static_cast<bool>(args.kv_indptr)};
-}
-
 template <DType kType, ForwardVariant kVariant>
 Launcher<HopperLaunch> hopper_launcher(std::int64_t head_dim) {
   constexpr ForwardVariant kNarrow =
@@ -109,12 +98,8 @@ void run_hopper(const AttentionArgs& args, const device::ForwardParams& common,
 
 void run_portable(const AttentionArgs& args, const device::ForwardParams& common,
                   const Launch& launch) {
-  device::PortableForwardParams params{
-      common, row_source(args.q), row_source(args.k), row_source(args.v), {}};
-  if (args.page_table) {
-    params.pages = {args.page_table.as<const std::int32_t>(), args.page_table.stride(0),
-                    static_cast<std::int32_t>(args.k.size(1))};
-  }
+  const device::PortableForwardParams params{common, row_source(args.q), row_source(args.k),
+                                             row_source(args.v), page_table(args)};
   const auto launcher = args.q.dtype == DType::kF16
                             ? portable_launcher<DType::kF16>(head_dim_of(args))
                             : portable_launcher<DType::kBF16>(head_dim_of(args));
@@ -140,7 +125,7 @@ void cuda_attention_forward(const AttentionArgs& args, const Schedule& schedule,
   const bool is_hopper = check_is_hopper(args.q.device.index);
   const auto on_device = device_schedule(schedule, static_cast<int>(head_dim_of(args)),
                                          args.q.device.index, launch.stream());
-  const device::ForwardParams params = forward_params(args, *on_device);
+  const device::ForwardParams params = forward_params(args, on_device->lists());
   if (is_hopper && hopper_takes(args, params, *on_device)) {
     run_hopper(args, params, *on_device, launch);
   } else {
