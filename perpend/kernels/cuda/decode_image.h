@@ -1,0 +1,50 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "perpend/kernels/attention_plan.h"
+#include "perpend/kernels/cuda/device/decode_image.h"
+#include "perpend/kernels/cuda/schedule_image.h"
+
+namespace perpend {
+
+// Rows of a gathered box: the same for all images, since a captured launch has it in its arguments.
+constexpr int kDecodeBoxRows = 16;
+
+// A row schedule as the decode kernel reads it: long lists are cut into several items, whose rows
+// are added up in the order of the list. Made without a GPU.
+struct DecodeImage {
+  ScheduleImage lists;
+  std::vector<device::SplitSum> sums;
+  std::int64_t split_rows = 0;  // of the workspace
+  int sum_rows = 0;             // of a sum, at most
+};
+
+// An item before its list is cut.
+struct UncutItem {
+  std::int64_t steps = 0;
+  std::int64_t rows = 0;
+  std::int64_t items_of_sequence = 0;
+};
+
+// Into how many items the list of one is cut. Of a sequence alone as many as occupy a GPU once, if
+// each is left at least 256 keys; twice, which evens out better, if each is left 1024. Many rows
+// need more keys, or o would be more bytes than they.
+int num_cuts(const UncutItem& item, int keys_of_step);
+
+// Whether the decode kernel is the one for a sequence whose keys are not paged: its queries are one
+// item of each head, and few for its keys. Whoever shares the batch has no say in it.
+bool has_few_rows(const Schedule& schedule, std::int32_t sequence);
+
+// Throws as make_schedule_image().
+DecodeImage make_decode_image(const Schedule& schedule, int head_dim,
+                              FunctionRef<bool(const WorkItem&)> takes);
+DecodeImage make_decode_image(const Schedule& schedule, int head_dim);
+
+// What an image takes up.
+PlanCapacity size_of(const DecodeImage& image);
+// Room for `schedule` and others like it (see plan_capacity() in attention_plan.h).
+PlanCapacity decode_capacity(const Schedule& schedule, int head_dim);
+
+}  // namespace perpend
