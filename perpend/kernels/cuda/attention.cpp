@@ -2,6 +2,7 @@
 
 #include <array>
 
+#include "perpend/kernels/cuda/attention_decode.h"
 #include "perpend/kernels/cuda/attention_operands.h"
 #include "perpend/kernels/cuda/device/hopper_params.h"
 #include "perpend/kernels/cuda/device/portable_params.h"
@@ -9,6 +10,7 @@
 #include "perpend/kernels/cuda/forward_launch.h"
 #include "perpend/kernels/cuda/launch.h"
 #include "perpend/kernels/cuda/launchers.h"
+#include "perpend/kernels/cuda/stream_memory.h"
 #include "perpend/kernels/cuda/tensor_map.h"
 #include "perpend/schedule/gpu_tiling.h"
 
@@ -106,6 +108,53 @@ void run_portable(const AttentionArgs& args, const device::ForwardParams& common
   launcher({&params, common.lists.num_items, launch.stream()});
 }
 
+// Sequences that a kernel has taken.
+enum class Taken { kNone, kSome, kAll };
+
+// The decode kernel takes all sequences whose keys are paged, of others those with few rows.
+Taken decode_share(const AttentionArgs& args, const Schedule& schedule) {
+  if (!decode_takes(args)) return Taken::kNone;
+  // A plan for keys that are not paged may have boxes that straddle two pages.
+  if (args.page_table) return schedule.tiling.any_start ? Taken::kNone : Taken::kAll;
+  bool has_few = false;
+  bool has_many = false;
+  for (std::size_t s = 0; s < schedule.shape.sequences.size(); ++s) {
+    if (schedule.shape.sequences[s].q_len == 0) continue;
+    (has_few_rows(schedule, static_cast<std::int32_t>(s)) ? has_few : has_many) = true;
+  }
+  if (!has_few) return Taken::kNone;
+  return has_many ? Taken::kSome : Taken::kAll;
+}
+
+Taken run_decode(const AttentionArgs& args, const Schedule& schedule, const Launch& launch) {
+  const Taken share = decode_share(args, schedule);
+  if (share == Taken::kNone) return share;
+  const auto on_device = device_decode(schedule, static_cast<int>(head_dim_of(args)),
+                                       args.q.device.index, share == Taken::kAll, launch.stream());
+  const std::int64_t rows = on_device->split_rows();
+  const StreamMemory workspace(workspace_bytes(rows, head_dim_of(args)), launch);
+  launch_decode(args,
+                {on_device->lists(), on_device->counter_for(launch.stream()),
+                 split_rows_at(workspace.data(), rows, head_dim_of(args))},
+                launch);
+  return share;
+}
+
+void run_rest(const AttentionArgs& args, const Schedule& schedule, Taken taken, bool is_hopper,
+              const Launch& launch) {
+  const auto head_dim = static_cast<int>(head_dim_of(args));
+  const auto on_device =
+      taken == Taken::kSome
+          ? device_schedule_of_many_rows(schedule, head_dim, args.q.device.index, launch.stream())
+          : device_schedule(schedule, head_dim, args.q.device.index, launch.stream());
+  const device::ForwardParams params = forward_params(args, on_device->lists());
+  if (is_hopper && hopper_takes(args, params, *on_device)) {
+    run_hopper(args, params, *on_device, launch);
+  } else {
+    run_portable(args, params, launch);
+  }
+}
+
 }  // namespace
 
 bool cuda_attention_supports(const AttentionSpec& spec) {
@@ -114,7 +163,10 @@ bool cuda_attention_supports(const AttentionSpec& spec) {
 }
 
 Tiling cuda_attention_tiling(const AttentionSpec& spec, Sweep sweep) {
-  return gpu_tiling(static_cast<int>(spec.head_dim), sweep);
+  Tiling tiling = gpu_tiling(static_cast<int>(spec.head_dim), sweep);
+  // A page is copied box by box, so no box may straddle two.
+  if (spec.paged) tiling.any_start = false;
+  return tiling;
 }
 
 void cuda_attention_forward(const AttentionArgs& args, const Schedule& schedule, Stream stream) {
@@ -123,14 +175,8 @@ void cuda_attention_forward(const AttentionArgs& args, const Schedule& schedule,
   if (schedule.items.empty()) return;
   const Launch launch("attention", args.q.device, stream);
   const bool is_hopper = check_is_hopper(args.q.device.index);
-  const auto on_device = device_schedule(schedule, static_cast<int>(head_dim_of(args)),
-                                         args.q.device.index, launch.stream());
-  const device::ForwardParams params = forward_params(args, on_device->lists());
-  if (is_hopper && hopper_takes(args, params, *on_device)) {
-    run_hopper(args, params, *on_device, launch);
-  } else {
-    run_portable(args, params, launch);
-  }
+  const Taken taken = is_hopper ? run_decode(args, schedule, launch) : Taken::kNone;
+  if (taken != Taken::kAll) run_rest(args, schedule, taken, is_hopper, launch);
   launch.check_launched();
 }
 

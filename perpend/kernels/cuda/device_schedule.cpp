@@ -1,6 +1,7 @@
 #include "perpend/kernels/cuda/device_schedule.h"
 
 #include "perpend/kernels/cuda/capture.h"
+#include "perpend/kernels/cuda/decode_image.h"
 
 namespace perpend {
 
@@ -53,6 +54,23 @@ std::shared_ptr<const DeviceSchedule> device_schedule(const Schedule& schedule, 
   });
   keep_for_graph(stream, on_device);
   return on_device;
+}
+
+std::shared_ptr<const DeviceSchedule> device_schedule_of_many_rows(const Schedule& schedule,
+                                                                   int head_dim, int device_index,
+                                                                   cudaStream_t stream) {
+  // A type of its own, by which attachments are told apart.
+  struct ManyRows {
+    ManyRows(const ScheduleImage& image, int group_size) : schedule(image, group_size) {}
+    DeviceSchedule schedule;
+  };
+  const auto takes = [&](const WorkItem& item) { return !has_few_rows(schedule, item.sequence); };
+  const auto kept = schedule.attachments.get<ManyRows>(device_index, [&] {
+    return std::make_shared<const ManyRows>(make_schedule_image(schedule, head_dim, {takes}),
+                                            schedule.shape.group_size());
+  });
+  keep_for_graph(stream, kept);
+  return {kept, &kept->schedule};
 }
 
 std::shared_ptr<const DeviceColumns> device_columns(const Schedule& schedule, int head_dim,

@@ -54,6 +54,10 @@ class DeviceColumns {
 // Throws as make_schedule_image() and make_column_image().
 std::shared_ptr<const DeviceSchedule> device_schedule(const Schedule& schedule, int head_dim,
                                                       int device_index, cudaStream_t stream);
+// The same without the sequences that has_few_rows() chooses.
+std::shared_ptr<const DeviceSchedule> device_schedule_of_many_rows(const Schedule& schedule,
+                                                                   int head_dim, int device_index,
+                                                                   cudaStream_t stream);
 std::shared_ptr<const DeviceColumns> device_columns(const Schedule& schedule, int head_dim,
                                                     int device_index, cudaStream_t stream);
 
