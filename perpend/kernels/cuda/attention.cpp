@@ -55,19 +55,26 @@ Launcher<PortableLaunch> portable_launcher(std::int64_t head_dim) {
   return at_least(kBuilt, head_dim);
 }
 
-// Narrow kernels test it for every step anyway.
-bool skips_parts(const DeviceSchedule& schedule, std::int64_t head_dim) {
-  return schedule.skips_parts() && head_dim > 64;
+// What the Hopper kernel does not take goes to the portable one: paged keys, rows that the copy
+// engine can not load or that o does not have in whole chunks. The schedule has no say in it, or a
+// sequence's bits would depend on who shares the batch.
+bool hopper_takes(const AttentionArgs& args, const device::ForwardParams& params) {
+  return !args.page_table && can_map(box_view(args.q)) && can_map(box_view(args.k)) &&
+         can_map(box_view(args.v)) && (params.outputs.o_is_f32 || params.outputs.o_is_aligned);
 }
 
-// What the Hopper kernel does not take goes to the portable one: paged keys, rows that the copy
-// engine can not load or that o does not have in whole chunks, changed scores of plans in which
-// parts skip steps.
-bool hopper_takes(const AttentionArgs& args, const device::ForwardParams& params,
-                  const DeviceSchedule& schedule) {
-  return !args.page_table && can_map(box_view(args.q)) && can_map(box_view(args.k)) &&
-         can_map(box_view(args.v)) && (params.outputs.o_is_f32 || params.outputs.o_is_aligned) &&
-         !(changes_scores(params.scores) && skips_parts(schedule, params.outputs.head_dim));
+// Narrow kernels test for every step whether a part has it, which costs them nothing.
+bool is_narrow(std::int64_t head_dim) { return head_dim <= 64; }
+
+// Wide kernels that change scores do not test it.
+bool may_skip_parts(const AttentionArgs& args) {
+  return is_narrow(head_dim_of(args)) || !changes_scores(scores_of(args));
+}
+
+ForwardVariant variant_of(const AttentionArgs& args, const DeviceSchedule& schedule) {
+  if (changes_scores(scores_of(args))) return ForwardVariant::kChanges;
+  const bool skips = schedule.skips_parts() && !is_narrow(head_dim_of(args));
+  return skips ? ForwardVariant::kSkips : ForwardVariant::kPlain;
 }
 
 void run_hopper(const AttentionArgs& args, const device::ForwardParams& common,
@@ -88,9 +95,7 @@ void run_hopper(const AttentionArgs& args, const device::ForwardParams& common,
   params.maps.v_step = make_tensor_map(v, 1, keys);
   params.maps.k_box = make_tensor_map(k, 1, common.lists.box_rows);
   params.maps.v_box = make_tensor_map(v, 1, common.lists.box_rows);
-  ForwardVariant variant = ForwardVariant::kPlain;
-  if (changes_scores(common.scores)) variant = ForwardVariant::kChanges;
-  if (skips_parts(schedule, head_dim_of(args))) variant = ForwardVariant::kSkips;
+  const ForwardVariant variant = variant_of(args, schedule);
   const auto launcher = args.q.dtype == DType::kF16
                             ? hopper_launcher<DType::kF16>(head_dim_of(args), variant)
                             : hopper_launcher<DType::kBF16>(head_dim_of(args), variant);
@@ -143,12 +148,11 @@ Taken run_decode(const AttentionArgs& args, const Schedule& schedule, const Laun
 void run_rest(const AttentionArgs& args, const Schedule& schedule, Taken taken, bool is_hopper,
               const Launch& launch) {
   const auto head_dim = static_cast<int>(head_dim_of(args));
-  const auto on_device =
-      taken == Taken::kSome
-          ? device_schedule_of_many_rows(schedule, head_dim, args.q.device.index, launch.stream())
-          : device_schedule(schedule, head_dim, args.q.device.index, launch.stream());
+  const auto on_device = device_schedule(
+      schedule, head_dim, args.q.device.index, launch.stream(),
+      {.only_many_rows = taken == Taken::kSome, .may_skip_parts = may_skip_parts(args)});
   const device::ForwardParams params = forward_params(args, on_device->lists());
-  if (is_hopper && hopper_takes(args, params, *on_device)) {
+  if (is_hopper && hopper_takes(args, params)) {
     run_hopper(args, params, *on_device, launch);
   } else {
     run_portable(args, params, launch);

@@ -16,9 +16,6 @@ using device::kPartRows;
 using device::kTileRows;
 using device::Step;
 
-// A part that skips a step saves a third of it, testing for that costs every step a twelfth.
-constexpr double kSkipsFrom = 0.25;
-
 constexpr std::int64_t kMaxTokens = std::int64_t{1} << 31;
 
 // Bits of 64 columns that one thread has in its two columns of every eight, `pair` times two from
@@ -57,7 +54,7 @@ class ImageMaker {
         lists_(schedule.lists.size()) {
     image_.keys = device::keys_of_step(head_dim);
     image_.box_rows = choice.box_rows != 0 ? choice.box_rows : most_box_rows();
-    image_.skips_parts = share_of_single_parts() > kSkipsFrom;
+    image_.skips_parts = skips_parts(choice.part_skips);
   }
 
   ScheduleImage make() {
@@ -106,6 +103,13 @@ class ImageMaker {
       if (entry.is_gathered()) rows = std::min<int>(rows, entry.sub_tile);
     }
     return rows;
+  }
+
+  bool skips_parts(PartSkips choice) const {
+    // A part that skips a step saves a third of it, testing for that costs every step a twelfth.
+    constexpr double kSkipsFrom = 0.25;
+    if (choice != PartSkips::kIfMany) return choice == PartSkips::kAlways;
+    return share_of_single_parts() > kSkipsFrom;
   }
 
   double share_of_single_parts() const {

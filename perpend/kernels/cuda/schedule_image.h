@@ -22,9 +22,7 @@ struct ScheduleImage {
   int box_rows = 0;                     // rows of a gathered box; keys when nothing is gathered
   bool has_packed = false;              // some items have (query, head) rows
   bool has_separate = false;            // some have rows of one head
-  // Parts test for themselves whether they have a step: worth it when many steps have one part
-  // only.
-  bool skips_parts = false;
+  bool skips_parts = false;             // see PartSkips
 };
 
 // Tokens of the sequences before, in a ragged batch.
@@ -40,10 +38,16 @@ void check_image_form(const Schedule& schedule, int head_dim, Sweep sweep);
 // Throws InvalidArgument for sub-tiles that gpu_tiling() does not offer.
 void check_gathers(const Schedule& schedule);
 
+// Whether parts of an item test for themselves whether they have a step, which a batch decides for
+// all of its sequences: kernels must give the same bits either way. A part that does not test has
+// a bitmap of nothing.
+enum class PartSkips { kIfMany, kAlways, kNever };
+
 // What an image may be made of.
 struct ImageChoice {
   FunctionRef<bool(const WorkItem&)> takes;  // only these items
   int box_rows = 0;                          // of gathered boxes; 0: as many as sub-tiles allow
+  PartSkips part_skips = PartSkips::kIfMany;
 };
 
 // Throws as both of them, and for plans that gpu_tiling() does not offer.

@@ -196,6 +196,20 @@ TEST_F(DecodeCuda, ChangedScores) {
   }
 }
 
+// The first sequence alone has few steps of one part only, the batch has many: another kernel may
+// suit it better then, but its bits must not tell.
+TEST_F(DecodeCuda, BatchMatesThatSkipPartsChangeNoBit) {
+  for (const char* mask : {"same(copy(114)) & causal", "same(block(64)) & causal"}) {
+    for (const std::int64_t head_dim : {64, 80, 128, 192, 256}) {
+      AttentionCase c = make_case(mask, {{111, 109, 0}, {17, 126, 274}}, 2, 2, head_dim);
+      for (const bool alibi : {false, true}) {
+        c.alibi = alibi;
+        expect_right(c);
+      }
+    }
+  }
+}
+
 // Operands on the GPU for the steps of a decode loop: pages of the longest sequences.
 class PlanOfSteps {
  public:
