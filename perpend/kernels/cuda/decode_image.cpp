@@ -1,8 +1,7 @@
 #include "perpend/kernels/cuda/decode_image.h"
 
 #include <algorithm>
-#include <set>
-#include <span>
+#include <array>
 #include <utility>
 
 #include "perpend/core/error.h"
@@ -12,17 +11,18 @@ namespace perpend {
 namespace {
 
 using device::Item;
-using device::Step;
 
 constexpr std::int64_t kCtas = 132;  // of the largest GPU of its kind, each with one item at a time
 
-int num_steps(const Item& item) { return item.num_partial + item.num_full; }
+// How a sequence is cut: into at most so many items, each of at least so many keys.
+struct CutRule {
+  std::int64_t most_items;
+  std::int64_t least_keys;
+  std::int64_t least_keys_of_row;
+};
+constexpr std::array<CutRule, 2> kCutRules = {{{kCtas, 256, 4}, {2 * kCtas, 1024, 32}}};
 
-std::span<const Step> steps_of(const Item& item, const ScheduleImage& image) {
-  return std::span(image.steps)
-      .subspan(static_cast<std::size_t>(item.list_begin),
-               static_cast<std::size_t>(num_steps(item)));
-}
+int num_steps(const Item& item) { return item.num_partial + item.num_full; }
 
 int rows_of(const Item& item, const Schedule& schedule) {
   return device::rows_of_item(item, schedule.shape.group_size());
@@ -91,36 +91,33 @@ class Cutter {
   DecodeImage& image_;
 };
 
-std::int64_t num_boxes(const Step& step) {
-  if ((step.flags & Step::kIsGathered) == 0) return 0;
-  return (step.flags >> Step::kBoxesShift & Step::kBoxesMask) + 1;
-}
-
 std::int64_t num_bitmaps(const ScheduleImage& image) {
   return static_cast<std::int64_t>(image.bitmaps.size()) / device::fragment_words(image.keys);
-}
-
-// Items that a sequence may be cut into, whatever the lengths that come.
-std::int64_t most_items(std::int64_t steps, std::int64_t items, int keys_of_step) {
-  constexpr std::int64_t kLeastKeys = 256;
-  return std::max(items, std::min(2 * kCtas, items * (steps * keys_of_step / kLeastKeys)));
 }
 
 }  // namespace
 
 int num_cuts(const UncutItem& item, int keys_of_step) {
-  constexpr std::int64_t kLeastKeys = 256;
-  constexpr std::int64_t kKeysOfRow = 4;
-  constexpr std::int64_t kKeysToEvenOut = 1024;
-  constexpr std::int64_t kKeysOfRowToEvenOut = 32;
-  const auto cuts = [&](std::int64_t least_keys, std::int64_t most_items) {
-    const std::int64_t least_steps = ceil_div(least_keys, keys_of_step);
-    return std::min(item.steps / least_steps, most_items / item.items_of_sequence);
-  };
-  const std::int64_t once = cuts(std::max(kLeastKeys, kKeysOfRow * item.rows), kCtas);
-  const std::int64_t twice =
-      cuts(std::max(kKeysToEvenOut, kKeysOfRowToEvenOut * item.rows), 2 * kCtas);
-  return static_cast<int>(std::max({once, twice, std::int64_t{1}}));
+  std::int64_t cuts = 1;
+  for (const CutRule& rule : kCutRules) {
+    const std::int64_t keys = std::max(rule.least_keys, rule.least_keys_of_row * item.rows);
+    cuts = std::max(cuts, std::min(item.steps / ceil_div(keys, std::int64_t{keys_of_step}),
+                                   rule.most_items / item.items_of_sequence));
+  }
+  return static_cast<int>(cuts);
+}
+
+std::int64_t most_pieces(std::int64_t items, std::int64_t steps, int keys_of_step) {
+  std::int64_t pieces = items;
+  for (const CutRule& rule : kCutRules) {
+    const std::int64_t cuts = steps / ceil_div(rule.least_keys, std::int64_t{keys_of_step});
+    pieces = std::max(pieces, std::min(rule.most_items, items * cuts));
+  }
+  return pieces;
+}
+
+std::int64_t most_items_cut(std::int64_t items, std::int64_t steps, int keys_of_step) {
+  return most_pieces(1, steps, keys_of_step) == 1 ? 0 : std::min(items, kCtas);
 }
 
 bool has_few_rows(const Schedule& schedule, std::int32_t sequence) {
@@ -152,38 +149,6 @@ PlanCapacity size_of(const DecodeImage& image) {
           .bitmaps = num_bitmaps(image.lists),
           .split_rows = image.split_rows,
           .sum_rows = image.sum_rows};
-}
-
-PlanCapacity decode_capacity(const Schedule& schedule, int head_dim) {
-  const auto every = [](const WorkItem& /*item*/) { return true; };
-  const ScheduleImage image = make_schedule_image(schedule, head_dim, {every, kDecodeBoxRows});
-  PlanCapacity room;
-  std::set<std::pair<std::int32_t, std::int32_t>> lists;  // (sequence, its list)
-  std::vector<std::int64_t> longest(schedule.shape.sequences.size());
-  for (const Item& item : image.items) {
-    room.sum_rows = std::max(room.sum_rows, rows_of(item, schedule));
-    std::int64_t& steps = longest[static_cast<std::size_t>(item.sequence)];
-    steps = std::max<std::int64_t>(steps, num_steps(item));
-    if (!lists.emplace(item.sequence, item.list_begin).second) continue;
-    for (const Step& step : steps_of(item, image)) {
-      ++room.steps;
-      room.sub_tiles += num_boxes(step);
-      if ((step.flags & Step::kHasBitmap) != 0) ++room.bitmaps;
-    }
-  }
-  const std::vector<std::int64_t> counts = items_of_sequences(schedule, image.items);
-  for (std::size_t s = 0; s < counts.size(); ++s) {
-    room.items += most_items(longest[s], counts[s], image.keys);
-  }
-  room.sums = static_cast<std::int64_t>(image.items.size());
-  room.split_rows = room.items * room.sum_rows;
-  // A window that begins elsewhere in a tile may take a step more at either end.
-  constexpr std::int64_t kShare = 4;
-  const auto num_lists = static_cast<std::int64_t>(lists.size());
-  for (std::int64_t* count : {&room.steps, &room.sub_tiles, &room.bitmaps}) {
-    *count += *count / kShare + 2 * num_lists;
-  }
-  return room;
 }
 
 }  // namespace perpend

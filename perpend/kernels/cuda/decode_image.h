@@ -32,6 +32,10 @@ struct UncutItem {
 // each is left at least 256 keys; twice, which evens out better, if each is left 1024. Many rows
 // need more keys, or o would be more bytes than they.
 int num_cuts(const UncutItem& item, int keys_of_step);
+// At most, of a sequence that has at most so many items of at most so many steps: the items after
+// cutting, and those before of which some are cut.
+std::int64_t most_pieces(std::int64_t items, std::int64_t steps, int keys_of_step);
+std::int64_t most_items_cut(std::int64_t items, std::int64_t steps, int keys_of_step);
 
 // Whether the decode kernel is the one for a sequence whose keys are not paged: its queries are one
 // item of each head, and few for its keys. Whoever shares the batch has no say in it.
@@ -44,7 +48,8 @@ DecodeImage make_decode_image(const Schedule& schedule, int head_dim);
 
 // What an image takes up.
 PlanCapacity size_of(const DecodeImage& image);
-// Room for `schedule` and others like it (see plan_capacity() in attention_plan.h).
+// Room for `schedule` and others like it (see plan_capacity() in attention_plan.h): bounds that
+// hold for any mask, whatever the lengths do to the tiles that are live.
 PlanCapacity decode_capacity(const Schedule& schedule, int head_dim);
 
 }  // namespace perpend

@@ -5,12 +5,17 @@
 #include <algorithm>
 #include <map>
 #include <set>
+#include <sstream>
 
 #include <gtest/gtest.h>
 
+#include "perpend/core/error.h"
+#include "perpend/core/random.h"
 #include "perpend/core/range.h"
 #include "perpend/mask/bindings.h"
 #include "perpend/schedule/gpu_tiling.h"
+#include "tests/campaign.h"
+#include "tests/mask/random_mask.h"
 
 namespace perpend {
 namespace {
@@ -161,26 +166,83 @@ TEST(DecodeImage, BoxesLieOnTheGridOfPages) {
   }
 }
 
+void expect_room(const PlanCapacity& room, const PlanCapacity& needed) {
+  EXPECT_LE(needed.items, room.items);
+  EXPECT_LE(needed.sums, room.sums);
+  EXPECT_LE(needed.steps, room.steps);
+  EXPECT_LE(needed.sub_tiles, room.sub_tiles);
+  EXPECT_LE(needed.bitmaps, room.bitmaps);
+  EXPECT_LE(needed.split_rows, room.split_rows);
+  EXPECT_LE(needed.sum_rows, room.sum_rows);
+}
+
 // Every step of a decode loop fits what the longest one needs, whatever the sequences share.
-TEST(DecodeImage, CapacityIsEnoughForShorterSequences) {
-  for (const char* mask : {"causal", "causal & (sink(64) | window(700))", "causal & every(64, 4)",
-                           "upto(block(32))"}) {
+TEST(DecodeImage, CapacityIsEnoughForTheStepsOfALoop) {
+  for (const char* mask : {"causal", "causal & (sink(64) | window(700))", "causal & every(16, 4)",
+                           "causal & every(64, 4)", "upto(block(32))"}) {
     const AttentionShape largest{std::vector<SequenceShape>(3, {4, 3000, 2996}), 8, 2};
     const PlanCapacity room = decode_capacity(compiled(mask, largest), 128);
     for (std::int64_t length = 5; length < 3000; length += 97) {
+      SCOPED_TRACE(concat(mask, ", ", length));
       const AttentionShape shape{
           {{4, length, length - 4}, {1, 3000 - length, 2999 - length}, {2, length / 2, length / 3}},
           8,
           2};
-      const PlanCapacity needed = size_of(make_decode_image(compiled(mask, shape), 128));
-      EXPECT_LE(needed.items, room.items) << mask << ", " << length;
-      EXPECT_LE(needed.sums, room.sums) << mask << ", " << length;
-      EXPECT_LE(needed.steps, room.steps) << mask << ", " << length;
-      EXPECT_LE(needed.sub_tiles, room.sub_tiles) << mask << ", " << length;
-      EXPECT_LE(needed.bitmaps, room.bitmaps) << mask << ", " << length;
-      EXPECT_LE(needed.split_rows, room.split_rows) << mask << ", " << length;
-      EXPECT_LE(needed.sum_rows, room.sum_rows) << mask << ", " << length;
+      expect_room(room, size_of(make_decode_image(compiled(mask, shape), 128)));
     }
+  }
+}
+
+// What the bounds are made of.
+void expect_short_lists(const ScheduleImage& lists) {
+  for (const Item& item : lists.items) {
+    EXPECT_LE(num_steps(item), ceil_div(item.kv_len, lists.keys) + 2);
+  }
+  for (const Step& step : lists.steps) {
+    const auto boxes = static_cast<int>(step.flags >> Step::kBoxesShift & Step::kBoxesMask) + 1;
+    EXPECT_LE(boxes, lists.keys / kDecodeBoxRows);
+  }
+}
+
+// A part of a sequence, which may lie elsewhere.
+SequenceShape shorter(Random& random, const SequenceShape& sequence, std::int64_t scale) {
+  const auto up_to = [&](std::int64_t most) {
+    return static_cast<std::int64_t>(random.next_below(static_cast<std::uint64_t>(most) + 1));
+  };
+  return {up_to(sequence.q_len), up_to(sequence.kv_len), up_to(scale)};
+}
+
+TEST(DecodeImage, CapacityIsEnoughForAnyMaskAndLengths) {
+  constexpr std::int64_t kScale = 3000;
+  for (int trial = 0; trial < num_trials(400); ++trial) {
+    Random random(17, static_cast<std::uint64_t>(trial));
+    const Mask mask = random_mask(random, kScale);
+    const int head_dim = random.next_below(2) == 0 ? 128 : 256;
+    Tiling tiling = gpu_tiling(head_dim, Sweep::kRows);
+    tiling.any_start = random.next_below(2) == 0;
+    const int kv_heads = 1 << random.next_below(3);
+    AttentionShape shape{{}, kv_heads * (1 << random.next_below(4)), kv_heads};
+    for (std::uint64_t s = 1 + random.next_below(3); s > 0; --s) {
+      const auto queries = static_cast<std::int64_t>(1 + random.next_below(300));
+      shape.sequences.push_back(shorter(random, {queries - 1, kScale, 0}, kScale));
+      ++shape.sequences.back().q_len;
+    }
+    const PlanCapacity room = decode_capacity(compile(mask, shape, tiling), head_dim);
+    for (int step = 0; step < 8; ++step) {
+      std::ostringstream lengths;
+      AttentionShape other = shape;
+      for (SequenceShape& sequence : other.sequences) {
+        if (step > 0) sequence = shorter(random, sequence, kScale);
+        lengths << " (" << sequence.q_len << ", " << sequence.kv_len << ", " << sequence.q_offset
+                << ")";
+      }
+      SCOPED_TRACE(concat("trial ", trial, ": ", mask, lengths.str(), ", heads ", other.num_q_heads,
+                          "/", kv_heads, ", head_dim ", head_dim));
+      const DecodeImage image = make_decode_image(compile(mask, other, tiling), head_dim);
+      expect_room(room, size_of(image));
+      expect_short_lists(image.lists);
+    }
+    if (HasFailure()) return;
   }
 }
 
