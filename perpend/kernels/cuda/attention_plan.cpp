@@ -39,12 +39,12 @@ class CudaAttentionPlan : public AttentionPlan {
 
   void update(const Schedule& schedule, Stream stream) override {
     check_schedule(schedule);
-    const DecodeImage image = make_decode_image(schedule, head_dim());
+    image_ = make_decode_image(schedule, head_dim(), std::move(image_));
     const Launch launch(kWhat, device_, stream);
     demand_not_captured(launch.stream());
     PinnedMemory& staging = staging_[next_];
     staging.wait();
-    const std::size_t used = layout_.write(image, staging.data());
+    const std::size_t used = layout_.write(image_, staging.data());
     cuda_check(cudaMemcpyAsync(memory_.data(), staging.data(), used, cudaMemcpyHostToDevice,
                                launch.stream()),
                kWhat);
@@ -100,6 +100,7 @@ class CudaAttentionPlan : public AttentionPlan {
   std::size_t counter_at_;
   std::size_t workspace_at_;
   DeviceMemory memory_;
+  DecodeImage image_;  // of the last schedule: its memory is used again
   // In turns, so that one is written while the copy of the other is still under way.
   std::array<PinnedMemory, 2> staging_;
   std::size_t next_ = 0;

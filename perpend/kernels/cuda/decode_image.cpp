@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <numeric>
 #include <utility>
 
 #include "perpend/core/error.h"
@@ -24,59 +25,83 @@ constexpr std::array<CutRule, 2> kCutRules = {{{kCtas, 256, 4}, {2 * kCtas, 1024
 
 int num_steps(const Item& item) { return item.num_partial + item.num_full; }
 
-int rows_of(const Item& item, const Schedule& schedule) {
-  return device::rows_of_item(item, schedule.shape.group_size());
-}
-
-std::vector<std::int64_t> items_of_sequences(const Schedule& schedule,
-                                             const std::vector<Item>& items) {
-  std::vector<std::int64_t> count(schedule.shape.sequences.size());
-  for (const Item& item : items) ++count[static_cast<std::size_t>(item.sequence)];
-  return count;
-}
-
+// Cuts the items of an image.
 class Cutter {
  public:
-  Cutter(const Schedule& schedule, DecodeImage& image) : schedule_(schedule), image_(image) {}
+  Cutter(const Schedule& schedule, DecodeImage& image)
+      : schedule_(schedule), image_(image), cuts_(image.lists.items.size(), 1) {}
 
   void run() {
-    const std::vector<Item> uncut = std::exchange(image_.lists.items, {});
-    const std::vector<std::int64_t> counts = items_of_sequences(schedule_, uncut);
-    for (const Item& item : uncut) {
-      const int cuts = num_cuts({num_steps(item), rows_of(item, schedule_),
-                                 counts[static_cast<std::size_t>(item.sequence)]},
-                                image_.lists.keys);
-      if (cuts == 1) {
-        image_.lists.items.push_back(item);
-      } else {
-        cut(item, cuts);
-      }
-    }
-    const auto longer = [](const Item& a, const Item& b) { return num_steps(a) > num_steps(b); };
-    std::ranges::stable_sort(image_.lists.items, longer);
+    choose_cuts();
+    find_places();
+    image_.items.resize(static_cast<std::size_t>(std::reduce(cuts_.begin(), cuts_.end())));
+    for (std::size_t i = 0; i < cuts_.size(); ++i) put(image_.lists.items[i], cuts_[i]);
   }
 
  private:
-  void cut(const Item& item, int count) {
+  void choose_cuts() {
+    std::vector<std::int64_t> items_of_sequence(schedule_.shape.sequences.size());
+    for (const Item& item : image_.lists.items) {
+      ++items_of_sequence[static_cast<std::size_t>(item.sequence)];
+    }
+    UncutItem before;
+    int cuts = 1;
+    for (std::size_t i = 0; i < cuts_.size(); ++i) {
+      const Item& item = image_.lists.items[i];
+      const UncutItem uncut{num_steps(item), rows_of(item),
+                            items_of_sequence[static_cast<std::size_t>(item.sequence)]};
+      // Heads of a sequence are alike and follow each other.
+      if (uncut != before) cuts = num_cuts(uncut, image_.lists.keys);
+      cuts_[i] = cuts;
+      before = uncut;
+    }
+  }
+
+  // Longest first; those of one length stay in their order.
+  void find_places() {
+    for (std::size_t i = 0; i < cuts_.size(); ++i) {
+      const int steps = num_steps(image_.lists.items[i]);
+      const auto shorter = static_cast<std::size_t>(steps / cuts_[i]);
+      if (next_place_.size() < shorter + 2) next_place_.resize(shorter + 2);
+      const int num_longer = steps % cuts_[i];
+      next_place_[shorter] += cuts_[i] - num_longer;
+      next_place_[shorter + 1] += num_longer;
+    }
+    std::exclusive_scan(next_place_.rbegin(), next_place_.rend(), next_place_.rbegin(), 0);
+  }
+
+  void put(const Item& item, int cuts) {
+    if (cuts == 1) {
+      place_for(num_steps(item)) = item;
+      return;
+    }
+    const int rows = rows_of(item);
     const std::int64_t steps = num_steps(item);
-    const int rows = rows_of(item, schedule_);
-    for (std::int64_t c = 0; c < count; ++c) {
-      Item piece = piece_of(item, c * steps / count, (c + 1) * steps / count);
+    for (std::int64_t c = 0, begin = 0; c < cuts; ++c) {
+      const std::int64_t end = (c + 1) * steps / cuts;
+      Item& piece = place_for(static_cast<int>(end - begin));
+      piece = item;
+      take_steps(begin, end, piece);
       piece.split_row = next_row(rows);
-      if (c == 0) image_.sums.push_back({piece, count});
-      image_.lists.items.push_back(piece);
+      if (c == 0) image_.sums.push_back({piece, cuts});
+      begin = end;
     }
     image_.sum_rows = std::max(image_.sum_rows, rows);
   }
 
-  Item piece_of(Item item, std::int64_t begin, std::int64_t end) const {
+  Item& place_for(int steps) {
+    const int place = next_place_[static_cast<std::size_t>(steps)]++;
+    return image_.items[static_cast<std::size_t>(place)];
+  }
+
+  // Leaves an item steps [begin, end) of its list.
+  void take_steps(std::int64_t begin, std::int64_t end, Item& item) const {
     const std::int64_t partial_end = item.num_partial;
     item.num_partial =
         static_cast<std::int32_t>(std::min(end, partial_end) - std::min(begin, partial_end));
     item.num_full = static_cast<std::int32_t>(end - begin) - item.num_partial;
     item.list_begin += static_cast<std::int32_t>(begin);
     item.first = image_.lists.steps[static_cast<std::size_t>(item.list_begin)];
-    return item;
   }
 
   std::int32_t next_row(int rows) {
@@ -87,8 +112,14 @@ class Cutter {
     return row;
   }
 
+  int rows_of(const Item& item) const {
+    return device::rows_of_item(item, schedule_.shape.group_size());
+  }
+
   const Schedule& schedule_;
   DecodeImage& image_;
+  std::vector<int> cuts_;        // of each item
+  std::vector<int> next_place_;  // of the items of so many steps
 };
 
 std::int64_t num_bitmaps(const ScheduleImage& image) {
@@ -130,19 +161,29 @@ bool has_few_rows(const Schedule& schedule, std::int32_t sequence) {
 }
 
 DecodeImage make_decode_image(const Schedule& schedule, int head_dim,
-                              FunctionRef<bool(const WorkItem&)> takes) {
-  DecodeImage image;
-  image.lists = make_schedule_image(schedule, head_dim, {takes, kDecodeBoxRows});
+                              FunctionRef<bool(const WorkItem&)> takes, DecodeImage memory) {
+  DecodeImage image = std::move(memory);
+  image.sums.clear();
+  image.split_rows = 0;
+  image.sum_rows = 0;
+  // Parts of this kernel always test whether they have a step.
+  image.lists = make_schedule_image(schedule, head_dim,
+                                    {.takes = takes,
+                                     .box_rows = kDecodeBoxRows,
+                                     .part_skips = PartSkips::kAlways,
+                                     .keeps_order = true},
+                                    std::move(image.lists));
   Cutter(schedule, image).run();
   return image;
 }
 
-DecodeImage make_decode_image(const Schedule& schedule, int head_dim) {
-  return make_decode_image(schedule, head_dim, [](const WorkItem& /*item*/) { return true; });
+DecodeImage make_decode_image(const Schedule& schedule, int head_dim, DecodeImage memory) {
+  const auto every = [](const WorkItem& /*item*/) { return true; };
+  return make_decode_image(schedule, head_dim, every, std::move(memory));
 }
 
 PlanCapacity size_of(const DecodeImage& image) {
-  return {.items = static_cast<std::int64_t>(image.lists.items.size()),
+  return {.items = static_cast<std::int64_t>(image.items.size()),
           .sums = static_cast<std::int64_t>(image.sums.size()),
           .steps = static_cast<std::int64_t>(image.lists.steps.size()),
           .sub_tiles = static_cast<std::int64_t>(image.lists.sub_tiles.size()),

@@ -15,7 +15,8 @@ constexpr int kDecodeBoxRows = 16;
 // A row schedule as the decode kernel reads it: long lists are cut into several items, whose rows
 // are added up in the order of the list. Made without a GPU.
 struct DecodeImage {
-  ScheduleImage lists;
+  ScheduleImage lists;              // its items are those before lists are cut
+  std::vector<device::Item> items;  // longest first
   std::vector<device::SplitSum> sums;
   std::int64_t split_rows = 0;  // of the workspace
   int sum_rows = 0;             // of a sum, at most
@@ -26,6 +27,8 @@ struct UncutItem {
   std::int64_t steps = 0;
   std::int64_t rows = 0;
   std::int64_t items_of_sequence = 0;
+
+  friend bool operator==(const UncutItem&, const UncutItem&) = default;
 };
 
 // Into how many items the list of one is cut. Of a sequence alone as many as occupy a GPU once, if
@@ -41,10 +44,10 @@ std::int64_t most_items_cut(std::int64_t items, std::int64_t steps, int keys_of_
 // item of each head, and few for its keys. Whoever shares the batch has no say in it.
 bool has_few_rows(const Schedule& schedule, std::int32_t sequence);
 
-// Throws as make_schedule_image().
+// In the memory of an image that is not needed any more. Throws as make_schedule_image().
 DecodeImage make_decode_image(const Schedule& schedule, int head_dim,
-                              FunctionRef<bool(const WorkItem&)> takes);
-DecodeImage make_decode_image(const Schedule& schedule, int head_dim);
+                              FunctionRef<bool(const WorkItem&)> takes, DecodeImage memory = {});
+DecodeImage make_decode_image(const Schedule& schedule, int head_dim, DecodeImage memory = {});
 
 // What an image takes up.
 PlanCapacity size_of(const DecodeImage& image);

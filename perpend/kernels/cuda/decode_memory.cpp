@@ -60,10 +60,10 @@ void DecodeLayout::check_room(const DecodeImage& image) const {
 
 std::size_t DecodeLayout::write(const DecodeImage& image, std::byte* to) const {
   check_room(image);
-  const device::DecodeCounts counts{static_cast<std::int32_t>(image.lists.items.size()),
+  const device::DecodeCounts counts{static_cast<std::int32_t>(image.items.size()),
                                     static_cast<std::int32_t>(image.sums.size())};
   std::memcpy(to, &counts, sizeof(counts));
-  return std::max({sizeof(counts), put(image.lists.items, items_, to), put(image.sums, sums_, to),
+  return std::max({sizeof(counts), put(image.items, items_, to), put(image.sums, sums_, to),
                    put(image.lists.steps, steps_, to), put(image.lists.sub_tiles, sub_tiles_, to),
                    put(image.lists.bitmaps, bitmaps_, to)});
 }

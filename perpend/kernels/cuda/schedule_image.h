@@ -23,6 +23,9 @@ struct ScheduleImage {
   bool has_packed = false;              // some items have (query, head) rows
   bool has_separate = false;            // some have rows of one head
   bool skips_parts = false;             // see PartSkips
+
+  // Keeps the memory of the arrays.
+  void clear();
 };
 
 // Tokens of the sequences before, in a ragged batch.
@@ -48,12 +51,14 @@ struct ImageChoice {
   FunctionRef<bool(const WorkItem&)> takes;  // only these items
   int box_rows = 0;                          // of gathered boxes; 0: as many as sub-tiles allow
   PartSkips part_skips = PartSkips::kIfMany;
+  bool keeps_order = false;  // items as the schedule has them
 };
 
 // Throws as both of them, and for plans that gpu_tiling() does not offer.
 ScheduleImage make_schedule_image(const Schedule& schedule, int head_dim);
-ScheduleImage make_schedule_image(const Schedule& schedule, int head_dim,
-                                  const ImageChoice& choice);
+// In the memory of an image that is not needed any more.
+ScheduleImage make_schedule_image(const Schedule& schedule, int head_dim, const ImageChoice& choice,
+                                  ScheduleImage memory = {});
 
 // The bitmap of one tile in the order of registers. rows: which row of `words`, of words_per_row
 // words each, every tile row has; -1: none, its columns are dead.

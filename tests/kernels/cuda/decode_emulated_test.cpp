@@ -28,13 +28,13 @@ class EmulatedDecode {
   EmulatedDecode(const AttentionArgs& args, const Schedule& schedule, std::uint64_t seed)
       : args_(args), seed_(seed), head_dim_(static_cast<int>(args.q.size(args.q.num_axes() - 1))) {
     image_ = make_decode_image(schedule, head_dim_);
-    counts_ = {static_cast<std::int32_t>(image_.lists.items.size()),
+    counts_ = {static_cast<std::int32_t>(image_.items.size()),
                static_cast<std::int32_t>(image_.sums.size())};
     split_lse_.assign(static_cast<std::size_t>(image_.split_rows), NAN);
     const float scale = args.scale != 0 ? args.scale : 1 / std::sqrt(static_cast<float>(head_dim_));
     const TensorView& slopes = args.score.alibi_slopes;
     common_.lists = {
-        image_.lists.items.data(),   image_.lists.steps.data(), image_.lists.sub_tiles.data(),
+        image_.items.data(),         image_.lists.steps.data(), image_.lists.sub_tiles.data(),
         image_.lists.bitmaps.data(), counts_.num_items,         schedule.shape.group_size(),
         image_.lists.box_rows};
     common_.outputs = {args.o.data,

@@ -32,7 +32,7 @@ std::tuple<int, int, int> rows_of(const Item& item) {
 
 std::map<std::tuple<int, int, int>, std::vector<Item>> pieces_by_rows(const DecodeImage& image) {
   std::map<std::tuple<int, int, int>, std::vector<Item>> pieces;
-  for (const Item& item : image.lists.items) pieces[rows_of(item)].push_back(item);
+  for (const Item& item : image.items) pieces[rows_of(item)].push_back(item);
   for (auto& [rows, items] : pieces) std::ranges::sort(items, {}, &Item::list_begin);
   return pieces;
 }
@@ -99,7 +99,7 @@ TEST(DecodeImage, CutsCoverEachStepOnce) {
       }
     }
     EXPECT_EQ(static_cast<std::int64_t>(split_rows.size()), image.split_rows);
-    EXPECT_TRUE(std::ranges::is_sorted(image.lists.items, [](const Item& a, const Item& b) {
+    EXPECT_TRUE(std::ranges::is_sorted(image.items, [](const Item& a, const Item& b) {
       return num_steps(a) > num_steps(b);
     })) << "not longest first";
   }
@@ -244,6 +244,28 @@ TEST(DecodeImage, CapacityIsEnoughForAnyMaskAndLengths) {
     }
     if (HasFailure()) return;
   }
+}
+
+// What a plan does at every step: nothing of the image before is left.
+TEST(DecodeImage, MemoryOfAnotherImageChangesNothing) {
+  const auto shape = [](std::int64_t length) {
+    return AttentionShape{{{1, length, length - 1}, {20, 2 * length, length}}, 8, 2};
+  };
+  const Schedule schedule = compiled("causal & (sink(64) | window(700))", shape(900));
+  const DecodeImage expected = make_decode_image(schedule, 128);
+  const DecodeImage image = make_decode_image(
+      schedule, 128, make_decode_image(compiled("causal & every(16, 4)", shape(4000)), 128));
+  const auto bytes = [](const auto& values) {
+    const auto all = std::as_bytes(std::span(values));
+    return std::vector<std::byte>(all.begin(), all.end());
+  };
+  EXPECT_EQ(bytes(image.items), bytes(expected.items));
+  EXPECT_EQ(bytes(image.lists.steps), bytes(expected.lists.steps));
+  EXPECT_EQ(image.lists.sub_tiles, expected.lists.sub_tiles);
+  EXPECT_EQ(image.lists.bitmaps, expected.lists.bitmaps);
+  EXPECT_EQ(image.sums.size(), expected.sums.size());
+  EXPECT_EQ(image.split_rows, expected.split_rows);
+  EXPECT_EQ(image.sum_rows, expected.sum_rows);
 }
 
 TEST(DecodeImage, FewRowsIsASequencesOwn) {
