@@ -120,13 +120,14 @@ class RowSum {
 template <class Element, int kHeadDim>
 __global__ void __launch_bounds__(32 * kRowsOfSumCta)
     split_sum(const __grid_constant__ SplitSumParams params) {
-  wait_for_launch_before();
   const int sum_index = static_cast<int>(blockIdx.x) / params.ctas_per_sum;
-  if (sum_index >= params.counts->num_sums) return;
-  const SplitSum sum = params.sums[sum_index];
+  // The lists were there before the launch before began: only its rows are waited for.
+  const bool is_there = sum_index < params.counts->num_sums;
+  const SplitSum sum = is_there ? params.sums[sum_index] : SplitSum{};
   const int warp = static_cast<int>(threadIdx.x) / 32;
   const int row = static_cast<int>(blockIdx.x) % params.ctas_per_sum * kRowsOfSumCta + warp;
-  if (row >= rows_of_item(sum.item, params.group_size)) return;
+  wait_for_launch_before();
+  if (!is_there || row >= rows_of_item(sum.item, params.group_size)) return;
   const Place place = place_of(sum.item, params.q_is_ragged);
   const int heads = place.is_packed ? params.group_size : 1;
   RowSum<Element, kHeadDim>(params, sum, row).run(place, {row / heads, row % heads, true});
