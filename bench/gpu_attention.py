@@ -113,11 +113,12 @@ class DecodePlan:
     def stream(self):
         return ctypes.c_void_p(self.torch.cuda.current_stream().cuda_stream)
 
-    def update(self) -> float:
-        """Plans the step again; what that took on the host, in milliseconds."""
+    def update(self, apart: int) -> float:
+        """Plans a step again, of sequences each `apart` keys shorter than the one before; what that took on the
+        host, in milliseconds."""
         ms = ctypes.c_double()
         self.library.check(self.library.lib.perpend_decode_update(self.handle, ctypes.byref(self.problem), self.mask,
-                                                                  self.stream(), ctypes.byref(ms)))
+                                                                  apart, self.stream(), ctypes.byref(ms)))
         return ms.value
 
     def run(self):

@@ -136,11 +136,13 @@ AttentionSpec spec_of(const PerpendDecodeProblem& problem) {
   return {dtype, dtype, problem.head_dim, /*paged=*/true};
 }
 
-Schedule schedule_of(const PerpendDecodeProblem& problem, const char* mask) {
-  const AttentionShape shape{
-      std::vector<SequenceShape>(static_cast<std::size_t>(problem.batch),
-                                 {problem.q_len, problem.kv_len, problem.kv_len - problem.q_len}),
-      problem.num_q_heads, problem.num_kv_heads};
+// Each sequence `apart` keys shorter than the one before it.
+Schedule schedule_of(const PerpendDecodeProblem& problem, const char* mask, int apart) {
+  AttentionShape shape{{}, problem.num_q_heads, problem.num_kv_heads};
+  for (std::int64_t s = 0; s < problem.batch; ++s) {
+    const std::int64_t kv_len = problem.kv_len - s * apart;
+    shape.sequences.push_back({problem.q_len, kv_len, kv_len - problem.q_len});
+  }
   return compile(parse_mask(mask), shape,
                  cuda_kernels().attention.tiling(spec_of(problem), Sweep::kRows));
 }
@@ -228,7 +230,7 @@ int perpend_forward(const void* plan, const PerpendProblem* problem,
 int perpend_decode_plan(const PerpendDecodeProblem* problem, const char* mask, void* stream,
                         void** plan) {
   return perpend::guarded([&] {
-    const perpend::Schedule schedule = perpend::schedule_of(*problem, mask);
+    const perpend::Schedule schedule = perpend::schedule_of(*problem, mask, 0);
     const perpend::AttentionSpec spec = perpend::spec_of(*problem);
     auto made = perpend::make_attention_plan(
         spec, perpend::plan_capacity(spec, schedule, perpend::kGpu), perpend::kGpu);
@@ -239,12 +241,13 @@ int perpend_decode_plan(const PerpendDecodeProblem* problem, const char* mask, v
 
 void perpend_free_decode_plan(void* plan) { delete static_cast<perpend::AttentionPlan*>(plan); }
 
-// What a step costs the host: compiling, cutting and copying its schedule, in milliseconds.
+// What a step costs the host: compiling, cutting and copying its schedule, in milliseconds. Each
+// sequence is `apart` keys shorter than the one before it.
 int perpend_decode_update(void* plan, const PerpendDecodeProblem* problem, const char* mask,
-                          void* stream, double* ms) {
+                          int apart, void* stream, double* ms) {
   return perpend::guarded([&] {
     const auto start = std::chrono::steady_clock::now();
-    static_cast<perpend::AttentionPlan*>(plan)->update(perpend::schedule_of(*problem, mask),
+    static_cast<perpend::AttentionPlan*>(plan)->update(perpend::schedule_of(*problem, mask, apart),
                                                        {nullptr, stream});
     *ms =
         std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
