@@ -249,12 +249,11 @@ class ImageMaker {
     append_fragments(schedule_.bitmaps.tile(bitmap), schedule_.bitmaps.words_per_row(), queries,
                      image_.bitmaps);
     unsigned halves = 0;
-    for (std::size_t row = 0; row < queries.size(); ++row) {
-      const bool is_known = row > 0 && queries[row] == queries[row - 1];
-      if (queries[row] < 0 || is_known) continue;
-      const auto words = schedule_.bitmaps.row(bitmap, queries[row]);
+    const int part_queries = packed ? kPartRows / group_size_ : kPartRows;
+    for (int query = 0; query < 2 * part_queries; ++query) {
+      const auto words = schedule_.bitmaps.row(bitmap, query);
       for (std::size_t h = 0; h < words.size(); ++h) {
-        if (words[h] != 0) halves |= 1U << (2 * (row / kPartRows) + h);
+        if (words[h] != 0) halves |= 1U << (2 * (query / part_queries) + static_cast<int>(h));
       }
     }
     return {index, halves};
