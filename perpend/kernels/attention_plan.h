@@ -47,7 +47,8 @@ class AttentionPlan {
   virtual void forward(const AttentionArgs& args, Stream stream) const = 0;
 };
 
-// Room for `schedule` and for others of the same mask whose sequences are not longer, and as many.
+// Room for `schedule` and for others of the same mask, compiled with the same options, whose
+// sequences are not longer, and as many.
 // Throws Unsupported when the device's kernels have no plans.
 PlanCapacity plan_capacity(const AttentionSpec& spec, const Schedule& schedule, Device device);
 

@@ -80,7 +80,10 @@ PlanCapacity decode_capacity(const Schedule& schedule, int head_dim) {
   PlanCapacity room;
   for (std::size_t s = 0; s < lists.size(); ++s) {
     const SequenceShape& shape = schedule.shape.sequences[s];
-    const PlanCapacity a = capacity_of(shape, layouts[0], lists[s], keys);
+    const TilePlan& plan = schedule.plans[s];
+    // Heads that share the one part there is are never better apart (TilingSearch).
+    const bool stays_packed = plan.packed && shape.q_len <= plan.outer_part;
+    const PlanCapacity a = capacity_of(shape, layouts[stays_packed ? 1 : 0], lists[s], keys);
     const PlanCapacity b = capacity_of(shape, layouts[1], lists[s], keys);
     for (const auto count : kCounts) room.*count += std::max(a.*count, b.*count);
     room.sum_rows = std::max({room.sum_rows, a.sum_rows, b.sum_rows});
