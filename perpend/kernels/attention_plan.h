@@ -15,12 +15,11 @@ struct AttentionSpec;
 // How much a plan has room for.
 struct PlanCapacity {
   std::int64_t items = 0;       // after long lists are cut
-  std::int64_t sums = 0;        // items before, as far as they are cut
+  std::int64_t sums = 0;        // of a few rows each, of items that are cut
   std::int64_t steps = 0;       // of all lists together
   std::int64_t sub_tiles = 0;   // of gathered steps
   std::int64_t bitmaps = 0;     // distinct partial tiles
   std::int64_t split_rows = 0;  // rows of items that were cut
-  int sum_rows = 0;             // rows of an item that is cut, at most
 };
 
 // A schedule in the memory of a device that another one replaces without a change of place: a

@@ -4,7 +4,6 @@
 #include <array>
 #include <numeric>
 
-#include "perpend/core/range.h"
 #include "perpend/kernels/cuda/attention_operands.h"
 #include "perpend/kernels/cuda/decode_launch.h"
 #include "perpend/kernels/cuda/device/hopper_decode_params.h"
@@ -50,14 +49,9 @@ void launch_sums(const AttentionArgs& args, const DecodeState& state,
                  const device::ForwardParams& common, const Launch& launch) {
   const DecodeLists& lists = state.lists;
   if (lists.room_for_sums == 0) return;
-  const device::SplitSumParams params{
-      common.outputs,
-      lists.sums,
-      lists.counts,
-      state.split,
-      lists.lists.group_size,
-      static_cast<std::int32_t>(ceil_div(lists.sum_rows, device::kRowsOfSumCta)),
-      common.q_is_ragged};
+  const device::SplitSumParams params{common.outputs,         lists.sums,
+                                      lists.counts,           state.split,
+                                      lists.lists.group_size, common.q_is_ragged};
   const auto launcher = args.q.dtype == DType::kF16 ? sum_launcher<DType::kF16>(head_dim_of(args))
                                                     : sum_launcher<DType::kBF16>(head_dim_of(args));
   launcher({&params, lists.room_for_sums, launch.stream()});

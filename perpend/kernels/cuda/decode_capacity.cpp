@@ -55,15 +55,15 @@ PlanCapacity capacity_of(const SequenceShape& shape, const QueryLayout& layout,
   const std::int64_t items = tiles * layout.heads;
   const std::int64_t steps_of_list = most_steps(shape.kv_len, keys);
   const std::int64_t steps = tiles * lists_of_tile * steps_of_list;
-  PlanCapacity room{.items = most_pieces(items, steps_of_list, keys),
-                    .sums = most_items_cut(items, steps_of_list, keys),
-                    .steps = steps,
-                    .sub_tiles = steps * (keys / kDecodeBoxRows),
-                    .bitmaps = steps};
-  if (room.sums == 0) return room;
-  room.sum_rows = static_cast<int>(std::min(shape.q_len, layout.tile) * layout.rows);
-  room.split_rows = room.items * room.sum_rows;
-  return room;
+  const std::int64_t rows = std::min(shape.q_len, layout.tile) * layout.rows;
+  const std::int64_t pieces = most_pieces(items, steps_of_list, keys);
+  const std::int64_t num_cut = most_items_cut(items, steps_of_list, keys);
+  return {.items = pieces,
+          .sums = num_cut * ceil_div(rows, std::int64_t{device::kRowsOfSumCta}),
+          .steps = steps,
+          .sub_tiles = steps * (keys / kDecodeBoxRows),
+          .bitmaps = steps,
+          .split_rows = num_cut == 0 ? 0 : pieces * rows};
 }
 
 // The fields of a capacity that sequences add up.
@@ -86,7 +86,6 @@ PlanCapacity decode_capacity(const Schedule& schedule, int head_dim) {
     const PlanCapacity a = capacity_of(shape, layouts[stays_packed ? 1 : 0], lists[s], keys);
     const PlanCapacity b = capacity_of(shape, layouts[1], lists[s], keys);
     for (const auto count : kCounts) room.*count += std::max(a.*count, b.*count);
-    room.sum_rows = std::max({room.sum_rows, a.sum_rows, b.sum_rows});
   }
   return room;
 }

@@ -83,10 +83,11 @@ class Cutter {
       piece = item;
       take_steps(begin, end, piece);
       piece.split_row = next_row(rows);
-      if (c == 0) image_.sums.push_back({piece, cuts});
+      for (int row = 0; c == 0 && row < rows; row += device::kRowsOfSumCta) {
+        image_.sums.push_back({piece, cuts, row});
+      }
       begin = end;
     }
-    image_.sum_rows = std::max(image_.sum_rows, rows);
   }
 
   Item& place_for(int steps) {
@@ -165,7 +166,6 @@ DecodeImage make_decode_image(const Schedule& schedule, int head_dim,
   DecodeImage image = std::move(memory);
   image.sums.clear();
   image.split_rows = 0;
-  image.sum_rows = 0;
   // Parts of this kernel always test whether they have a step.
   image.lists = make_schedule_image(schedule, head_dim,
                                     {.takes = takes,
@@ -188,8 +188,7 @@ PlanCapacity size_of(const DecodeImage& image) {
           .steps = static_cast<std::int64_t>(image.lists.steps.size()),
           .sub_tiles = static_cast<std::int64_t>(image.lists.sub_tiles.size()),
           .bitmaps = num_bitmaps(image.lists),
-          .split_rows = image.split_rows,
-          .sum_rows = image.sum_rows};
+          .split_rows = image.split_rows};
 }
 
 }  // namespace perpend

@@ -19,7 +19,6 @@ struct DecodeImage {
   std::vector<device::Item> items;  // longest first
   std::vector<device::SplitSum> sums;
   std::int64_t split_rows = 0;  // of the workspace
-  int sum_rows = 0;             // of a sum, at most
 };
 
 // An item before its list is cut.

@@ -55,7 +55,6 @@ void DecodeLayout::check_room(const DecodeImage& image) const {
   check_one(needed.sub_tiles, capacity_.sub_tiles, "sub-tiles");
   check_one(needed.bitmaps, capacity_.bitmaps, "bitmaps");
   check_one(needed.split_rows, capacity_.split_rows, "rows to add up");
-  check_one(needed.sum_rows, capacity_.sum_rows, "rows of an item to add up");
 }
 
 std::size_t DecodeLayout::write(const DecodeImage& image, std::byte* to) const {
@@ -76,8 +75,7 @@ DecodeLists DecodeLayout::lists_at(const std::byte* memory, int group_size) cons
            static_cast<std::int32_t>(capacity_.items), group_size, kDecodeBoxRows},
           reinterpret_cast<const device::SplitSum*>(memory + sums_),
           reinterpret_cast<const device::DecodeCounts*>(memory),
-          capacity_.sums,
-          capacity_.sum_rows};
+          capacity_.sums};
 }
 
 std::size_t workspace_bytes(std::int64_t split_rows, std::int64_t head_dim) {

@@ -16,7 +16,6 @@ struct DecodeLists {
   const device::SplitSum* sums = nullptr;
   const device::DecodeCounts* counts = nullptr;
   std::int64_t room_for_sums = 0;
-  int sum_rows = 0;
 };
 
 // How an image lies in memory: each array at a place of its own, with room for as many as the

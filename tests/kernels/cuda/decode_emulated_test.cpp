@@ -78,11 +78,9 @@ class EmulatedDecode {
     device::run_emulated(std::min(kCtas, counts_.num_items), Kernel::kThreads, seed_,
                          [&] { device::hopper_decode<Kernel>(params); });
     EXPECT_EQ(counter, 0U) << "the counter is not as it was";
-    const auto ctas = static_cast<std::int32_t>(ceil_div(image_.sum_rows, device::kRowsOfSumCta));
-    const device::SplitSumParams sums{
-        common_.outputs,    image_.sums.data(), &counts_, split, common_.lists.group_size, ctas,
-        common_.q_is_ragged};
-    device::run_emulated(counts_.num_sums * ctas, 32 * device::kRowsOfSumCta, seed_,
+    const device::SplitSumParams sums{common_.outputs,          image_.sums.data(), &counts_, split,
+                                      common_.lists.group_size, common_.q_is_ragged};
+    device::run_emulated(counts_.num_sums, 32 * device::kRowsOfSumCta, seed_,
                          [&] { device::split_sum<device::Bf16, kHeadDim>(sums); });
   }
 

@@ -32,7 +32,6 @@ struct SplitSumParams {
   const DecodeCounts* counts;
   SplitRows split;
   std::int32_t group_size;
-  std::int32_t ctas_per_sum;
   bool q_is_ragged;
 };
 

@@ -120,12 +120,11 @@ class RowSum {
 template <class Element, int kHeadDim>
 __global__ void __launch_bounds__(32 * kRowsOfSumCta)
     split_sum(const __grid_constant__ SplitSumParams params) {
-  const int sum_index = static_cast<int>(blockIdx.x) / params.ctas_per_sum;
   // The lists were there before the launch before began: only its rows are waited for.
-  const bool is_there = sum_index < params.counts->num_sums;
-  const SplitSum sum = is_there ? params.sums[sum_index] : SplitSum{};
-  const int warp = static_cast<int>(threadIdx.x) / 32;
-  const int row = static_cast<int>(blockIdx.x) % params.ctas_per_sum * kRowsOfSumCta + warp;
+  const auto index = static_cast<int>(blockIdx.x);
+  const bool is_there = index < params.counts->num_sums;
+  const SplitSum sum = is_there ? params.sums[index] : SplitSum{};
+  const int row = sum.first_row + static_cast<int>(threadIdx.x) / 32;
   wait_for_launch_before();
   if (!is_there || row >= rows_of_item(sum.item, params.group_size)) return;
   const Place place = place_of(sum.item, params.q_is_ragged);
