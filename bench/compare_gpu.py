@@ -7,7 +7,10 @@ which times the gradients of q, k and v alone. "tiles" is the rate of all pairs 
 "clocks" what a multiprocessor took for 128 x 128 of them, which does not depend on its frequency. Every answer of ours is held against float64 rows of
 the mask and against the peers before anything is timed.
 
-    PYTHONPATH=bench python3 bench/compare_gpu.py [--build build-cuda] [--only TEXT] [--dense | --growth] [--backward] [--json FILE]
+With --decode: steps of a decode loop over pages (gpu_decode.py).
+
+    PYTHONPATH=bench python3 bench/compare_gpu.py [--build build-cuda] [--only TEXT] [--dense | --growth | --decode]
+        [--backward] [--json FILE]
 """
 
 import argparse
@@ -22,6 +25,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
 import gpu_attention
+import gpu_decode
 
 ROOT = pathlib.Path(__file__).resolve().parent
 DEVICE = "cuda"
@@ -355,6 +359,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="workloads whose name holds this, or one of these: a,b")
     parser.add_argument("--dense", action="store_true", help="dense and causal attention of several lengths instead")
     parser.add_argument("--growth", action="store_true", help="a sink and a window at 8k to 1M tokens, without peers")
+    parser.add_argument("--decode", action="store_true", help="decode steps over pages instead, in GB/s")
     parser.add_argument("--peers", default="cudnn,flex")
     parser.add_argument("--backward", action="store_true", help="the backward pass alone")
     parser.add_argument("--rounds", type=int, default=5)
@@ -365,18 +370,23 @@ def main() -> None:
     torch.manual_seed(0)
     library = gpu_attention.Library(options.build)
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, medians of {options.rounds} x {options.burst} calls")
-    print(HEADER, flush=True)
+    print(gpu_decode.HEADER if options.decode else HEADER, flush=True)
     results = []
-    for line in workloads(options):
+    for line in gpu_decode.WORKLOADS if options.decode else workloads(options):
         if not any(text in line["name"] for text in options.only.split(",")):
             continue
         try:
-            results.append(measure(line, library, options))
-            print(row_of(results[-1]), flush=True)
+            if options.decode:
+                results.append(gpu_decode.measure(line, library, options, times_of))
+                print(gpu_decode.row_of(results[-1]), flush=True)
+            else:
+                results.append(measure(line, library, options))
+                print(row_of(results[-1]), flush=True)
         except (AssertionError, RuntimeError) as error:
             print(f"{line['name']}: FAILED: {error}", flush=True)
         torch.cuda.empty_cache()
-    print(growth_of(results) if options.growth else summary(results))
+    if not options.decode:
+        print(growth_of(results) if options.growth else summary(results))
     if options.json:
         pathlib.Path(options.json).write_text(json.dumps({"device": torch.cuda.get_device_name(),
                                                           "torch": torch.__version__, "results": results}, indent=1))

@@ -21,12 +21,23 @@ class Cost(ctypes.Structure):
         (name, ctypes.c_int64) for name in ("items", "full_tiles", "partial_tiles", "half_skipped", "gathered")]
 
 
+class DecodeProblem(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_int64) for name in (
+        "batch", "q_len", "kv_len", "num_pages", "page_size", "head_dim")] + [
+        (name, ctypes.c_int) for name in ("num_q_heads", "num_kv_heads", "is_f16")]
+
+
+class DecodeOperands(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_void_p) for name in ("q", "k", "v", "o", "lse", "page_table", "stream")]
+
+
 class Library:
     def __init__(self, build: str):
         folder = pathlib.Path(build) if pathlib.Path(build).is_absolute() else ROOT / build
         self.lib = ctypes.CDLL(str(folder / "bench" / "gpu" / "libperpend_attention.so"))
         self.lib.perpend_error.restype = ctypes.c_char_p
         self.lib.perpend_free_plan.argtypes = [ctypes.c_void_p]
+        self.lib.perpend_free_decode_plan.argtypes = [ctypes.c_void_p]
 
     def check(self, status: int) -> None:
         if status:
@@ -77,3 +88,42 @@ class Plan:
         operands = self.operands(q, k, v, d_o, dq, dk, dv)
         self.library.check(self.library.lib.perpend_backward(self.handle, ctypes.byref(self.problem),
                                                              ctypes.byref(operands)))
+
+
+class DecodePlan:
+    """Attention of a step of a decode loop over pages [num_pages, num_kv_heads, page_size, head_dim]."""
+
+    def __init__(self, library: Library, mask: str, kv_len: int, q, k, v, page_table):
+        """q: [batch, q_len, num_q_heads, head_dim], the last positions of kv_len; page_table: [batch, pages] i32."""
+        import torch
+        self.torch, self.library, self.mask = torch, library, mask.encode()
+        self.problem = DecodeProblem(q.shape[0], q.shape[1], kv_len, k.shape[0], k.shape[2], q.shape[3], q.shape[2],
+                                     k.shape[1], q.dtype == torch.float16)
+        self.q, self.k, self.v, self.page_table = q, k, v, page_table
+        self.o = torch.full_like(q, float("nan"))
+        self.lse = torch.full((q.shape[0], q.shape[2], q.shape[1]), float("nan"), device=q.device)
+        self.handle = ctypes.c_void_p()
+        library.check(library.lib.perpend_decode_plan(ctypes.byref(self.problem), self.mask, self.stream(),
+                                                      ctypes.byref(self.handle)))
+
+    def __del__(self):
+        if getattr(self, "handle", None):
+            self.library.lib.perpend_free_decode_plan(self.handle)
+
+    def stream(self):
+        return ctypes.c_void_p(self.torch.cuda.current_stream().cuda_stream)
+
+    def update(self, apart: int) -> float:
+        """Plans a step again, of sequences each `apart` keys shorter than the one before; what that took on the
+        host, in milliseconds."""
+        ms = ctypes.c_double()
+        self.library.check(self.library.lib.perpend_decode_update(self.handle, ctypes.byref(self.problem), self.mask,
+                                                                  apart, self.stream(), ctypes.byref(ms)))
+        return ms.value
+
+    def run(self):
+        pointers = [x.data_ptr() for x in (self.q, self.k, self.v, self.o, self.lse, self.page_table)]
+        operands = DecodeOperands(*pointers, self.stream())
+        self.library.check(self.library.lib.perpend_decode(self.handle, ctypes.byref(self.problem),
+                                                           ctypes.byref(operands)))
+        return self.o

@@ -84,18 +84,23 @@ test_all() {
   local failed=0
   run_test schedule_image "$build/tests/kernels/cuda/schedule_image_test" || failed=1
   run_test attention_cuda "$build/tests/kernels/cuda/attention_cuda_test" "$@" || failed=1
+  run_test decode_cuda "$build/tests/kernels/cuda/decode_cuda_test" "$@" || failed=1
   test_python || failed=1
   return $failed
 }
 
 sanitize() {
-  local tool failed=0
+  local tool test failed=0
   for tool in memcheck racecheck; do
-    # Sanitized kernels are a hundred times as slow.
-    PERPEND_CAMPAIGN_CASES=40 compute-sanitizer --tool $tool --error-exitcode 9 \
-      "$build/tests/kernels/cuda/attention_cuda_test" --gtest_filter="${1:-*RandomCases:*HeadsOfAGroup*:*AnyPlan*}" \
-      --gtest_brief=1 >"$out/$tool.log" 2>&1 || failed=1
-    printf '%-10s %s\n' $tool "$(grep -E 'ERROR SUMMARY|RACECHECK SUMMARY' "$out/$tool.log" | tail -n 1)"
+    for test in attention decode; do
+      # Sanitized kernels are a hundred times as slow.
+      PERPEND_CAMPAIGN_CASES=40 compute-sanitizer --tool $tool --error-exitcode 9 \
+        "$build/tests/kernels/cuda/${test}_cuda_test" \
+        --gtest_filter="${1:-*RandomCases:AttentionCuda.HeadsOfAGroup*:*AnyPlan*:*FewAndMany*:*APlanRefuses*}" \
+        --gtest_brief=1 >"$out/$tool-$test.log" 2>&1 || failed=1
+      printf '%-10s %-10s %s\n' $tool $test \
+        "$(grep -E 'ERROR SUMMARY|RACECHECK SUMMARY' "$out/$tool-$test.log" | tail -n 1)"
+    done
   done
   return $failed
 }

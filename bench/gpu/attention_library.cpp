@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 
+#include "perpend/core/range.h"
 #include "perpend/kernels/table.h"
 #include "perpend/mask/bindings.h"
 #include "perpend/schedule/cost.h"
@@ -78,6 +79,31 @@ struct PerpendCost {
   std::int64_t gathered;
 };
 
+// A step of a decode loop: the last q_len positions of each sequence of kv_len tokens.
+struct PerpendDecodeProblem {
+  std::int64_t batch;
+  std::int64_t q_len;
+  std::int64_t kv_len;
+  std::int64_t num_pages;
+  std::int64_t page_size;
+  std::int64_t head_dim;
+  int num_q_heads;
+  int num_kv_heads;
+  int is_f16;
+};
+
+// q, o [batch, q_len, num_q_heads, head_dim]; k, v [num_pages, num_kv_heads, page_size, head_dim];
+// lse f32 [batch, num_q_heads, q_len]; page_table i32 [batch, pages of kv_len].
+struct PerpendDecodeOperands {
+  void* q;
+  void* k;
+  void* v;
+  void* o;
+  void* lse;
+  void* page_table;
+  void* stream;
+};
+
 }  // extern "C"
 
 namespace perpend {
@@ -102,6 +128,51 @@ AttentionArgs forward_args(const PerpendProblem& problem, const PerpendOperands&
   args.o = view_of(problem, operands.o, problem.num_q_heads);
   args.lse = TensorView::dense(operands.lse, DType::kF32,
                                {problem.batch, problem.num_q_heads, problem.tokens}, kGpu);
+  return args;
+}
+
+AttentionSpec spec_of(const PerpendDecodeProblem& problem) {
+  const DType dtype = type_of(problem.is_f16);
+  return {dtype, dtype, problem.head_dim, /*paged=*/true};
+}
+
+// Each sequence `apart` keys shorter than the one before it.
+Schedule schedule_of(const PerpendDecodeProblem& problem, const char* mask, int apart) {
+  AttentionShape shape{{}, problem.num_q_heads, problem.num_kv_heads};
+  for (std::int64_t s = 0; s < problem.batch; ++s) {
+    const std::int64_t kv_len = problem.kv_len - s * apart;
+    shape.sequences.push_back({problem.q_len, kv_len, kv_len - problem.q_len});
+  }
+  return compile(parse_mask(mask), shape,
+                 cuda_kernels().attention.tiling(spec_of(problem), Sweep::kRows));
+}
+
+AttentionArgs decode_args(const PerpendDecodeProblem& problem,
+                          const PerpendDecodeOperands& operands) {
+  const DType dtype = type_of(problem.is_f16);
+  const auto queries = [&](void* data) {
+    return TensorView::dense(
+        data, dtype, {problem.batch, problem.q_len, problem.num_q_heads, problem.head_dim}, kGpu);
+  };
+  const auto pages = [&](void* data) {
+    const std::int64_t dim = problem.head_dim;
+    const std::int64_t heads = problem.num_kv_heads;
+    return TensorView{data,
+                      dtype,
+                      {problem.num_pages, problem.page_size, heads, dim},
+                      {heads * problem.page_size * dim, dim, problem.page_size * dim, 1},
+                      kGpu};
+  };
+  AttentionArgs args;
+  args.q = queries(operands.q);
+  args.k = pages(operands.k);
+  args.v = pages(operands.v);
+  args.o = queries(operands.o);
+  args.lse = TensorView::dense(operands.lse, DType::kF32,
+                               {problem.batch, problem.num_q_heads, problem.q_len}, kGpu);
+  args.page_table =
+      TensorView::dense(operands.page_table, DType::kI32,
+                        {problem.batch, ceil_div(problem.kv_len, problem.page_size)}, kGpu);
   return args;
 }
 
@@ -153,6 +224,42 @@ int perpend_forward(const void* plan, const PerpendProblem* problem,
   return perpend::guarded([&] {
     perpend::attention_forward(perpend::forward_args(*problem, *operands),
                                static_cast<const Plan*>(plan)->rows, {nullptr, operands->stream});
+  });
+}
+
+int perpend_decode_plan(const PerpendDecodeProblem* problem, const char* mask, void* stream,
+                        void** plan) {
+  return perpend::guarded([&] {
+    const perpend::Schedule schedule = perpend::schedule_of(*problem, mask, 0);
+    const perpend::AttentionSpec spec = perpend::spec_of(*problem);
+    auto made = perpend::make_attention_plan(
+        spec, perpend::plan_capacity(spec, schedule, perpend::kGpu), perpend::kGpu);
+    made->update(schedule, {nullptr, stream});
+    *plan = made.release();
+  });
+}
+
+void perpend_free_decode_plan(void* plan) { delete static_cast<perpend::AttentionPlan*>(plan); }
+
+// What a step costs the host: compiling, cutting and copying its schedule, in milliseconds. Each
+// sequence is `apart` keys shorter than the one before it.
+int perpend_decode_update(void* plan, const PerpendDecodeProblem* problem, const char* mask,
+                          int apart, void* stream, double* ms) {
+  return perpend::guarded([&] {
+    const auto start = std::chrono::steady_clock::now();
+    static_cast<perpend::AttentionPlan*>(plan)->update(perpend::schedule_of(*problem, mask, apart),
+                                                       {nullptr, stream});
+    *ms =
+        std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+  });
+}
+
+int perpend_decode(const void* plan, const PerpendDecodeProblem* problem,
+                   const PerpendDecodeOperands* operands) {
+  return perpend::guarded([&] {
+    perpend::attention_forward(perpend::decode_args(*problem, *operands),
+                               *static_cast<const perpend::AttentionPlan*>(plan),
+                               {nullptr, operands->stream});
   });
 }
 

@@ -68,25 +68,25 @@ void check_indptr(const TensorView& indptr, std::string_view name, std::int64_t 
   }
 }
 
-void check_dense(const TensorView& view, std::string_view name, const Schedule& schedule,
+void check_dense(const TensorView& view, std::string_view name, const AttentionShape& shape,
                  std::int64_t SequenceShape::*length) {
-  demand_eq(view.size(0), static_cast<std::int64_t>(schedule.shape.sequences.size()),
-            "attention: batch of ", name, " and of the schedule differ");
-  for (const SequenceShape& sequence : schedule.shape.sequences) {
+  demand_eq(view.size(0), static_cast<std::int64_t>(shape.sequences.size()), "attention: batch of ",
+            name, " and of the schedule differ");
+  for (const SequenceShape& sequence : shape.sequences) {
     demand_eq(view.size(1), sequence.*length, "attention: length of ", name,
               " and of the schedule differ");
   }
 }
 
-void check_pages(const AttentionArgs& args, const Schedule& schedule) {
+void check_pages(const AttentionArgs& args, const AttentionShape& shape) {
   const TensorView& table = args.page_table;
-  const auto batch = static_cast<std::int64_t>(schedule.shape.sequences.size());
+  const auto batch = static_cast<std::int64_t>(shape.sequences.size());
   demand(table.dtype == DType::kI32 && table.num_axes() == 2 && table.size(0) == batch &&
              table.stride(1) == 1,
          "attention: page_table must be i32 [", batch, ", pages], found ", table);
   const std::int64_t page_size = args.k.size(1);
   demand_eq(page_size, args.v.size(1), "attention: page sizes of k and v differ");
-  for (const SequenceShape& sequence : schedule.shape.sequences) {
+  for (const SequenceShape& sequence : shape.sequences) {
     demand(ceil_div(sequence.kv_len, page_size) <= table.size(1), "attention: page_table has ",
            table.size(1), " pages a sequence, too few for ", sequence.kv_len, " keys");
   }
@@ -94,37 +94,36 @@ void check_pages(const AttentionArgs& args, const Schedule& schedule) {
 
 // lse or its gradient, where there is one.
 void check_lse(const AttentionArgs& args, const TensorView& lse, std::string_view name,
-               const Schedule& schedule) {
+               const AttentionShape& shape) {
   if (!lse) return;
-  const Dims expected = args.q_indptr
-                            ? Dims{schedule.shape.num_q_heads, args.q.size(0)}
-                            : Dims{args.q.size(0), schedule.shape.num_q_heads, args.q.size(1)};
+  const Dims expected = args.q_indptr ? Dims{shape.num_q_heads, args.q.size(0)}
+                                      : Dims{args.q.size(0), shape.num_q_heads, args.q.size(1)};
   const DType dtype = args.q.dtype == DType::kF64 ? DType::kF64 : DType::kF32;
   demand(lse.dtype == dtype, "attention: ", name, " must be ", dtype, " (", lse.dtype, ")");
   demand_eq(lse.shape, expected, "attention: shape of ", name);
 }
 
-void check_score(const ScoreChange& score, const Schedule& schedule) {
+void check_score(const ScoreChange& score, const AttentionShape& shape) {
   demand(score.soft_cap >= 0.0F, "attention: soft_cap must not be negative (", score.soft_cap, ")");
   if (!score.alibi_slopes) return;
   demand(score.alibi_slopes.dtype == DType::kF32 &&
-             score.alibi_slopes.shape == Dims{schedule.shape.num_q_heads},
-         "attention: alibi_slopes must be f32 [", schedule.shape.num_q_heads, "], found ",
+             score.alibi_slopes.shape == Dims{shape.num_q_heads},
+         "attention: alibi_slopes must be f32 [", shape.num_q_heads, "], found ",
          score.alibi_slopes);
 }
 
-void check_args(const AttentionArgs& args, const Schedule& schedule) {
+void check_args(const AttentionArgs& args, const AttentionShape& shape) {
   check_devices(args);
-  const auto& sequences = schedule.shape.sequences;
+  const auto& sequences = shape.sequences;
   const int q_axes = args.q_indptr ? 3 : 4;
   const int kv_axes = args.kv_indptr ? 3 : 4;
   demand(args.q.num_axes() == q_axes, "attention: q must have ", q_axes, " axes (", args.q.shape,
          ")");
   const std::int64_t head_dim = head_dim_of(args.q);
-  check_operand(args.q, "q", q_axes, schedule.shape.num_q_heads, head_dim);
-  check_operand(args.o, "o", q_axes, schedule.shape.num_q_heads, head_dim);
-  check_operand(args.k, "k", kv_axes, schedule.shape.num_kv_heads, head_dim);
-  check_operand(args.v, "v", kv_axes, schedule.shape.num_kv_heads, head_dim);
+  check_operand(args.q, "q", q_axes, shape.num_q_heads, head_dim);
+  check_operand(args.o, "o", q_axes, shape.num_q_heads, head_dim);
+  check_operand(args.k, "k", kv_axes, shape.num_kv_heads, head_dim);
+  check_operand(args.v, "v", kv_axes, shape.num_kv_heads, head_dim);
   demand(args.o.dtype == args.q.dtype || args.o.dtype == DType::kF32,
          "attention: o must be f32 or the dtype of q (", args.o.dtype, ")");
   demand_eq(args.k.dtype, args.v.dtype, "attention: dtypes of k and v differ");
@@ -133,23 +132,23 @@ void check_args(const AttentionArgs& args, const Schedule& schedule) {
             "attention: f64 is for q and for k and v, or for none of them");
   demand(args.q.dtype != DType::kF64 || args.o.dtype == DType::kF64,
          "attention: o must be f64 like q (", args.o.dtype, ")");
-  check_lse(args, args.lse, "lse", schedule);
-  check_score(args.score, schedule);
+  check_lse(args, args.lse, "lse", shape);
+  check_score(args.score, shape);
   if (args.q_indptr) {
     check_indptr(args.q_indptr, "q_indptr", args.q.size(0), sequences.size(),
                  [&](std::size_t s) { return sequences[s].q_len; });
   } else {
-    check_dense(args.q, "q", schedule, &SequenceShape::q_len);
+    check_dense(args.q, "q", shape, &SequenceShape::q_len);
   }
   if (args.page_table) {
-    check_pages(args, schedule);
+    check_pages(args, shape);
   } else if (args.kv_indptr) {
     demand_eq(args.k.size(0), args.v.size(0), "attention: lengths of k and v differ");
     check_indptr(args.kv_indptr, "kv_indptr", args.k.size(0), sequences.size(),
                  [&](std::size_t s) { return sequences[s].kv_len; });
   } else {
-    check_dense(args.k, "k", schedule, &SequenceShape::kv_len);
-    check_dense(args.v, "v", schedule, &SequenceShape::kv_len);
+    check_dense(args.k, "k", shape, &SequenceShape::kv_len);
+    check_dense(args.v, "v", shape, &SequenceShape::kv_len);
   }
 }
 
@@ -164,7 +163,7 @@ void check_gradient(const TensorView& gradient, std::string_view name, const Ten
 
 void check_grad_args(const AttentionGradArgs& args, const Schedule& rows, const Schedule& columns) {
   const AttentionArgs& forward = args.forward;
-  check_args(forward, rows);
+  check_args(forward, rows.shape);
   const Device device = forward.q.device;
   check_device(args.d_o, "d_o", device);
   check_device(args.d_lse, "d_lse", device);
@@ -177,7 +176,7 @@ void check_grad_args(const AttentionGradArgs& args, const Schedule& rows, const 
          "attention backward: the schedules of rows and columns are of different shapes");
   demand(!forward.page_table, "attention backward: keys and values must not be paged");
   demand(forward.lse || num_elements(forward.q.shape) == 0, "attention backward: lse is absent");
-  check_lse(forward, args.d_lse, "d_lse", rows);
+  check_lse(forward, args.d_lse, "d_lse", rows.shape);
   demand_eq(args.d_o.dtype, forward.o.dtype, "attention: dtypes of o and d_o differ");
   const int q_heads = rows.shape.num_q_heads;
   const int kv_heads = rows.shape.num_kv_heads;
@@ -204,10 +203,30 @@ void check_supported(const AttentionSpec& spec, Device device) {
 void attention_forward(const AttentionArgs& args, const Schedule& schedule, Stream stream) {
   const KernelTable& table = kernels_for(args.q.device);
   const auto forward = require(table.attention.forward, "attention", table);
-  check_args(args, schedule);
+  check_args(args, schedule.shape);
   demand(schedule.sweep == Sweep::kRows, "attention: expected a schedule of rows");
   check_supported(spec_of(args), args.q.device);
   forward(args, schedule, stream);
+}
+
+void attention_forward(const AttentionArgs& args, const AttentionPlan& plan, Stream stream) {
+  check_args(args, plan.shape());
+  plan.forward(args, stream);
+}
+
+PlanCapacity plan_capacity(const AttentionSpec& spec, const Schedule& schedule, Device device) {
+  const KernelTable& table = kernels_for(device);
+  const auto capacity = require(table.attention.plan_capacity, "attention plan", table);
+  check_supported(spec, device);
+  return capacity(spec, schedule);
+}
+
+std::unique_ptr<AttentionPlan> make_attention_plan(const AttentionSpec& spec,
+                                                   const PlanCapacity& capacity, Device device) {
+  const KernelTable& table = kernels_for(device);
+  const auto make = require(table.attention.make_plan, "attention plan", table);
+  check_supported(spec, device);
+  return make(spec, capacity, device);
 }
 
 void attention_backward(const AttentionGradArgs& args, const Schedule& rows,

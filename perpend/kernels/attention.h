@@ -1,11 +1,13 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string_view>
 
 #include "perpend/core/aligned_buffer.h"
 #include "perpend/core/stream.h"
 #include "perpend/core/tensor_view.h"
+#include "perpend/kernels/attention_plan.h"
 #include "perpend/schedule/schedule.h"
 
 namespace perpend {
@@ -74,6 +76,11 @@ struct AttentionTable {
   void (*backward)(const AttentionGradArgs& args, const Schedule& rows, const Schedule& columns,
                    Stream stream);
   std::string_view supported;  // what supports() says yes to, in words for errors
+  // Of plans that are replaced in place (attention_plan.h); null where there are none.
+  PlanCapacity (*plan_capacity)(const AttentionSpec& spec, const Schedule& schedule) = nullptr;
+  std::unique_ptr<AttentionPlan> (*make_plan)(const AttentionSpec& spec,
+                                              const PlanCapacity& capacity,
+                                              Device device) = nullptr;
 };
 
 // Throws Unsupported unless the kernels of `device` take `spec`.

@@ -69,6 +69,10 @@ class TilingSearch::Sampler {
     scratch_.tiling = tiling;
   }
 
+  std::int64_t rows_of(const Problems::Kind& kind) const {
+    return problems_.of(kind).front().axes.outer_len;
+  }
+
   // What is weighed from here on.
   void start(const Problems::Kind& kind) {
     kind_ = problems_.of(kind);
@@ -207,7 +211,11 @@ std::vector<PlanCandidate> TilingSearch::candidates(const Problems::Kind& kind) 
   // Heads that are summed in one item must agree about its tile.
   const bool may_pack = sweep_ == Sweep::kRows && !kind.groups_differ;
   const bool may_align = tiling_.any_outer_start && (sweep_ == Sweep::kRows || !kind.groups_differ);
-  const auto plans = plans_by_heads(tiling_, group_size_, may_pack);
+  auto plans = plans_by_heads(tiling_, group_size_, may_pack);
+  if (plans.size() == 2 && sampler_->rows_of(kind) <= plans.back().outer_part) {
+    // One part has the rows of all heads: the same lists for a group as for each head apart.
+    plans.erase(plans.begin());
+  }
   if (plans.size() == 1 && !may_align && tiling_.sub_tiles[0] == 0) {
     return {PlanCandidate{plans.front()}};
   }

@@ -47,6 +47,15 @@ TEST(Attention, WhatHasNoKernelIsToldBeforePlanning) {
                Unsupported);
 }
 
+TEST(Attention, PlansAreForDevicesThatCaptureLaunches) {
+  AttentionCase c;
+  c.masks = {Mask::causal()};
+  c.shape = {{{1, 4, 3}}, 2, 1};
+  const Schedule schedule = plan(c, cpu_kernels().attention).rows;
+  EXPECT_THROW(plan_capacity(c.spec(), schedule, {}), Unsupported);
+  EXPECT_THROW(make_attention_plan(c.spec(), {.items = 1}, {}), Unsupported);
+}
+
 TEST(Attention, OnlyPagesThatAreSeenMustExist) {
   ThreadPool threads(2);
   for (std::int64_t q_len : {1, 100}) {

@@ -2,6 +2,7 @@
 
 #include <array>
 
+#include "perpend/kernels/cuda/attention_decode.h"
 #include "perpend/kernels/cuda/attention_operands.h"
 #include "perpend/kernels/cuda/device/hopper_params.h"
 #include "perpend/kernels/cuda/device/portable_params.h"
@@ -9,6 +10,7 @@
 #include "perpend/kernels/cuda/forward_launch.h"
 #include "perpend/kernels/cuda/launch.h"
 #include "perpend/kernels/cuda/launchers.h"
+#include "perpend/kernels/cuda/stream_memory.h"
 #include "perpend/kernels/cuda/tensor_map.h"
 #include "perpend/schedule/gpu_tiling.h"
 
@@ -16,17 +18,6 @@ namespace perpend {
 namespace {
 
 constexpr std::int64_t kMaxHeadDim = 256;
-
-device::ForwardParams forward_params(const AttentionArgs& args, const DeviceSchedule& schedule) {
-  const std::int64_t head_dim = head_dim_of(args);
-  return {.lists = schedule.lists(),
-          .outputs = {args.o.data, args.lse ? args.lse.as<float>() : nullptr, row_strides(args.o),
-                      lse_strides(args.lse), static_cast<std::int32_t>(head_dim),
-                      args.o.dtype == DType::kF32, has_aligned_rows(args.o)},
-          .scores = scores_of(args),
-          .q_is_ragged = static_cast<bool>(args.q_indptr),
-          .kv_is_ragged = static_cast<bool>(args.kv_indptr)};
-}
 
 template <DType kType, ForwardVariant kVariant>
 Launcher<HopperLaunch> hopper_launcher(std::int64_t head_dim) {
@@ -64,19 +55,26 @@ Launcher<PortableLaunch> portable_launcher(std::int64_t head_dim) {
   return at_least(kBuilt, head_dim);
 }
 
-// Narrow kernels test it for every step anyway.
-bool skips_parts(const DeviceSchedule& schedule, std::int64_t head_dim) {
-  return schedule.skips_parts() && head_dim > 64;
+// What the Hopper kernel does not take goes to the portable one: paged keys, rows that the copy
+// engine can not load or that o does not have in whole chunks. The schedule has no say in it, or a
+// sequence's bits would depend on who shares the batch.
+bool hopper_takes(const AttentionArgs& args, const device::ForwardParams& params) {
+  return !args.page_table && can_map(box_view(args.q)) && can_map(box_view(args.k)) &&
+         can_map(box_view(args.v)) && (params.outputs.o_is_f32 || params.outputs.o_is_aligned);
 }
 
-// What the Hopper kernel does not take goes to the portable one: paged keys, rows that the copy
-// engine can not load or that o does not have in whole chunks, changed scores of plans in which
-// parts skip steps.
-bool hopper_takes(const AttentionArgs& args, const device::ForwardParams& params,
-                  const DeviceSchedule& schedule) {
-  return !args.page_table && can_map(box_view(args.q)) && can_map(box_view(args.k)) &&
-         can_map(box_view(args.v)) && (params.outputs.o_is_f32 || params.outputs.o_is_aligned) &&
-         !(changes_scores(params.scores) && skips_parts(schedule, params.outputs.head_dim));
+// Narrow kernels test for every step whether a part has it, which costs them nothing.
+bool is_narrow(std::int64_t head_dim) { return head_dim <= 64; }
+
+// Wide kernels that change scores do not test it.
+bool may_skip_parts(const AttentionArgs& args) {
+  return is_narrow(head_dim_of(args)) || !changes_scores(scores_of(args));
+}
+
+ForwardVariant variant_of(const AttentionArgs& args, const DeviceSchedule& schedule) {
+  if (changes_scores(scores_of(args))) return ForwardVariant::kChanges;
+  const bool skips = schedule.skips_parts() && !is_narrow(head_dim_of(args));
+  return skips ? ForwardVariant::kSkips : ForwardVariant::kPlain;
 }
 
 void run_hopper(const AttentionArgs& args, const device::ForwardParams& common,
@@ -97,9 +95,7 @@ void run_hopper(const AttentionArgs& args, const device::ForwardParams& common,
   params.maps.v_step = make_tensor_map(v, 1, keys);
   params.maps.k_box = make_tensor_map(k, 1, common.lists.box_rows);
   params.maps.v_box = make_tensor_map(v, 1, common.lists.box_rows);
-  ForwardVariant variant = ForwardVariant::kPlain;
-  if (changes_scores(common.scores)) variant = ForwardVariant::kChanges;
-  if (skips_parts(schedule, head_dim_of(args))) variant = ForwardVariant::kSkips;
+  const ForwardVariant variant = variant_of(args, schedule);
   const auto launcher = args.q.dtype == DType::kF16
                             ? hopper_launcher<DType::kF16>(head_dim_of(args), variant)
                             : hopper_launcher<DType::kBF16>(head_dim_of(args), variant);
@@ -109,16 +105,58 @@ void run_hopper(const AttentionArgs& args, const device::ForwardParams& common,
 
 void run_portable(const AttentionArgs& args, const device::ForwardParams& common,
                   const Launch& launch) {
-  device::PortableForwardParams params{
-      common, row_source(args.q), row_source(args.k), row_source(args.v), {}};
-  if (args.page_table) {
-    params.pages = {args.page_table.as<const std::int32_t>(), args.page_table.stride(0),
-                    static_cast<std::int32_t>(args.k.size(1))};
-  }
+  const device::PortableForwardParams params{common, row_source(args.q), row_source(args.k),
+                                             row_source(args.v), page_table(args)};
   const auto launcher = args.q.dtype == DType::kF16
                             ? portable_launcher<DType::kF16>(head_dim_of(args))
                             : portable_launcher<DType::kBF16>(head_dim_of(args));
   launcher({&params, common.lists.num_items, launch.stream()});
+}
+
+// Sequences that a kernel has taken.
+enum class Taken { kNone, kSome, kAll };
+
+// The decode kernel takes all sequences whose keys are paged, of others those with few rows.
+Taken decode_share(const AttentionArgs& args, const Schedule& schedule) {
+  if (!decode_takes(args)) return Taken::kNone;
+  // A plan for keys that are not paged may have boxes that straddle two pages.
+  if (args.page_table) return schedule.tiling.any_start ? Taken::kNone : Taken::kAll;
+  bool has_few = false;
+  bool has_many = false;
+  for (std::size_t s = 0; s < schedule.shape.sequences.size(); ++s) {
+    if (schedule.shape.sequences[s].q_len == 0) continue;
+    (has_few_rows(schedule, static_cast<std::int32_t>(s)) ? has_few : has_many) = true;
+  }
+  if (!has_few) return Taken::kNone;
+  return has_many ? Taken::kSome : Taken::kAll;
+}
+
+Taken run_decode(const AttentionArgs& args, const Schedule& schedule, const Launch& launch) {
+  const Taken share = decode_share(args, schedule);
+  if (share == Taken::kNone) return share;
+  const auto on_device = device_decode(schedule, static_cast<int>(head_dim_of(args)),
+                                       args.q.device.index, share == Taken::kAll, launch.stream());
+  const std::int64_t rows = on_device->split_rows();
+  const StreamMemory workspace(workspace_bytes(rows, head_dim_of(args)), launch);
+  launch_decode(args,
+                {on_device->lists(), on_device->counter_for(launch.stream()),
+                 split_rows_at(workspace.data(), rows, head_dim_of(args))},
+                launch);
+  return share;
+}
+
+void run_rest(const AttentionArgs& args, const Schedule& schedule, Taken taken, bool is_hopper,
+              const Launch& launch) {
+  const auto head_dim = static_cast<int>(head_dim_of(args));
+  const auto on_device = device_schedule(
+      schedule, head_dim, args.q.device.index, launch.stream(),
+      {.only_many_rows = taken == Taken::kSome, .may_skip_parts = may_skip_parts(args)});
+  const device::ForwardParams params = forward_params(args, on_device->lists());
+  if (is_hopper && hopper_takes(args, params)) {
+    run_hopper(args, params, *on_device, launch);
+  } else {
+    run_portable(args, params, launch);
+  }
 }
 
 }  // namespace
@@ -129,7 +167,10 @@ bool cuda_attention_supports(const AttentionSpec& spec) {
 }
 
 Tiling cuda_attention_tiling(const AttentionSpec& spec, Sweep sweep) {
-  return gpu_tiling(static_cast<int>(spec.head_dim), sweep);
+  Tiling tiling = gpu_tiling(static_cast<int>(spec.head_dim), sweep);
+  // A page is copied box by box, so no box may straddle two.
+  if (spec.paged) tiling.any_start = false;
+  return tiling;
 }
 
 void cuda_attention_forward(const AttentionArgs& args, const Schedule& schedule, Stream stream) {
@@ -138,14 +179,8 @@ void cuda_attention_forward(const AttentionArgs& args, const Schedule& schedule,
   if (schedule.items.empty()) return;
   const Launch launch("attention", args.q.device, stream);
   const bool is_hopper = check_is_hopper(args.q.device.index);
-  const auto on_device = device_schedule(schedule, static_cast<int>(head_dim_of(args)),
-                                         args.q.device.index, launch.stream());
-  const device::ForwardParams params = forward_params(args, *on_device);
-  if (is_hopper && hopper_takes(args, params, *on_device)) {
-    run_hopper(args, params, *on_device, launch);
-  } else {
-    run_portable(args, params, launch);
-  }
+  const Taken taken = is_hopper ? run_decode(args, schedule, launch) : Taken::kNone;
+  if (taken != Taken::kAll) run_rest(args, schedule, taken, is_hopper, launch);
   launch.check_launched();
 }
 

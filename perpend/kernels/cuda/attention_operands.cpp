@@ -66,6 +66,22 @@ device::RowSource row_source(const TensorView& view) {
   return {view.as<const std::uint16_t>(), row_strides(view), has_aligned_rows(view)};
 }
 
+device::PageTable page_table(const AttentionArgs& args) {
+  if (!args.page_table) return {};
+  return {args.page_table.as<const std::int32_t>(), args.page_table.stride(0),
+          static_cast<std::int32_t>(args.k.size(1))};
+}
+
+device::ForwardParams forward_params(const AttentionArgs& args, const device::Lists& lists) {
+  return {.lists = lists,
+          .outputs = {args.o.data, args.lse ? args.lse.as<float>() : nullptr, row_strides(args.o),
+                      lse_strides(args.lse), static_cast<std::int32_t>(head_dim_of(args)),
+                      args.o.dtype == DType::kF32, has_aligned_rows(args.o)},
+          .scores = scores_of(args),
+          .q_is_ragged = static_cast<bool>(args.q_indptr),
+          .kv_is_ragged = static_cast<bool>(args.kv_indptr)};
+}
+
 void check_slopes(const TensorView& slopes) {
   demand(!slopes || slopes.is_contiguous(),
          "attention: alibi_slopes must be dense on a GPU, found ", slopes);

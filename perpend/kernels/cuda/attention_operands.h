@@ -4,7 +4,6 @@
 
 #include "perpend/kernels/attention.h"
 #include "perpend/kernels/cuda/device/forward_params.h"
-#include "perpend/kernels/cuda/device/portable_params.h"
 
 // Operands of attention as the kernels are given them.
 
@@ -22,6 +21,9 @@ device::RowStrides lse_strides(const TensorView& view);
 // Whether all rows are whole chunks of 16 bytes at multiples of 16 bytes.
 bool has_aligned_rows(const TensorView& view);
 device::RowSource row_source(const TensorView& view);
+// Null unless the keys are paged.
+device::PageTable page_table(const AttentionArgs& args);
+device::ForwardParams forward_params(const AttentionArgs& args, const device::Lists& lists);
 
 // Throws InvalidArgument unless `slopes` are absent or dense.
 void check_slopes(const TensorView& slopes);

@@ -1,6 +1,7 @@
 #include "perpend/kernels/cuda/device_schedule.h"
 
 #include "perpend/kernels/cuda/capture.h"
+#include "perpend/kernels/cuda/decode_image.h"
 
 namespace perpend {
 
@@ -46,10 +47,18 @@ DeviceColumns::DeviceColumns(const ColumnImage& image, int group_size)
 }
 
 std::shared_ptr<const DeviceSchedule> device_schedule(const Schedule& schedule, int head_dim,
-                                                      int device_index, cudaStream_t stream) {
-  auto on_device = schedule.attachments.get<DeviceSchedule>(device_index, [&] {
-    return std::make_shared<const DeviceSchedule>(make_schedule_image(schedule, head_dim),
-                                                  schedule.shape.group_size());
+                                                      int device_index, cudaStream_t stream,
+                                                      DeviceChoice choice) {
+  const auto takes = [&](const WorkItem& item) {
+    return !choice.only_many_rows || !has_few_rows(schedule, item.sequence);
+  };
+  const PartSkips part_skips = choice.may_skip_parts ? PartSkips::kIfMany : PartSkips::kNever;
+  const int index =
+      4 * device_index + (choice.only_many_rows ? 2 : 0) + (choice.may_skip_parts ? 1 : 0);
+  auto on_device = schedule.attachments.get<DeviceSchedule>(index, [&] {
+    return std::make_shared<const DeviceSchedule>(
+        make_schedule_image(schedule, head_dim, {takes, 0, part_skips}),
+        schedule.shape.group_size());
   });
   keep_for_graph(stream, on_device);
   return on_device;

@@ -49,11 +49,18 @@ class DeviceColumns {
   LaunchCounters counters_;
 };
 
+// What is copied of a row schedule, and how.
+struct DeviceChoice {
+  bool only_many_rows = false;  // without the sequences that has_few_rows() chooses
+  bool may_skip_parts = true;   // see PartSkips
+};
+
 // The copy of `schedule` on the current device, whose ordinal is `device_index`: made at the first
 // call and kept with the schedule, and as long as a graph that is being captured on `stream`.
 // Throws as make_schedule_image() and make_column_image().
 std::shared_ptr<const DeviceSchedule> device_schedule(const Schedule& schedule, int head_dim,
-                                                      int device_index, cudaStream_t stream);
+                                                      int device_index, cudaStream_t stream,
+                                                      DeviceChoice choice = {});
 std::shared_ptr<const DeviceColumns> device_columns(const Schedule& schedule, int head_dim,
                                                     int device_index, cudaStream_t stream);
 

@@ -16,10 +16,8 @@ using device::kPartRows;
 using device::kTileRows;
 using device::Step;
 
-// A part that skips a step saves a third of it, testing for that costs every step a twelfth.
-constexpr double kSkipsFrom = 0.25;
-
 constexpr std::int64_t kMaxTokens = std::int64_t{1} << 31;
+constexpr std::size_t kMostRowWords = 2;  // of a bitmap
 
 // Bits of 64 columns that one thread has in its two columns of every eight, `pair` times two from
 // the first: eight pairs, four bits apart.
@@ -30,45 +28,48 @@ constexpr std::uint32_t spread_pairs(std::uint64_t columns, int pair) {
   return static_cast<std::uint32_t>(x | x >> 16);
 }
 
-// How the rows of a tile are queries and heads.
-struct RowLayout {
-  int part_queries = kPartRows;
-  int heads = 1;
+// The first of the four threads that share a row (see device::fragment_row()).
+constexpr int first_thread_of(int row) { return row / 16 * 32 + row % 8 * 4; }
 
-  // The query, counted inside the item, of each row; -1: no query has it.
-  std::array<int, kTileRows> queries() const {
-    std::array<int, kTileRows> result{};
-    for (int row = 0; row < kTileRows; ++row) {
-      const int in_part = row % kPartRows;
-      const bool is_used = in_part < part_queries * heads;
-      result[static_cast<std::size_t>(row)] =
-          is_used ? row / kPartRows * part_queries + in_part / heads : -1;
-    }
-    return result;
+// The query, counted inside the item, of each row of a tile; -1: no query has it.
+using QueriesOfRows = std::array<int, kTileRows>;
+QueriesOfRows queries_of_rows(int heads) {
+  const int part_queries = kPartRows / heads;
+  QueriesOfRows result{};
+  for (int row = 0; row < kTileRows; ++row) {
+    const int in_part = row % kPartRows;
+    const bool is_used = in_part < part_queries * heads;
+    result[static_cast<std::size_t>(row)] =
+        is_used ? row / kPartRows * part_queries + in_part / heads : -1;
   }
-};
+  return result;
+}
 
 class ImageMaker {
  public:
-  ImageMaker(const Schedule& schedule, int head_dim)
+  ImageMaker(const Schedule& schedule, int head_dim, const ImageChoice& choice,
+             ScheduleImage memory)
       : schedule_(schedule),
+        takes_(choice.takes),
+        keeps_order_(choice.keeps_order),
         group_size_(schedule.shape.group_size()),
+        queries_(queries_of_rows(1)),
+        packed_queries_(queries_of_rows(std::min(group_size_, kPartRows))),
+        image_(std::move(memory)),
         lists_(schedule.lists.size()) {
+    image_.clear();
     image_.keys = device::keys_of_step(head_dim);
-    image_.box_rows = image_.keys;
-    for (const TileEntry& entry : schedule.entries) {
-      if (entry.is_gathered()) image_.box_rows = std::min<int>(image_.box_rows, entry.sub_tile);
-    }
-    image_.skips_parts = share_of_single_parts() > kSkipsFrom;
+    image_.box_rows = choice.box_rows != 0 ? choice.box_rows : most_box_rows();
+    image_.skips_parts = skips_parts(choice.part_skips);
   }
 
   ScheduleImage make() {
     const std::vector<TokenBases> bases = token_bases(schedule_.shape);
     image_.items.reserve(schedule_.items.size());
     for (const WorkItem& item : schedule_.items) {
-      add_item(item, bases[static_cast<std::size_t>(item.sequence)]);
+      if (takes_(item)) add_item(item, bases[static_cast<std::size_t>(item.sequence)]);
     }
-    share_keys();
+    if (!keeps_order_) share_keys();
     return std::move(image_);
   }
 
@@ -102,10 +103,25 @@ class ImageMaker {
     friend bool operator<(const ListContext& a, const ListContext& b) { return a.key() < b.key(); }
   };
 
+  int most_box_rows() const {
+    int rows = image_.keys;
+    for (const TileEntry& entry : schedule_.entries) {
+      if (entry.is_gathered()) rows = std::min<int>(rows, entry.sub_tile);
+    }
+    return rows;
+  }
+
+  bool skips_parts(PartSkips choice) const {
+    // A part that skips a step saves a third of it, testing for that costs every step a twelfth.
+    constexpr double kSkipsFrom = 0.25;
+    if (choice != PartSkips::kIfMany) return choice == PartSkips::kAlways;
+    return share_of_single_parts() > kSkipsFrom;
+  }
+
   double share_of_single_parts() const {
     std::vector<std::int64_t> uses(schedule_.lists.size());
     for (const WorkItem& item : schedule_.items) {
-      uses[static_cast<std::size_t>(item.list)] += item.num_heads > 1 ? 1 : item.num_heads;
+      if (takes_(item)) ++uses[static_cast<std::size_t>(item.list)];
     }
     double single = 0;
     double all = 0;
@@ -134,20 +150,11 @@ class ImageMaker {
     if (list.num_partial + list.num_full > 0) {
       first = image_.steps[static_cast<std::size_t>(list.begin)];
     }
-    image_.items.push_back({item.begin,
-                            item.size,
-                            item.q_head,
-                            item.sequence,
-                            list.begin,
-                            list.num_partial,
-                            list.num_full,
-                            2 * (item.q_head / group_size_) + (plan.packed ? 1 : 0),
-                            bases.q,
-                            bases.kv,
-                            static_cast<std::int32_t>(shape.q_offset),
-                            static_cast<std::int32_t>(shape.kv_len),
-                            first,
-                            {}});
+    image_.items.push_back(
+        {item.begin, item.size, item.q_head, item.sequence, list.begin, list.num_partial,
+         list.num_full, 2 * (item.q_head / group_size_) + (plan.packed ? 1 : 0), bases.q, bases.kv,
+         static_cast<std::int32_t>(shape.q_offset), static_cast<std::int32_t>(shape.kv_len), first,
+         device::Item::kUncut, 0});
   }
 
   const StepList& list_of(std::int32_t index, std::int64_t kv_len, unsigned present, bool packed) {
@@ -167,16 +174,16 @@ class ImageMaker {
         std::span(schedule_.entries)
             .subspan(static_cast<std::size_t>(context.range.begin),
                      static_cast<std::size_t>(context.range.end - context.range.begin));
-    std::vector<Step> full;
+    full_.clear();
     for (const TileEntry& entry : entries) {
       const Step step = make_step(entry, context);
       const bool is_whole = (step.flags >> Step::kHalvesShift & kHalves) ==
                                 halves_of(Step::kBothParts, image_.keys) &&
                             (step.flags & Step::kHasBitmap) == 0;
-      (is_whole ? full : image_.steps).push_back(step);
+      (is_whole ? full_ : image_.steps).push_back(step);
     }
-    list.num_full = static_cast<std::int32_t>(full.size());
-    image_.steps.insert(image_.steps.end(), full.begin(), full.end());
+    list.num_full = static_cast<std::int32_t>(full_.size());
+    image_.steps.insert(image_.steps.end(), full_.begin(), full_.end());
     list.num_partial = static_cast<std::int32_t>(image_.steps.size()) - list.begin - list.num_full;
     return list;
   }
@@ -186,7 +193,7 @@ class ImageMaker {
     Step step{entry.begin, live};
     if (entry.is_gathered()) {
       step.begin = static_cast<std::int32_t>(image_.sub_tiles.size());
-      const int boxes = add_boxes(entry);
+      const int boxes = add_boxes(entry, context.kv_len);
       step.flags |= Step::kIsGathered | static_cast<unsigned>(boxes - 1) << Step::kBoxesShift;
     }
     const Bitmap bitmap = bitmap_of(entry, live, context);
@@ -199,11 +206,13 @@ class ImageMaker {
     return step;
   }
 
-  int add_boxes(const TileEntry& entry) {
+  // Those that begin in the sequence: behind its end there may be no page.
+  int add_boxes(const TileEntry& entry, std::int64_t kv_len) {
     int boxes = 0;
     for (const std::int32_t begin : schedule_.sub_tiles_of(entry)) {
-      for (int row = 0; row < entry.sub_tile; row += image_.box_rows, ++boxes) {
+      for (int row = 0; row < entry.sub_tile && begin + row < kv_len; row += image_.box_rows) {
         image_.sub_tiles.push_back(begin + row);
+        ++boxes;
       }
     }
     return boxes;
@@ -236,17 +245,15 @@ class ImageMaker {
 
   Bitmap add_bitmap(std::int32_t bitmap, bool packed) {
     const std::int32_t index = next_bitmap();
-    const RowLayout layout = packed ? RowLayout{kPartRows / group_size_, group_size_} : RowLayout{};
-    const auto queries = layout.queries();
+    const QueriesOfRows& queries = packed ? packed_queries_ : queries_;
     append_fragments(schedule_.bitmaps.tile(bitmap), schedule_.bitmaps.words_per_row(), queries,
                      image_.bitmaps);
     unsigned halves = 0;
-    for (int row = 0; row < kTileRows; ++row) {
-      const int query = queries[static_cast<std::size_t>(row)];
-      if (query < 0) continue;
+    const int part_queries = packed ? kPartRows / group_size_ : kPartRows;
+    for (int query = 0; query < 2 * part_queries; ++query) {
       const auto words = schedule_.bitmaps.row(bitmap, query);
       for (std::size_t h = 0; h < words.size(); ++h) {
-        if (words[h] != 0) halves |= 1U << (2 * (row / kPartRows) + static_cast<int>(h));
+        if (words[h] != 0) halves |= 1U << (2 * (query / part_queries) + static_cast<int>(h));
       }
     }
     return {index, halves};
@@ -305,9 +312,14 @@ class ImageMaker {
   }
 
   const Schedule& schedule_;
+  FunctionRef<bool(const WorkItem&)> takes_;
+  bool keeps_order_;
   int group_size_;
+  QueriesOfRows queries_;
+  QueriesOfRows packed_queries_;  // where rows are (query, head) pairs of a group
   ScheduleImage image_;
   std::vector<StepList> lists_;  // of each list of the schedule, once known
+  std::vector<Step> full_;       // of the present list
   std::map<ListContext, StepList> by_context_;
   std::map<std::pair<std::int32_t, bool>, Bitmap> own_bitmaps_;       // (bitmap, packed)
   std::map<std::pair<unsigned, std::int64_t>, Bitmap> made_bitmaps_;  // (parts, columns)
@@ -330,24 +342,39 @@ std::vector<TokenBases> token_bases(const AttentionShape& shape) {
   return bases;
 }
 
+void ScheduleImage::clear() {
+  items.clear();
+  steps.clear();
+  sub_tiles.clear();
+  bitmaps.clear();
+  has_packed = has_separate = false;
+}
+
 void append_fragments(std::span<const std::uint64_t> words, int words_per_row,
                       std::span<const int> rows, std::vector<std::uint32_t>& fragments) {
-  const auto word_of = [&](int tile_row, int word) {
-    const int row = rows[static_cast<std::size_t>(tile_row)];
-    const std::size_t index =
-        static_cast<std::size_t>(row) * static_cast<std::size_t>(words_per_row) +
-        static_cast<std::size_t>(word);
-    return row < 0 ? 0 : words[index];
-  };
-  fragments.reserve(fragments.size() + static_cast<std::size_t>(device::kTileThreads) *
-                                           static_cast<std::size_t>(words_per_row));
-  for (int thread = 0; thread < device::kTileThreads; ++thread) {
-    const int upper = device::fragment_row(thread, 0);
-    const int lower = device::fragment_row(thread, 2);
-    for (int word = 0; word < words_per_row; ++word) {
-      fragments.push_back(spread_pairs(word_of(upper, word), thread % 4) |
-                          spread_pairs(word_of(lower, word), thread % 4) << 2);
+  const auto num_words = static_cast<std::size_t>(words_per_row);
+  const std::size_t first = fragments.size();
+  fragments.resize(first + static_cast<std::size_t>(device::kTileThreads) * num_words);
+  std::array<std::uint32_t, 4 * kMostRowWords> spread{};  // of a row: [pair, word]
+  int spread_row = -1;
+  bool is_dead = true;
+  // Row by row, since most rows of a tile of few queries have no bit and heads share one.
+  for (std::size_t tile_row = 0; tile_row < rows.size(); ++tile_row) {
+    if (rows[tile_row] < 0) continue;
+    if (rows[tile_row] != spread_row) {
+      spread_row = rows[tile_row];
+      const auto row = words.subspan(static_cast<std::size_t>(spread_row) * num_words, num_words);
+      is_dead = std::ranges::all_of(row, [](std::uint64_t word) { return word == 0; });
+      for (std::size_t i = 0; !is_dead && i < 4 * num_words; ++i) {
+        spread[i] = spread_pairs(row[i % num_words], static_cast<int>(i / num_words));
+      }
     }
+    if (is_dead) continue;
+    const int thread = first_thread_of(static_cast<int>(tile_row));
+    const int shift = device::fragment_row(thread, 0) == static_cast<int>(tile_row) ? 0 : 2;
+    std::uint32_t* const to =
+        fragments.data() + first + static_cast<std::size_t>(thread) * num_words;
+    for (std::size_t i = 0; i < 4 * num_words; ++i) to[i] |= spread[i] << shift;
   }
 }
 
@@ -371,9 +398,15 @@ void check_gathers(const Schedule& schedule) {
 }
 
 ScheduleImage make_schedule_image(const Schedule& schedule, int head_dim) {
+  const auto every = [](const WorkItem& /*item*/) { return true; };
+  return make_schedule_image(schedule, head_dim, {every});
+}
+
+ScheduleImage make_schedule_image(const Schedule& schedule, int head_dim, const ImageChoice& choice,
+                                  ScheduleImage memory) {
   check_image_form(schedule, head_dim, Sweep::kRows);
   check_gathers(schedule);
-  return ImageMaker(schedule, head_dim).make();
+  return ImageMaker(schedule, head_dim, choice, std::move(memory)).make();
 }
 
 }  // namespace perpend

@@ -4,6 +4,7 @@
 #include <span>
 #include <vector>
 
+#include "perpend/core/function_ref.h"
 #include "perpend/kernels/cuda/device/attention_image.h"
 #include "perpend/schedule/schedule.h"
 
@@ -21,9 +22,10 @@ struct ScheduleImage {
   int box_rows = 0;                     // rows of a gathered box; keys when nothing is gathered
   bool has_packed = false;              // some items have (query, head) rows
   bool has_separate = false;            // some have rows of one head
-  // Parts test for themselves whether they have a step: worth it when many steps have one part
-  // only.
-  bool skips_parts = false;
+  bool skips_parts = false;             // see PartSkips
+
+  // Keeps the memory of the arrays.
+  void clear();
 };
 
 // Tokens of the sequences before, in a ragged batch.
@@ -39,8 +41,24 @@ void check_image_form(const Schedule& schedule, int head_dim, Sweep sweep);
 // Throws InvalidArgument for sub-tiles that gpu_tiling() does not offer.
 void check_gathers(const Schedule& schedule);
 
+// Whether parts of an item test for themselves whether they have a step, which a batch decides for
+// all of its sequences: kernels must give the same bits either way. A part that does not test has
+// a bitmap of nothing.
+enum class PartSkips { kIfMany, kAlways, kNever };
+
+// What an image may be made of.
+struct ImageChoice {
+  FunctionRef<bool(const WorkItem&)> takes;  // only these items
+  int box_rows = 0;                          // of gathered boxes; 0: as many as sub-tiles allow
+  PartSkips part_skips = PartSkips::kIfMany;
+  bool keeps_order = false;  // items as the schedule has them
+};
+
 // Throws as both of them, and for plans that gpu_tiling() does not offer.
 ScheduleImage make_schedule_image(const Schedule& schedule, int head_dim);
+// In the memory of an image that is not needed any more.
+ScheduleImage make_schedule_image(const Schedule& schedule, int head_dim, const ImageChoice& choice,
+                                  ScheduleImage memory = {});
 
 // The bitmap of one tile in the order of registers. rows: which row of `words`, of words_per_row
 // words each, every tile row has; -1: none, its columns are dead.

@@ -152,10 +152,16 @@ std::vector<int> keys_of_row(const ScheduleImage& image, const Item& item, int t
   return keys;
 }
 
+ScheduleImage image_of(const Schedule& schedule, int head_dim, PartSkips part_skips) {
+  const auto every = [](const WorkItem& /*item*/) { return true; };
+  return make_schedule_image(schedule, head_dim, {every, 0, part_skips});
+}
+
 // Some rows of each item of the image against the mask.
-void expect_image_holds(const Mask& mask, const AttentionShape& shape, int head_dim) {
+void expect_image_holds(const Mask& mask, const AttentionShape& shape, int head_dim,
+                        PartSkips part_skips) {
   const Schedule schedule = compile(mask, shape, gpu_tiling(head_dim, Sweep::kRows));
-  const ScheduleImage image = make_schedule_image(schedule, head_dim);
+  const ScheduleImage image = image_of(schedule, head_dim, part_skips);
   const int group = shape.group_size();
   ASSERT_EQ(image.items.size(), schedule.items.size());
   for (const Item& item : image.items) {
@@ -186,9 +192,38 @@ TEST(ScheduleImage, HoldsThePairsOfTheMask) {
        {"all", "causal", "none", "causal & (sink(16) | window(40))", "same(block(64))",
         "causal & (near(64, 1) | every(64, 2))", "upto(block(48))", "causal & every(16, 4)"}) {
     const Mask mask = parse_mask(text);
-    expect_image_holds(mask, ragged, 128);
-    expect_image_holds(mask, ragged, 256);
-    expect_image_holds(mask, grouped, 64);
+    for (const PartSkips skips : {PartSkips::kIfMany, PartSkips::kAlways, PartSkips::kNever}) {
+      expect_image_holds(mask, ragged, 128, skips);
+      expect_image_holds(mask, ragged, 256, skips);
+      expect_image_holds(mask, grouped, 64, skips);
+    }
+  }
+}
+
+// A batch decides for all of its sequences whether parts test for steps that they do not have,
+// unless it is told. Either way a sequence has the same steps in the same order.
+TEST(ScheduleImage, BatchMatesChangeNoStep) {
+  const auto image = [](std::vector<SequenceShape> sequences, PartSkips skips) {
+    const Schedule schedule = compile(parse_mask("same(copy(114)) & causal"),
+                                      {std::move(sequences), 1, 1}, gpu_tiling(80, Sweep::kRows));
+    return image_of(schedule, 80, skips);
+  };
+  const SequenceShape first{111, 109, 0};
+  const SequenceShape second{17, 126, 274};
+  EXPECT_FALSE(image({first}, PartSkips::kIfMany).skips_parts);
+  EXPECT_TRUE(image({first, second}, PartSkips::kIfMany).skips_parts);
+  const ScheduleImage skips = image({first, second}, PartSkips::kAlways);
+  const ScheduleImage masks = image({first, second}, PartSkips::kNever);
+  EXPECT_FALSE(masks.skips_parts);
+  ASSERT_EQ(skips.items.size(), masks.items.size());
+  for (std::size_t i = 0; i < skips.items.size(); ++i) {
+    EXPECT_EQ(skips.items[i].list_begin, masks.items[i].list_begin);
+    EXPECT_EQ(skips.items[i].num_partial, masks.items[i].num_partial);
+    EXPECT_EQ(skips.items[i].num_full, masks.items[i].num_full);
+  }
+  ASSERT_EQ(skips.steps.size(), masks.steps.size());
+  for (std::size_t i = 0; i < skips.steps.size(); ++i) {
+    EXPECT_EQ(skips.steps[i].begin, masks.steps[i].begin);
   }
 }
 

@@ -45,7 +45,12 @@ struct alignas(16) Item {
   std::int32_t q_offset;  // position of query 0
   std::int32_t kv_len;
   Step first;  // of its steps, if it has any
-  std::int32_t unused[2];
+  // Decode: its first row among those whose values of o are added up with those of other items;
+  // kUncut when no other item has its rows.
+  std::int32_t split_row;
+  std::int32_t unused;
+
+  static constexpr std::int32_t kUncut = -1;
 };
 
 static_assert(sizeof(Item) == 64 && sizeof(Step) == 8);

@@ -3,13 +3,12 @@
 #include <cstdint>
 
 #include "perpend/kernels/cuda/device/hopper_kernel.cuh"
+#include "perpend/kernels/cuda/device/item_pool.cuh"
 
 namespace perpend::device {
 
 // Takes the items of a team and puts them into its ring; run by one thread. An item is taken as
-// late as its copies allow, since the last ones must go to whoever is free first. The launch-wide
-// counter is 0 again when the last team has seen its end: each item is followed by one addition of
-// its team.
+// late as its copies allow, since the last ones must go to whoever is free first.
 template <class Kernel>
 class ItemFetcher {
  public:
@@ -22,20 +21,19 @@ class ItemFetcher {
 
   // Puts the next item, or the end, into the ring; false for the end.
   __device__ __forceinline__ bool fetch() {
-    const Lists& lists = params_.common.lists;
-    if (!is_known_) index_ = take();
+    if (!is_known_) index_ = pool().take();
     const std::int32_t index = index_;
     RingItem& slot = shared_.control->items[place_.stage];
-    const bool is_end = index >= lists.num_items;
+    const bool is_end = pool().is_end(index);
     if (is_end) {
-      if (index - num_teams() == lists.num_items - 1) *params_.counter = 0;
+      pool().finish(index);
       wait_for_slot();
       slot.place.q_token = -1;
     } else {
       // Where many are left, the next can be known in advance.
-      is_known_ = index < lists.num_items - kPlenty * num_teams();
-      if (is_known_) index_ = take();
-      const Item item = lists.items[index];
+      is_known_ = pool().are_plenty_left(index, kPlenty);
+      if (is_known_) index_ = pool().take();
+      const Item item = params_.common.lists.items[index];
       const bool kv_is_ragged = params_.common.kv_is_ragged;
       wait_for_slot();
       slot = {place_of(item, params_.common.q_is_ragged),
@@ -55,11 +53,9 @@ class ItemFetcher {
  private:
   static constexpr int kPlenty = 8;  // items a team
 
-  __device__ __forceinline__ static std::int32_t num_teams() {
-    return static_cast<std::int32_t>(Kernel::kTeams * gridDim.x);
-  }
-  __device__ __forceinline__ std::int32_t take() const {
-    return num_teams() + static_cast<std::int32_t>(atomicAdd(params_.counter, 1U));
+  __device__ __forceinline__ ItemPool pool() const {
+    return {params_.counter, params_.common.lists.num_items,
+            static_cast<std::int32_t>(Kernel::kTeams * gridDim.x)};
   }
   __device__ __forceinline__ void wait_for_slot() const {
     barrier_wait(shared_.item_empty(place_.stage), place_.parity ^ 1);

@@ -3,9 +3,9 @@
 #include <cstdint>
 
 #include "perpend/kernels/cuda/device/hopper_kernel.cuh"
+#include "perpend/kernels/cuda/device/hopper_products.cuh"
 #include "perpend/kernels/cuda/device/score_change.cuh"
 #include "perpend/kernels/cuda/device/softmax.cuh"
-#include "perpend/kernels/cuda/device/wgmma.cuh"
 
 namespace perpend::device {
 
@@ -27,37 +27,20 @@ class Warpgroup {
 
  protected:
   __device__ __forceinline__ void issue_scores(float (&s)[kScores], int chunk = 0) {
-    constexpr std::uint32_t kHigh = descriptor_high(kAtomBytes);
     const std::uint32_t k_low = descriptor_low(
         shared_.keys(keys_.stage) + chunk * Kernel::kColumns * kRowBytes, kColumnLeading);
-    touch(s);
-    product_fence();
-#pragma unroll
-    for (int i = 0; i < Kernel::kHeadDim / kStepDepth; ++i) {
-      SharedProduct<Element, Kernel::kColumns>::add(
-          s, descriptor(q_low_ + column_step(i, kTileRows), kHigh),
-          descriptor(k_low + column_step(i, Kernel::kKeys), kHigh), i != 0);
-    }
-    product_commit();
+    issue_key_product<Element, Kernel::kHeadDim, kTileRows, Kernel::kKeys>(s, q_low_, k_low);
   }
 
   template <int kCount>
   __device__ __forceinline__ void issue_values(float (&o)[kCount],
                                                const std::uint32_t (&p)[kScores / 2],
                                                int chunk = 0) {
-    constexpr std::uint32_t kHigh = descriptor_high(kAtomBytes);
     barrier_wait(shared_.v_full(values_.stage), values_.parity);
     const std::uint32_t v_low =
         descriptor_low(shared_.values(values_.stage) + chunk * Kernel::kColumns * kRowBytes,
                        row_leading(Kernel::kKeys));
-    touch(o);
-    product_fence();
-#pragma unroll
-    for (int i = 0; i < Kernel::kColumns / kStepDepth; ++i) {
-      RegisterProduct<Element, Kernel::kHeadDim>::add(o, p + 4 * i,
-                                                      descriptor(v_low + row_step(i), kHigh));
-    }
-    product_commit();
+    issue_value_product<Element>(o, p, v_low);
   }
 
   template <bool kPartial>

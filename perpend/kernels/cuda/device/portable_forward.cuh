@@ -166,6 +166,8 @@ class PortablePart {
       return batch * strides.batch + token * strides.token + head;
     }
     const std::int64_t page = table.pages[item_.sequence * table.stride + key / table.page_size];
+    // A page that was released: no row sees its keys.
+    if (page < 0) return -1;
     return page * strides.batch + key % table.page_size * strides.token + head;
   }
 

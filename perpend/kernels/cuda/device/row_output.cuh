@@ -110,6 +110,20 @@ __device__ __forceinline__ void write_row(const float (&values)[kCount], float f
   }
 }
 
+// What o is multiplied by, and lse, of a row whose sum is 0 when it has no live column.
+__device__ __forceinline__ float inverse_of(float sum) { return sum == 0.0F ? 0.0F : 1.0F / sum; }
+__device__ __forceinline__ float lse_of(float max, float sum, float factor) {
+  const float lse = (max * factor + __log2f(sum)) * kLn2;
+  return sum == 0.0F ? -INFINITY : lse;
+}
+
+// Where a row of the outputs lies.
+__device__ __forceinline__ std::int64_t row_offset(const RowStrides& strides, const Place& place,
+                                                   const Place::Row& row) {
+  return place.batch * strides.batch + (place.q_token + row.query) * strides.token +
+         (place.q_head + row.head) * strides.head;
+}
+
 // Writes o, divided by its sum, and lse of one of the two rows of a thread.
 template <class Element, int kRow, int kCount>
 __device__ __forceinline__ void store_row(const float (&o)[kCount], const RowState& rows,
@@ -118,17 +132,11 @@ __device__ __forceinline__ void store_row(const float (&o)[kCount], const RowSta
   const Outputs& out = params.outputs;
   const Place::Row row = place.row(tile_row, params.lists.group_size);
   const float sum = sum_of_row(rows.sum[kRow]);
-  const float inverse = sum == 0.0F ? 0.0F : 1.0F / sum;
-  const std::int64_t head = place.q_head + row.head;
-  const std::int64_t token = place.q_token + row.query;
-  const std::int64_t first =
-      place.batch * out.o_strides.batch + token * out.o_strides.token + head * out.o_strides.head;
-  write_row<Element, kRow>(
-      o, inverse, {out.o, first, out.head_dim, row.is_there, out.o_is_f32, out.o_is_aligned});
+  write_row<Element, kRow>(o, inverse_of(sum),
+                           {out.o, row_offset(out.o_strides, place, row), out.head_dim,
+                            row.is_there, out.o_is_f32, out.o_is_aligned});
   if (threadIdx.x % 4 == 0 && row.is_there && out.lse != nullptr) {
-    const float lse = (rows.max[kRow] * factor + __log2f(sum)) * kLn2;
-    out.lse[place.batch * out.lse_strides.batch + token * out.lse_strides.token +
-            head * out.lse_strides.head] = sum == 0.0F ? -INFINITY : lse;
+    out.lse[row_offset(out.lse_strides, place, row)] = lse_of(rows.max[kRow], sum, factor);
   }
 }
 

@@ -2,6 +2,9 @@
 
 #include <cstdint>
 
+// What a CUDA compiler knows without a header.
+#include "tests/kernels/cuda/emulated/emulated_gpu.h"
+
 // Stands for the driver's opaque map: what it was made of.
 struct CUtensorMap {
   const std::uint16_t* data = nullptr;

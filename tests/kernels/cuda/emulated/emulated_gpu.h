@@ -111,6 +111,7 @@ struct EmulatedCta {
   std::vector<EmulatedWarp> warps;
   std::vector<EmulatedQueues> queues;
   std::map<std::uint32_t, EmulatedBarrier> barriers;
+  std::map<std::uint32_t, MeetingPoint> named;  // barriers that have a number
 
   EmulatedBarrier& barrier_at(std::uint32_t address) {
     const auto found = barriers.find(address);

@@ -34,6 +34,13 @@ inline void barrier_wait(std::uint32_t address, std::uint32_t parity) {
                                    [&] { return barrier.phase != parity; });
 }
 
+inline void named_barrier_sync(int barrier, int threads) {
+  const auto number = static_cast<std::uint32_t>(barrier);
+  emulated_cta->named.try_emplace(number, threads).first->second.meet({"named barrier", number});
+}
+
+inline void prefetch_map(const CUtensorMap* /*map*/) {}
+
 constexpr std::uint64_t kEvictFirst = 0;
 constexpr std::uint64_t kEvictLast = 1;
 

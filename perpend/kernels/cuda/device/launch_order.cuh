@@ -1,0 +1,17 @@
+#pragma once
+
+// A launch that is made ready while the one before it in its stream still runs
+// (cudaLaunchAttributeProgrammaticStreamSerialization).
+
+namespace perpend::device {
+
+// In the launch before: the next one may be made ready from here on.
+__device__ __forceinline__ void let_next_launch_start() {
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+}
+// In the next one: behind this, all that the launch before wrote is there.
+__device__ __forceinline__ void wait_for_launch_before() {
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+}
+
+}  // namespace perpend::device
