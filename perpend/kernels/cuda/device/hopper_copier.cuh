@@ -161,6 +161,8 @@ class Copier {
 
   __device__ __forceinline__ void copy_queries(const Place& place) {
     barrier_wait(shared_.q_empty(queries_.stage), queries_.parity ^ 1);
+    // A lane left behind might wait for a phase long over.
+    __syncwarp();
     if (lane_ == 0) copy_query_boxes(place, queries_.stage);
     queries_.advance();
   }
