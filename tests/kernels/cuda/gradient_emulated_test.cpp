@@ -37,6 +37,7 @@ CUtensorMap map_of(const TensorView& view, int heads, int tokens) {
   return {view.as<const std::uint16_t>(),
           {view.size(last), view.size(last - 1), view.size(last - 2), ragged ? 1 : view.size(0)},
           {1, view.stride(last - 1), view.stride(last - 2), ragged ? 0 : view.stride(0)},
+          device::row_bytes(static_cast<int>(view.size(last))) / 2,
           heads,
           tokens};
 }
@@ -213,6 +214,14 @@ void expect_right(const AttentionCase& c, Run run) {
   }
 }
 
+// By the kernels that the library takes.
+template <bool kChanges>
+void run_as_built(EmulatedBackward& backward, std::int64_t head_dim) {
+  if (head_dim <= 32) return backward.run_hopper<32, kChanges>();
+  if (head_dim <= 64) return backward.run_hopper<64, kChanges>();
+  backward.run_hopper<128, kChanges>();
+}
+
 template <int kHeadDim, bool kChanges = false>
 void expect_hopper_right(const AttentionCase& c) {
   expect_right(c, [](EmulatedBackward& b) { b.run_hopper<kHeadDim, kChanges>(); });
@@ -242,8 +251,22 @@ TEST(EmulatedHopperGradient, ManyItemsOfOneStep) {
   for (int seed = 1; seed <= num_trials(5); ++seed) {
     AttentionCase c = make_case("all", {{700, 20, 0}}, 1, 1, 8);
     c.seed = static_cast<std::uint64_t>(seed);
+    expect_hopper_right<32>(c);
+    c.head_dim = 40;
     expect_hopper_right<64>(c);
   }
+}
+
+TEST(EmulatedHopperGradient, NarrowHeads) {
+  expect_hopper_right<32>(make_case("causal", {{300, 300, 0}}, 1, 1, 32));
+  for (const char* mask : {"same(block(64))", "same(block(48))", "causal & every(16, 4)"}) {
+    AttentionCase c = make_case(mask, {{150, 150, 0}, {1, 1, 0}, {40, 200, 160}}, 4, 2, 32);
+    c.layout.ragged = true;
+    expect_hopper_right<32>(c);
+  }
+  expect_hopper_right<32>(make_case("causal", {{150, 50, 0}, {150, 50, 0}}, 3, 1, 24));
+  // As many items as are known in advance.
+  expect_hopper_right<32>(make_case("same(block(64))", {{640, 640, 0}}, 8, 8, 16));
 }
 
 TEST(EmulatedHopperGradient, MasksGroupsAndRaggedBatches) {
@@ -263,6 +286,8 @@ TEST(EmulatedHopperGradient, ChangedScores) {
   expect_hopper_right<64, true>(c);
   c.alibi = true;
   expect_hopper_right<64, true>(c);
+  c.head_dim = 32;
+  expect_hopper_right<32, true>(c);
 }
 
 TEST(EmulatedPortableGradient, MasksGroupsAndRaggedBatches) {
@@ -295,11 +320,8 @@ TEST(EmulatedHopperGradient, RandomCases) {
     c.layout.ragged = true;
     c.head_dim = 1 + c.head_dim % 128;
     expect_right(c, [&](EmulatedBackward& b) {
-      if (c.soft_cap != 0 || c.alibi) {
-        c.head_dim <= 64 ? b.run_hopper<64, true>() : b.run_hopper<128, true>();
-      } else {
-        c.head_dim <= 64 ? b.run_hopper<64, false>() : b.run_hopper<128, false>();
-      }
+      c.soft_cap != 0 || c.alibi ? run_as_built<true>(b, c.head_dim)
+                                 : run_as_built<false>(b, c.head_dim);
     });
   }
 }

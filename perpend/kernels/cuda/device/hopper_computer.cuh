@@ -20,7 +20,7 @@ class Computer : Warpgroup<Kernel> {
 
   __device__ __forceinline__ void run() {
     if constexpr (Kernel::kTeams == 1) Base::start_turns();
-    for (RingPlace<kItemRing> place;; place.advance()) {
+    for (RingPlace<Kernel::kItemRing> place;; place.advance()) {
       barrier_wait(shared_.item_full(place.stage), place.parity);
       const RingItem item = shared_.control->items[place.stage];
       __syncwarp();

@@ -117,6 +117,11 @@ __device__ __forceinline__ float2 load_shared_pair(std::uint32_t from) {
   return pair;
 }
 
+// Brings the line with this address into L2.
+__device__ __forceinline__ void prefetch_line(const void* address) {
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(address));
+}
+
 // --- registers of a warpgroup ---
 
 template <int kRegisters>

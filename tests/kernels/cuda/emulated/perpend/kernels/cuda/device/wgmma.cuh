@@ -12,24 +12,26 @@ struct EmulatedOperand {
   explicit EmulatedOperand(std::uint64_t descriptor)
       : base(static_cast<std::uint32_t>(descriptor & 0x3fff) << 4),
         leading(static_cast<std::uint32_t>(descriptor >> 16 & 0x3fff) << 4),
-        stride(static_cast<std::uint32_t>(descriptor >> 32 & 0x3fff) << 4) {}
+        stride(static_cast<std::uint32_t>(descriptor >> 32 & 0x3fff) << 4),
+        row_bytes((descriptor >> 32 & (kSwizzle64 | kSwizzle128)) == kSwizzle64 ? 64 : 128) {}
 
   std::uint32_t base, leading, stride;
+  int row_bytes;
 
   // Columns are summed over.
   std::uint32_t at(int row, int k) const {
     return value(base + static_cast<std::uint32_t>(row / 8) * stride +
-                 static_cast<std::uint32_t>(row % 8 * kRowBytes + 2 * k));
+                 static_cast<std::uint32_t>(row % 8 * row_bytes + 2 * k));
   }
   // Rows are summed over.
   std::uint32_t transposed_at(int k, int column) const {
-    return value(base + static_cast<std::uint32_t>(column / 64) * leading +
+    return value(base + static_cast<std::uint32_t>(2 * column / row_bytes) * leading +
                  static_cast<std::uint32_t>(k / 8) * stride +
-                 static_cast<std::uint32_t>(k % 8 * kRowBytes + column % 64 * 2));
+                 static_cast<std::uint32_t>(k % 8 * row_bytes + 2 * column % row_bytes));
   }
-  static std::uint32_t value(std::uint32_t address) {
+  std::uint32_t value(std::uint32_t address) const {
     std::uint16_t bits;
-    std::memcpy(&bits, memory + swizzled(address), sizeof(bits));
+    std::memcpy(&bits, memory + swizzled(address, row_bytes), sizeof(bits));
     return bits;
   }
 };
