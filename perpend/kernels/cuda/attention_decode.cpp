@@ -7,6 +7,7 @@
 #include "perpend/kernels/cuda/attention_operands.h"
 #include "perpend/kernels/cuda/decode_launch.h"
 #include "perpend/kernels/cuda/device/hopper_decode_params.h"
+#include "perpend/kernels/cuda/device/shared_layout.h"
 #include "perpend/kernels/cuda/launchers.h"
 #include "perpend/kernels/cuda/tensor_map.h"
 

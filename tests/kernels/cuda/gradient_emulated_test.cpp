@@ -11,9 +11,9 @@
 #include "perpend/kernels/cuda/device/portable_gradient.cuh"
 #include "perpend/kernels/cuda/schedule_image.h"
 #include "perpend/kernels/reference/attention_expectation.h"
-#include "perpend/mask/bindings.h"
 #include "perpend/schedule/gpu_tiling.h"
 #include "tests/campaign.h"
+#include "tests/kernels/cuda/emulated/emulated_operands.h"
 #include "tests/parity/random_attention_case.h"
 
 namespace perpend {
@@ -21,25 +21,9 @@ namespace {
 
 constexpr int kCtas = 2;
 
-device::RowStrides row_strides(const TensorView& view) {
-  if (view.num_axes() == 3) return {0, view.stride(0), view.stride(1)};
-  return {view.stride(0), view.stride(1), view.stride(2)};
-}
-
 std::int64_t lse_offset(const TensorView& view, std::int64_t batch, std::int64_t token, int head) {
-  if (view.num_axes() == 2) return head * view.stride(0) + token * view.stride(1);
-  return batch * view.stride(0) + head * view.stride(1) + token * view.stride(2);
-}
-
-CUtensorMap map_of(const TensorView& view, int heads, int tokens) {
-  const int last = view.num_axes() - 1;
-  const bool ragged = view.num_axes() == 3;
-  return {view.as<const std::uint16_t>(),
-          {view.size(last), view.size(last - 1), view.size(last - 2), ragged ? 1 : view.size(0)},
-          {1, view.stride(last - 1), view.stride(last - 2), ragged ? 0 : view.stride(0)},
-          device::row_bytes(static_cast<int>(view.size(last))) / 2,
-          heads,
-          tokens};
+  const device::RowStrides strides = lse_strides(view);
+  return batch * strides.batch + head * strides.head + token * strides.token;
 }
 
 float bf16_at(const TensorView& view, std::int64_t offset) {
@@ -180,16 +164,6 @@ class EmulatedBackward {
   device::RowPassParams row_pass_;
   device::ColumnPassParams column_pass_;
 };
-
-AttentionCase make_case(const std::string& mask, std::vector<SequenceShape> sequences, int heads,
-                        int kv_heads, std::int64_t head_dim) {
-  AttentionCase c;
-  c.masks = {parse_mask(mask)};
-  c.shape = {std::move(sequences), heads, kv_heads};
-  c.head_dim = head_dim;
-  c.q_dtype = c.kv_dtype = DType::kBF16;
-  return c;
-}
 
 // Forward on the CPU, then run(backward) on the emulated GPU.
 template <class Run>

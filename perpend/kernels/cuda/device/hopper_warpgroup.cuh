@@ -55,12 +55,9 @@ class Warpgroup {
   __device__ __forceinline__ void load_bits(std::uint32_t (&bits)[kBitWords]) const {
     const std::uint32_t from = shared_.bitmap(keys_.stage) + thread_ * kBitWords * 4;
     if constexpr (kBitWords == 2) {
-      asm volatile("ld.shared.v2.u32 {%0, %1}, [%2];"
-                   : "=r"(bits[0]), "=r"(bits[1])
-                   : "r"(from)
-                   : "memory");
+      load_shared_words(bits, from);
     } else {
-      asm volatile("ld.shared.u32 %0, [%1];" : "=r"(bits[0]) : "r"(from) : "memory");
+      bits[0] = load_shared_word(from);
     }
   }
 

@@ -38,8 +38,9 @@ inline void named_barrier_sync(int barrier, int threads) {
   const auto number = static_cast<std::uint32_t>(barrier);
   emulated_cta->named.try_emplace(number, threads).first->second.meet({"named barrier", number});
 }
+// Used by kernels alone that are not emulated.
+void named_barrier_arrive(int barrier, int threads);
 
-inline void prefetch_map(const CUtensorMap* /*map*/) {}
 
 constexpr std::uint64_t kEvictFirst = 0;
 constexpr std::uint64_t kEvictLast = 1;
@@ -103,6 +104,9 @@ inline std::uint32_t load_shared_word(std::uint32_t from) {
   std::uint32_t word;
   std::memcpy(&word, memory + from, sizeof(word));
   return word;
+}
+inline void load_shared_words(std::uint32_t (&words)[2], std::uint32_t from) {
+  std::memcpy(words, memory + from, sizeof(words));
 }
 inline float2 load_shared_pair(std::uint32_t from) {
   float2 pair;

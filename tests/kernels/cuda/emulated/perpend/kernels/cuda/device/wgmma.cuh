@@ -84,8 +84,10 @@ struct SharedProduct {
 template <class Element, int kWidth>
 struct RegisterProduct {
   static void add(float (&d)[kWidth / 2], const std::uint32_t* a, std::uint64_t b) {
+    // The compiler keeps the registers of `a` as they are, also where their names are gone.
+    const FourWords words{{a[0], a[1], a[2], a[3]}};
     emulated_cta->own_queues().products.add([=, &d] {
-      const RowsOfA<Element> left = rows_of_a<Element>(a);
+      const RowsOfA<Element> left = rows_of_a<Element>(words.words);
       const EmulatedOperand right(b);
       const int thread = static_cast<int>(threadIdx.x) % 128;
       for (int j = 0; j < kWidth / 2; ++j) {
