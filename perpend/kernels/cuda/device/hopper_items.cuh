@@ -48,7 +48,7 @@ class ItemFetcher {
     barrier_arrive(shared_.item_full(place_.stage));
     place_.advance();
     if constexpr (Kernel::kIsNarrow) {
-      if (!is_end && is_known_) prefetch_line(lists.items + index_);
+      if (!is_end && is_known_) prefetch_line(params_.common.lists.items + index_);
     }
     return !is_end;
   }

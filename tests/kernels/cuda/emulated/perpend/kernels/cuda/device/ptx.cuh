@@ -41,7 +41,6 @@ inline void named_barrier_sync(int barrier, int threads) {
 // Used by kernels alone that are not emulated.
 void named_barrier_arrive(int barrier, int threads);
 
-
 constexpr std::uint64_t kEvictFirst = 0;
 constexpr std::uint64_t kEvictLast = 1;
 
