@@ -7,8 +7,8 @@ import sys
 
 FILE = pathlib.Path(__file__).resolve().parent.parent / "perpend/kernels/cuda/device/wgmma.cuh"
 TYPES = {"Bf16": "bf16", "F16": "f16"}
-SHARED_WIDTHS = (64, 128)  # columns of q k^T: keys of a step
-REGISTER_WIDTHS = (64, 96, 128, 192, 256)  # columns of p v: the head dimension
+SHARED_WIDTHS = (32, 64, 128)  # columns of q k^T: keys of a step
+REGISTER_WIDTHS = (32, 64, 96, 128, 192, 256)  # columns of p v: the head dimension
 
 HEAD = """#pragma once
 

@@ -23,7 +23,8 @@ template <DType kType, ForwardVariant kVariant>
 Launcher<HopperLaunch> hopper_launcher(std::int64_t head_dim) {
   constexpr ForwardVariant kNarrow =
       kVariant == ForwardVariant::kSkips ? ForwardVariant::kPlain : kVariant;
-  constexpr std::array<ForDim<HopperLaunch>, 5> kBuilt = {{
+  constexpr std::array<ForDim<HopperLaunch>, 6> kBuilt = {{
+      {32, launch_hopper_forward<kType, 32, kNarrow>},
       {64, launch_hopper_forward<kType, 64, kNarrow>},
       {96, launch_hopper_forward<kType, 96, kVariant>},
       {128, launch_hopper_forward<kType, 128, kVariant>},

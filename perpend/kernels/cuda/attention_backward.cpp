@@ -160,7 +160,8 @@ class BackwardCall {
   }
   template <DType kType, GradientVariant kVariant>
   Launcher<HopperGradientLaunch<GradientPass<kVariant>>> hopper_launcher() const {
-    constexpr std::array<ForDim<HopperGradientLaunch<GradientPass<kVariant>>>, 2> kBuilt = {{
+    constexpr std::array<ForDim<HopperGradientLaunch<GradientPass<kVariant>>>, 3> kBuilt = {{
+        {32, launch_hopper_gradient<kType, 32, kVariant>},
         {64, launch_hopper_gradient<kType, 64, kVariant>},
         {128, launch_hopper_gradient<kType, 128, kVariant>},
     }};

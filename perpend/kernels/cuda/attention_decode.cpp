@@ -7,6 +7,7 @@
 #include "perpend/kernels/cuda/attention_operands.h"
 #include "perpend/kernels/cuda/decode_launch.h"
 #include "perpend/kernels/cuda/device/hopper_decode_params.h"
+#include "perpend/kernels/cuda/device/shared_layout.h"
 #include "perpend/kernels/cuda/launchers.h"
 #include "perpend/kernels/cuda/tensor_map.h"
 
@@ -57,6 +58,9 @@ void launch_sums(const AttentionArgs& args, const DecodeState& state,
   launcher({&params, lists.room_for_sums, launch.stream()});
 }
 
+// Of a panel of any of the decode kernels, all of which have 64 columns and more.
+constexpr int kDecodeRowBytes = device::row_bytes(64);
+
 }  // namespace
 
 bool decode_takes(const AttentionArgs& args) {
@@ -76,8 +80,10 @@ void launch_decode(const AttentionArgs& args, const DecodeState& state, const La
   params.split = state.split;
   params.counter = state.counter;
   params.step_rows = rows_of_box(args);
-  params.maps = {make_tensor_map(k, 1, params.step_rows), make_tensor_map(v, 1, params.step_rows),
-                 make_tensor_map(k, 1, kDecodeBoxRows), make_tensor_map(v, 1, kDecodeBoxRows)};
+  params.maps = {make_tensor_map(k, 1, params.step_rows, kDecodeRowBytes),
+                 make_tensor_map(v, 1, params.step_rows, kDecodeRowBytes),
+                 make_tensor_map(k, 1, kDecodeBoxRows, kDecodeRowBytes),
+                 make_tensor_map(v, 1, kDecodeBoxRows, kDecodeRowBytes)};
   const bool changes = changes_scores(params.common.scores);
   const auto launcher = args.q.dtype == DType::kF16
                             ? decode_launcher<DType::kF16>(head_dim_of(args), changes)

@@ -15,8 +15,7 @@ using device::RowStrides;
 using device::StatisticsParams;
 
 constexpr int kThreads = 256;
-constexpr int kLanes = 16;  // threads of a row
-constexpr int kChunk = 8;   // values that a thread reads at a time
+constexpr int kChunk = 8;  // values that a thread reads at a time
 constexpr float kLog2E = 1.44269504F;
 
 __device__ float to_float(float x) { return x; }
@@ -48,8 +47,8 @@ __device__ std::int64_t offset(const RowStrides& strides, std::int64_t batch, st
   return batch * strides.batch + token * strides.token + head * strides.head;
 }
 
-// This thread's part of the product of two rows.
-template <class T>
+// This thread's part of the product of two rows that kLanes threads share.
+template <class T, int kLanes>
 __device__ float part_of_product(const T* a, const T* b, int lane, int head_dim, bool is_aligned) {
   float sum = 0.0F;
   for (int column = lane * kChunk; column < head_dim; column += kLanes * kChunk) {
@@ -69,7 +68,7 @@ __device__ float part_of_product(const T* a, const T* b, int lane, int head_dim,
   return sum;
 }
 
-template <class T>
+template <class T, int kLanes>
 __global__ void __launch_bounds__(kThreads)
     statistics_kernel(const __grid_constant__ StatisticsParams params) {
   const auto thread = static_cast<int>(threadIdx.x);
@@ -85,7 +84,7 @@ __global__ void __launch_bounds__(kThreads)
   const std::int64_t token = query + (params.is_ragged ? base : 0);
   float delta = 0.0F;
   if (is_there) {
-    delta = part_of_product(
+    delta = part_of_product<T, kLanes>(
         static_cast<const T*>(params.o) + offset(params.o_strides, batch, token, head),
         static_cast<const T*>(params.d_o) + offset(params.d_o_strides, batch, token, head), lane,
         params.head_dim, params.is_aligned);
@@ -140,22 +139,30 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-}  // namespace
-
+template <int kLanes>
 void launch_statistics(const StatisticsParams& params, DType dtype, cudaStream_t stream) {
   constexpr std::int64_t kRows = kThreads / kLanes;
   const dim3 grid(static_cast<unsigned>((params.statistics.rows + kRows - 1) / kRows),
                   static_cast<unsigned>(params.num_heads));
   switch (dtype) {
     case DType::kF32:
-      return statistics_kernel<float><<<grid, kThreads, 0, stream>>>(params);
+      return statistics_kernel<float, kLanes><<<grid, kThreads, 0, stream>>>(params);
     case DType::kF16:
-      return statistics_kernel<__half><<<grid, kThreads, 0, stream>>>(params);
+      return statistics_kernel<__half, kLanes><<<grid, kThreads, 0, stream>>>(params);
     case DType::kBF16:
-      return statistics_kernel<__nv_bfloat16><<<grid, kThreads, 0, stream>>>(params);
+      return statistics_kernel<__nv_bfloat16, kLanes><<<grid, kThreads, 0, stream>>>(params);
     default:
       bug("attention: a type of d_o that supports() refuses");
   }
+}
+
+}  // namespace
+
+void launch_statistics(const StatisticsParams& params, DType dtype, cudaStream_t stream) {
+  // A chunk a thread: of narrow rows more are read at a time.
+  if (params.head_dim <= 4 * kChunk) return launch_statistics<4>(params, dtype, stream);
+  if (params.head_dim <= 8 * kChunk) return launch_statistics<8>(params, dtype, stream);
+  return launch_statistics<16>(params, dtype, stream);
 }
 
 void launch_repack(const RepackParams& params, DType from, DType to, cudaStream_t stream) {

@@ -7,7 +7,7 @@
 
 #include "perpend/core/error.h"
 #include "perpend/kernels/cuda/cuda_check.h"
-#include "perpend/kernels/cuda/device/attention_image.h"
+#include "perpend/kernels/cuda/device/shared_layout.h"
 
 namespace perpend {
 namespace {
@@ -70,7 +70,7 @@ bool can_map(const BoxView& view) {
   return view.tokens > 0 && view.batch > 0;
 }
 
-CUtensorMap make_tensor_map(const BoxView& view, int heads, int tokens) {
+CUtensorMap make_tensor_map(const BoxView& view, int heads, int tokens, int row_bytes) {
   const auto strides = strides_of(view);
   const std::array<cuuint64_t, 4> sizes = {
       static_cast<cuuint64_t>(view.head_dim), static_cast<cuuint64_t>(view.heads),
@@ -78,7 +78,8 @@ CUtensorMap make_tensor_map(const BoxView& view, int heads, int tokens) {
   const std::array<cuuint64_t, 3> byte_strides = {static_cast<cuuint64_t>(strides[0]),
                                                   static_cast<cuuint64_t>(strides[1]),
                                                   static_cast<cuuint64_t>(strides[2])};
-  const std::array<cuuint32_t, 4> box = {device::kPanelColumns, static_cast<cuuint32_t>(heads),
+  const std::array<cuuint32_t, 4> box = {static_cast<cuuint32_t>(row_bytes / kValueBytes),
+                                         static_cast<cuuint32_t>(heads),
                                          static_cast<cuuint32_t>(tokens), 1};
   const std::array<cuuint32_t, 4> every = {1, 1, 1, 1};
   CUtensorMap map;
@@ -87,7 +88,8 @@ CUtensorMap make_tensor_map(const BoxView& view, int heads, int tokens) {
                      view.dtype == DType::kF16 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16
                                                : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16,
                      sizes.size(), view.data, sizes.data(), byte_strides.data(), box.data(),
-                     every.data(), CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+                     every.data(), CU_TENSOR_MAP_INTERLEAVE_NONE,
+                     row_bytes == 128 ? CU_TENSOR_MAP_SWIZZLE_128B : CU_TENSOR_MAP_SWIZZLE_64B,
                      CU_TENSOR_MAP_L2_PROMOTION_L2_128B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   if (status != CUDA_SUCCESS) {
     throw DeviceError(concat("attention: the driver refuses a tensor map of ", view.tokens,
@@ -95,6 +97,10 @@ CUtensorMap make_tensor_map(const BoxView& view, int heads, int tokens) {
                              " (error ", static_cast<int>(status), ")"));
   }
   return map;
+}
+
+CUtensorMap make_tensor_map(const BoxView& view, int heads, int tokens) {
+  return make_tensor_map(view, heads, tokens, device::row_bytes(static_cast<int>(view.head_dim)));
 }
 
 }  // namespace perpend

@@ -29,8 +29,10 @@ BoxView box_view(const TensorView& view);
 bool can_map(const BoxView& view);
 
 // The map of boxes of `tokens` x `heads` rows and a panel of columns (device/shared_layout.h),
-// token by token; columns behind head_dim and tokens behind the last are zero. Throws DeviceError
-// when the driver refuses.
+// token by token; columns behind head_dim and tokens behind the last are zero. row_bytes: of a
+// panel of the kernel that reads them. Throws DeviceError when the driver refuses.
+CUtensorMap make_tensor_map(const BoxView& view, int heads, int tokens, int row_bytes);
+// For a kernel of the operand's own head_dim.
 CUtensorMap make_tensor_map(const BoxView& view, int heads, int tokens);
 
 }  // namespace perpend

@@ -128,7 +128,7 @@ TEST_F(AttentionCuda, EveryKindOfMask) {
         "causal & every(16, 8)", "causal & (every(32, 4) | window(20))",
         "heads(0-1: causal; rest: window(30, 30))", "none", "k_in(block(64), 0, 3, 5)",
         "causal & (same(segments(60*6, 152)) | k_in(segments(60*6, 152), 0))"}) {
-    for (const std::int64_t head_dim : {64, 128, 192}) {
+    for (const std::int64_t head_dim : {32, 64, 128, 192}) {
       expect_right(make_case(mask, {{512, 512, 0}}, 4, 4, head_dim));
       expect_right(make_case(mask, {{512, 512, 0}}, 4, 1, head_dim));
     }
@@ -139,6 +139,16 @@ TEST_F(AttentionCuda, LongLists) {
   expect_right(make_case("all", {{300, 3000, 2700}}, 2, 2, 128));
   expect_right(make_case("causal", {{1500, 1500, 0}}, 1, 1, 128));
   expect_right(make_case("causal & (sink(64) | window(300))", {{2500, 2500, 0}}, 1, 1, 64));
+  expect_right(make_case("causal", {{1500, 1500, 0}}, 2, 1, 32));
+}
+
+// So many that items are taken in advance.
+TEST_F(AttentionCuda, ManyItemsOfAStep) {
+  const std::vector<SequenceShape> sequences(8, {400, 400, 0});
+  for (const std::int64_t head_dim : {24, 32, 64}) {
+    expect_right(make_case("same(block(64))", sequences, 128, 128, head_dim));
+    expect_right(make_case("same(block(50))", sequences, 128, 64, head_dim));
+  }
 }
 
 TEST_F(AttentionCuda, HeadsOfAGroupShareRows) {
@@ -146,6 +156,7 @@ TEST_F(AttentionCuda, HeadsOfAGroupShareRows) {
     for (const char* mask : {"causal", "upto(block(32))", "all"}) {
       expect_right(make_case(mask, {{200, 200, 0}}, 2 * group, 2, 64));
       expect_right(make_case(mask, {{5, 300, 295}}, group, 1, 128));
+      expect_right(make_case(mask, {{150, 200, 50}}, group, 1, 32));
     }
   }
 }
@@ -156,7 +167,7 @@ TEST_F(AttentionCuda, RaggedBatchesAndLengths) {
                                                 {129, 257, 128}, {255, 64, 100}};
   for (const bool ragged : {true, false}) {
     for (const char* mask : {"all", "causal", "causal & window(33)", "causal & same(block(16))"}) {
-      for (const std::int64_t head_dim : {64, 128, 256}) {
+      for (const std::int64_t head_dim : {32, 64, 128, 256}) {
         AttentionCase c = make_case(mask, sequences, 4, 2, head_dim);
         c.layout.ragged = true;
         if (!ragged) {
@@ -178,7 +189,7 @@ TEST_F(AttentionCuda, MoreQueriesThanKeysAndNoKeyAtAll) {
 
 // Plans that the search would not choose: sub-tiles of each size, parts that skip, heads apart.
 TEST_F(AttentionCuda, AnyPlanOfTheTiling) {
-  for (const std::int64_t head_dim : {64, 128, 256}) {
+  for (const std::int64_t head_dim : {32, 64, 128, 256}) {
     for (const char* mask : {"same(block(64))", "causal & every(16, 4)", "causal & window(64)",
                              "causal & (near(64, 1) | every(64, 3))"}) {
       for (const int sub_tile : {0, 16, 32, 64}) {
@@ -193,7 +204,7 @@ TEST_F(AttentionCuda, AnyPlanOfTheTiling) {
 }
 
 TEST_F(AttentionCuda, ChangedScores) {
-  for (const std::int64_t head_dim : {64, 128, 256}) {
+  for (const std::int64_t head_dim : {32, 64, 128, 256}) {
     for (const char* mask : {"all", "causal & (sink(16) | window(100))", "causal & every(16, 4)"}) {
       for (int change = 1; change < 8; ++change) {
         AttentionCase c = make_case(mask, {{300, 300, 0}, {40, 200, 160}}, 4, 2, head_dim);

@@ -39,8 +39,8 @@ class EmulatedDecode {
         image_.lists.box_rows};
     common_.outputs = {args.o.data,
                        args.lse ? args.lse.as<float>() : nullptr,
-                       emulated_strides(args.o),
-                       emulated_lse_strides(args.lse),
+                       row_strides(args.o),
+                       lse_strides(args.lse),
                        head_dim_,
                        args.o.dtype == DType::kF32,
                        false};
@@ -61,7 +61,7 @@ class EmulatedDecode {
     unsigned counter = 0;
     device::HopperDecodeParams params{};
     params.common = common_;
-    params.q = {args_.q.as<const std::uint16_t>(), emulated_strides(args_.q), false};
+    params.q = {args_.q.as<const std::uint16_t>(), row_strides(args_.q), false};
     params.counts = &counts_;
     params.split = split;
     params.counter = &counter;
@@ -72,9 +72,10 @@ class EmulatedDecode {
       params.pages = {args_.page_table.as<const std::int32_t>(), args_.page_table.stride(0),
                       page_size};
     }
-    params.maps = {
-        emulated_map(args_.k, 1, params.step_rows), emulated_map(args_.v, 1, params.step_rows),
-        emulated_map(args_.k, 1, kDecodeBoxRows), emulated_map(args_.v, 1, kDecodeBoxRows)};
+    params.maps = {map_of(args_.k, 1, params.step_rows, Kernel::Layout::kRowBytes),
+                   map_of(args_.v, 1, params.step_rows, Kernel::Layout::kRowBytes),
+                   map_of(args_.k, 1, kDecodeBoxRows, Kernel::Layout::kRowBytes),
+                   map_of(args_.v, 1, kDecodeBoxRows, Kernel::Layout::kRowBytes)};
     device::run_emulated(std::min(kCtas, counts_.num_items), Kernel::kThreads, seed_,
                          [&] { device::hopper_decode<Kernel>(params); });
     EXPECT_EQ(counter, 0U) << "the counter is not as it was";
@@ -95,8 +96,8 @@ class EmulatedDecode {
   std::vector<float> split_lse_;
 };
 
-AttentionCase make_case(const std::string& mask, std::vector<SequenceShape> sequences, int heads,
-                        int kv_heads, std::int64_t head_dim, std::int64_t page_size = 0) {
+AttentionCase decode_case(const std::string& mask, std::vector<SequenceShape> sequences, int heads,
+                          int kv_heads, std::int64_t head_dim, std::int64_t page_size = 0) {
   AttentionCase c;
   c.masks = {parse_mask(mask)};
   c.shape = {std::move(sequences), heads, kv_heads};
@@ -141,32 +142,32 @@ EmulatedRun expect_right(const AttentionCase& c) {
 TEST(EmulatedDecode, OneQueryAgainstPages) {
   for (const std::int64_t page_size : {16, 48, 64, 256}) {
     const EmulatedRun run =
-        expect_right<64>(make_case("causal", {{1, 700, 699}}, 4, 1, 64, page_size));
+        expect_right<64>(decode_case("causal", {{1, 700, 699}}, 4, 1, 64, page_size));
     EXPECT_EQ(run.num_sums, 1) << "its list is cut";
   }
-  expect_right<64>(make_case("all", {{1, 130, 129}}, 2, 2, 40, 64));
-  expect_right<128>(make_case("causal", {{1, 300, 299}}, 3, 1, 128, 64));
-  expect_right<256>(make_case("causal", {{1, 150, 149}}, 2, 1, 200, 32));
+  expect_right<64>(decode_case("all", {{1, 130, 129}}, 2, 2, 40, 64));
+  expect_right<128>(decode_case("causal", {{1, 300, 299}}, 3, 1, 128, 64));
+  expect_right<256>(decode_case("causal", {{1, 150, 149}}, 2, 1, 200, 32));
 }
 
 TEST(EmulatedDecode, BlocksSpeculationAndGroups) {
-  expect_right<64>(make_case("upto(block(32))", {{32, 608, 576}}, 4, 1, 64, 64));
-  expect_right<64>(make_case("causal", {{5, 590, 585}}, 8, 1, 64, 64));
-  expect_right<64>(make_case("causal", {{70, 300, 230}}, 2, 1, 64, 16));
+  expect_right<64>(decode_case("upto(block(32))", {{32, 608, 576}}, 4, 1, 64, 64));
+  expect_right<64>(decode_case("causal", {{5, 590, 585}}, 8, 1, 64, 64));
+  expect_right<64>(decode_case("causal", {{70, 300, 230}}, 2, 1, 64, 16));
 }
 
 TEST(EmulatedDecode, MasksAndRaggedBatches) {
   for (const char* mask : {"causal & (sink(16) | window(100))", "causal & every(16, 4)",
                            "causal & ~window(200)", "heads(0: causal; rest: window(30, 30))"}) {
     const std::vector<SequenceShape> sequences = {{1, 515, 514}, {3, 70, 67}, {1, 1, 0}};
-    expect_right<64>(make_case(mask, sequences, 2, 1, 64, 64));
-    expect_right<64>(make_case(mask, sequences, 2, 1, 64));
+    expect_right<64>(decode_case(mask, sequences, 2, 1, 64, 64));
+    expect_right<64>(decode_case(mask, sequences, 2, 1, 64));
   }
-  expect_right<64>(make_case("all", {{2, 0, 0}, {1, 33, 0}}, 1, 1, 64, 16));
+  expect_right<64>(decode_case("all", {{2, 0, 0}, {1, 33, 0}}, 1, 1, 64, 16));
 }
 
 TEST(EmulatedDecode, ChangedScores) {
-  AttentionCase c = make_case("causal & (sink(16) | window(300))", {{2, 520, 518}}, 2, 1, 64, 64);
+  AttentionCase c = decode_case("causal & (sink(16) | window(300))", {{2, 520, 518}}, 2, 1, 64, 64);
   c.soft_cap = 5;
   expect_right<64, true>(c);
   c.alibi = true;
@@ -174,7 +175,7 @@ TEST(EmulatedDecode, ChangedScores) {
 }
 
 TEST(EmulatedDecode, BatchMatesChangeNoBit) {
-  const AttentionCase c = make_case(
+  const AttentionCase c = decode_case(
       "causal", {{1, 700, 699}, {4, 90, 86}, {1, 1000, 999}, {1, 130, 129}}, 2, 1, 64, 64);
   AttentionCall call(c);
   const EmulatedRun together = run_decode<64, false>(call);

@@ -11,9 +11,9 @@
 #include "perpend/kernels/cuda/device/portable_gradient.cuh"
 #include "perpend/kernels/cuda/schedule_image.h"
 #include "perpend/kernels/reference/attention_expectation.h"
-#include "perpend/mask/bindings.h"
 #include "perpend/schedule/gpu_tiling.h"
 #include "tests/campaign.h"
+#include "tests/kernels/cuda/emulated/emulated_operands.h"
 #include "tests/parity/random_attention_case.h"
 
 namespace perpend {
@@ -21,24 +21,9 @@ namespace {
 
 constexpr int kCtas = 2;
 
-device::RowStrides row_strides(const TensorView& view) {
-  if (view.num_axes() == 3) return {0, view.stride(0), view.stride(1)};
-  return {view.stride(0), view.stride(1), view.stride(2)};
-}
-
 std::int64_t lse_offset(const TensorView& view, std::int64_t batch, std::int64_t token, int head) {
-  if (view.num_axes() == 2) return head * view.stride(0) + token * view.stride(1);
-  return batch * view.stride(0) + head * view.stride(1) + token * view.stride(2);
-}
-
-CUtensorMap map_of(const TensorView& view, int heads, int tokens) {
-  const int last = view.num_axes() - 1;
-  const bool ragged = view.num_axes() == 3;
-  return {view.as<const std::uint16_t>(),
-          {view.size(last), view.size(last - 1), view.size(last - 2), ragged ? 1 : view.size(0)},
-          {1, view.stride(last - 1), view.stride(last - 2), ragged ? 0 : view.stride(0)},
-          heads,
-          tokens};
+  const device::RowStrides strides = lse_strides(view);
+  return batch * strides.batch + head * strides.head + token * strides.token;
 }
 
 float bf16_at(const TensorView& view, std::int64_t offset) {
@@ -180,16 +165,6 @@ class EmulatedBackward {
   device::ColumnPassParams column_pass_;
 };
 
-AttentionCase make_case(const std::string& mask, std::vector<SequenceShape> sequences, int heads,
-                        int kv_heads, std::int64_t head_dim) {
-  AttentionCase c;
-  c.masks = {parse_mask(mask)};
-  c.shape = {std::move(sequences), heads, kv_heads};
-  c.head_dim = head_dim;
-  c.q_dtype = c.kv_dtype = DType::kBF16;
-  return c;
-}
-
 // Forward on the CPU, then run(backward) on the emulated GPU.
 template <class Run>
 void expect_right(const AttentionCase& c, Run run) {
@@ -211,6 +186,14 @@ void expect_right(const AttentionCase& c, Run run) {
     if (d.output == AttentionOutput::kLse) continue;
     EXPECT_LT(d.total_error, 1e-2) << c << "\n  " << d;
   }
+}
+
+// By the kernels that the library takes.
+template <bool kChanges>
+void run_as_built(EmulatedBackward& backward, std::int64_t head_dim) {
+  if (head_dim <= 32) return backward.run_hopper<32, kChanges>();
+  if (head_dim <= 64) return backward.run_hopper<64, kChanges>();
+  backward.run_hopper<128, kChanges>();
 }
 
 template <int kHeadDim, bool kChanges = false>
@@ -242,8 +225,22 @@ TEST(EmulatedHopperGradient, ManyItemsOfOneStep) {
   for (int seed = 1; seed <= num_trials(5); ++seed) {
     AttentionCase c = make_case("all", {{700, 20, 0}}, 1, 1, 8);
     c.seed = static_cast<std::uint64_t>(seed);
+    expect_hopper_right<32>(c);
+    c.head_dim = 40;
     expect_hopper_right<64>(c);
   }
+}
+
+TEST(EmulatedHopperGradient, NarrowHeads) {
+  expect_hopper_right<32>(make_case("causal", {{300, 300, 0}}, 1, 1, 32));
+  for (const char* mask : {"same(block(64))", "same(block(48))", "causal & every(16, 4)"}) {
+    AttentionCase c = make_case(mask, {{150, 150, 0}, {1, 1, 0}, {40, 200, 160}}, 4, 2, 32);
+    c.layout.ragged = true;
+    expect_hopper_right<32>(c);
+  }
+  expect_hopper_right<32>(make_case("causal", {{150, 50, 0}, {150, 50, 0}}, 3, 1, 24));
+  // As many items as are known in advance.
+  expect_hopper_right<32>(make_case("same(block(64))", {{640, 640, 0}}, 8, 8, 16));
 }
 
 TEST(EmulatedHopperGradient, MasksGroupsAndRaggedBatches) {
@@ -263,6 +260,8 @@ TEST(EmulatedHopperGradient, ChangedScores) {
   expect_hopper_right<64, true>(c);
   c.alibi = true;
   expect_hopper_right<64, true>(c);
+  c.head_dim = 32;
+  expect_hopper_right<32, true>(c);
 }
 
 TEST(EmulatedPortableGradient, MasksGroupsAndRaggedBatches) {
@@ -295,11 +294,8 @@ TEST(EmulatedHopperGradient, RandomCases) {
     c.layout.ragged = true;
     c.head_dim = 1 + c.head_dim % 128;
     expect_right(c, [&](EmulatedBackward& b) {
-      if (c.soft_cap != 0 || c.alibi) {
-        c.head_dim <= 64 ? b.run_hopper<64, true>() : b.run_hopper<128, true>();
-      } else {
-        c.head_dim <= 64 ? b.run_hopper<64, false>() : b.run_hopper<128, false>();
-      }
+      c.soft_cap != 0 || c.alibi ? run_as_built<true>(b, c.head_dim)
+                                 : run_as_built<false>(b, c.head_dim);
     });
   }
 }

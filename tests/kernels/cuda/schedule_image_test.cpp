@@ -89,34 +89,51 @@ TEST(FragmentOrder, PermutedBitsAreTheBitsOfTheRows) {
 }
 
 // Each chunk of 16 bytes of eight rows has its own four banks, and no two values share a place.
-TEST(SharedLayout, SwizzleIsABijectionWithoutBankConflicts) {
+template <int kHeadDim>
+void expect_swizzle_without_conflicts() {
+  using Layout = device::TileLayout<kHeadDim>;
   std::set<std::uint32_t> places;
   for (int row = 0; row < 16; ++row) {
-    for (int column = 0; column < 192; ++column) {
-      places.insert(device::tile_offset(row, column, 16));
+    for (int column = 0; column < kHeadDim; ++column) {
+      places.insert(Layout::offset(row, column, 16));
     }
   }
-  EXPECT_EQ(places.size(), 16U * 192U);
-  EXPECT_EQ(*places.rbegin(), static_cast<std::uint32_t>(device::tile_bytes(16, 192) - 2));
-  for (int column = 0; column < 64; column += 8) {
+  EXPECT_EQ(places.size(), static_cast<std::size_t>(16 * kHeadDim));
+  EXPECT_EQ(*places.rbegin(), static_cast<std::uint32_t>(Layout::bytes(16) - 2));
+  for (int column = 0; column < Layout::kPanelColumns; column += 8) {
     std::set<std::uint32_t> banks;
-    for (int row = 0; row < 8; ++row) banks.insert(device::tile_offset(row, column, 8) % 128 / 16);
+    for (int row = 0; row < 8; ++row) banks.insert(Layout::offset(row, column, 8) % 128 / 16);
     EXPECT_EQ(banks.size(), 8U);
   }
 }
 
-TEST(SharedLayout, DescriptorsNameTheFirstValueOfAStep) {
-  const std::uint32_t low = device::descriptor_low(1 << 17, device::kColumnLeading);
-  for (int step = 0; step < 8; ++step) {
-    const std::uint32_t address = (low + device::column_step(step, 128)) << 4 & 0x3ffffU;
-    // The first row of an atom is not swizzled.
-    EXPECT_EQ(address, (1U << 17) + device::tile_offset(0, 16 * step, 128));
-    const std::uint32_t row_address =
-        (device::descriptor_low(1 << 17, device::row_leading(128)) + device::row_step(step)) << 4 &
-        0x3ffffU;
-    EXPECT_EQ(row_address, (1U << 17) + device::tile_offset(16 * step, 0, 128));
+TEST(SharedLayout, SwizzleIsABijectionWithoutBankConflicts) {
+  expect_swizzle_without_conflicts<32>();
+  expect_swizzle_without_conflicts<192>();
+}
+
+template <int kHeadDim>
+void expect_descriptors_of_steps() {
+  using Layout = device::TileLayout<kHeadDim>;
+  const auto address_of = [](std::uint32_t low) { return low << 4 & 0x3ffffU; };
+  const std::uint32_t low = device::descriptor_low(1 << 17, Layout::kColumnLeading);
+  // The first row of an atom is not swizzled.
+  for (int step = 0; step < kHeadDim / 16; ++step) {
+    EXPECT_EQ(address_of(low + Layout::column_step(step, 128)),
+              (1U << 17) + Layout::offset(0, 16 * step, 128));
   }
-  EXPECT_EQ(device::descriptor_high(1024), 64U | 1U << 30);
+  const std::uint32_t row_low = device::descriptor_low(1 << 17, Layout::row_leading(128));
+  for (int step = 0; step < 8; ++step) {
+    EXPECT_EQ(address_of(row_low + Layout::row_step(step)),
+              (1U << 17) + Layout::offset(16 * step, 0, 128));
+  }
+}
+
+TEST(SharedLayout, DescriptorsNameTheFirstValueOfAStep) {
+  expect_descriptors_of_steps<32>();
+  expect_descriptors_of_steps<128>();
+  EXPECT_EQ(device::TileLayout<128>::kDescriptorHigh, 64U | 1U << 30);
+  EXPECT_EQ(device::TileLayout<32>::kDescriptorHigh, 32U | 2U << 30);
 }
 
 // The live keys of one row of an item's tile, as a kernel finds them.

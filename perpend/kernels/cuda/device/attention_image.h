@@ -10,7 +10,6 @@ constexpr int kPartRows = 64;             // rows of a part: one warpgroup's pro
 constexpr int kTileRows = 2 * kPartRows;  // rows of an item
 constexpr int kTileThreads = 2 * 128;     // threads that hold a tile's scores
 constexpr int kWordColumns = 64;          // columns that one fragment word covers
-constexpr int kPanelColumns = 64;         // 16-bit columns of a 128-byte row
 constexpr int kMaxBoxes = 8;              // boxes of gathered rows in a step
 
 // Keys of one step, by the head dimension: wide accumulators leave room for fewer scores.

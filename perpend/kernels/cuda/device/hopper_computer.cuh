@@ -20,7 +20,7 @@ class Computer : Warpgroup<Kernel> {
 
   __device__ __forceinline__ void run() {
     if constexpr (Kernel::kTeams == 1) Base::start_turns();
-    for (RingPlace<kItemRing> place;; place.advance()) {
+    for (RingPlace<Kernel::kItemRing> place;; place.advance()) {
       barrier_wait(shared_.item_full(place.stage), place.parity);
       const RingItem item = shared_.control->items[place.stage];
       __syncwarp();
@@ -33,7 +33,6 @@ class Computer : Warpgroup<Kernel> {
  private:
   using Base::current_step;
   using Base::factor;
-  using Base::finish_scores;
   using Base::hold_here;
   using Base::issue_scores;
   using Base::issue_values;
@@ -50,7 +49,6 @@ class Computer : Warpgroup<Kernel> {
   using Base::shared_;
   using Base::thread_;
   using Base::values_;
-  using Base::wait_for_keys;
   using Base::wait_for_queries;
   using Base::wait_for_turn;
 
@@ -133,7 +131,7 @@ class Computer : Warpgroup<Kernel> {
     if (has_before) release_values();
     if (is_last) release_keys();
     const std::uint32_t word[kBitWords] = {bits};
-    finish_scores<kPartial>(s, word, step, half);
+    this->template finish_scores<kPartial>(s, word, step, half);
     const float upper = softmax_row<0, kPartial>(s, rows, factor());
     const float lower = softmax_row<1, kPartial>(s, rows, factor());
     rescale_rows(o, upper, lower);
@@ -173,13 +171,13 @@ class Computer : Warpgroup<Kernel> {
   __device__ __forceinline__ void first_step(std::uint32_t (&p)[kScores / 2], RowState& rows) {
     float s[kScores];
     std::uint32_t bits[kBitWords];
-    wait_for_keys<kPartial>(bits);
+    this->template wait_for_keys<kPartial>(bits);
     const Step step = current_step();
     issue_scores(s);
     product_wait<0>();
     touch(s);
     release_keys();
-    finish_scores<kPartial>(s, bits, step);
+    this->template finish_scores<kPartial>(s, bits, step);
     softmax_row<0, kPartial>(s, rows, factor());
     softmax_row<1, kPartial>(s, rows, factor());
     pack_scores<Element>(s, p);
@@ -193,7 +191,7 @@ class Computer : Warpgroup<Kernel> {
                                             RowState& rows) {
     float s[kScores];
     std::uint32_t bits[kBitWords];
-    wait_for_keys<kPartial>(bits);
+    this->template wait_for_keys<kPartial>(bits);
     const Step step = current_step();
     wait_for_turn();
     issue_scores(s);
@@ -202,7 +200,7 @@ class Computer : Warpgroup<Kernel> {
     product_wait<1>();
     touch(s);
     release_keys();
-    finish_scores<kPartial>(s, bits, step);
+    this->template finish_scores<kPartial>(s, bits, step);
     const float upper = softmax_row<0, kPartial>(s, rows, factor());
     hold_here(s);
     product_wait<0>();

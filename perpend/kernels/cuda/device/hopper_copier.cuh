@@ -11,6 +11,8 @@ namespace perpend::device {
 template <class Kernel>
 class Copier {
  public:
+  using Layout = typename Kernel::Layout;
+
   __device__ __forceinline__ Copier(const HopperForwardParams& params,
                                     const HopperShared<Kernel>& shared)
       : params_(params), shared_(shared), lane_(static_cast<int>(threadIdx.x) % 32) {}
@@ -64,7 +66,7 @@ class Copier {
   template <class Body, class Fetch, class Pass>
   __device__ __forceinline__ void for_each_step(Body body, Fetch fetch, Pass pass) {
     const Lists& lists = params_.common.lists;
-    for (RingPlace<kItemRing> place;; place.advance()) {
+    for (RingPlace<Kernel::kItemRing> place;; place.advance()) {
       fetch();
       barrier_wait(shared_.item_full(place.stage), place.parity);
       CopyStep at{shared_.control->items[place.stage], {}, 0};
@@ -142,7 +144,7 @@ class Copier {
   __device__ __forceinline__ int step_bytes(Step step) const {
     const int rows =
         is_gathered(step) ? num_boxes(step) * params_.common.lists.box_rows : Kernel::kKeys;
-    return rows * kRowBytes * Kernel::kPanels;
+    return rows * Layout::kRowBytes * Layout::kPanels;
   }
 
   __device__ __forceinline__ void copy_step(std::uint32_t to, const CUtensorMap& step_map,
@@ -152,15 +154,18 @@ class Copier {
     const int box = box_of_lane(at.step);
     const int panel = gathered ? lane_ / boxes_per_step() : lane_;
     const int boxes = gathered ? num_boxes(at.step) : 1;
-    if (panel >= Kernel::kPanels || box >= boxes) return;
+    if (panel >= Layout::kPanels || box >= boxes) return;
     const int rows_before = panel * Kernel::kKeys + box * params_.common.lists.box_rows;
-    copy_box(to + rows_before * kRowBytes, gathered ? &box_map : &step_map,
-             {panel * kPanelColumns, at.item.kv_head, at.item.kv_base + at.row, at.item.kv_batch},
+    copy_box(to + rows_before * Layout::kRowBytes, gathered ? &box_map : &step_map,
+             {panel * Layout::kPanelColumns, at.item.kv_head, at.item.kv_base + at.row,
+              at.item.kv_batch},
              full, kEvictLast);
   }
 
   __device__ __forceinline__ void copy_queries(const Place& place) {
     barrier_wait(shared_.q_empty(queries_.stage), queries_.parity ^ 1);
+    // A lane left behind might wait for a phase long over.
+    __syncwarp();
     if (lane_ == 0) copy_query_boxes(place, queries_.stage);
     queries_.advance();
   }
@@ -170,12 +175,13 @@ class Copier {
     const int rows = place.is_packed ? queries * group_size : kPartRows;
     const CUtensorMap* map = place.is_packed ? &params_.maps.q_packed : &params_.maps.q_separate;
     const std::uint32_t full = shared_.q_full(buffer);
-    barrier_expect(full, 2 * rows * kRowBytes * Kernel::kPanels);
-    for (int panel = 0; panel < Kernel::kPanels; ++panel) {
+    barrier_expect(full, 2 * rows * Layout::kRowBytes * Layout::kPanels);
+    for (int panel = 0; panel < Layout::kPanels; ++panel) {
       for (int part = 0; part < 2; ++part) {
         const int rows_before = panel * kTileRows + part * kPartRows;
-        copy_box(shared_.queries(buffer) + rows_before * kRowBytes, map,
-                 {panel * kPanelColumns, place.q_head, place.q_token + part * queries, place.batch},
+        copy_box(shared_.queries(buffer) + rows_before * Layout::kRowBytes, map,
+                 {panel * Layout::kPanelColumns, place.q_head, place.q_token + part * queries,
+                  place.batch},
                  full, kEvictFirst);
       }
     }

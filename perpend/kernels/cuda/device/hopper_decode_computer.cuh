@@ -16,6 +16,7 @@ template <class Kernel>
 class DecodeComputer {
  public:
   using Element = typename Kernel::Element;
+  using Layout = typename Kernel::Layout;
   static constexpr int kHeadDim = Kernel::kHeadDim;
   static constexpr int kKeys = Kernel::kKeys;
   static constexpr int kScores = Kernel::kScores;
@@ -91,8 +92,8 @@ class DecodeComputer {
     if (has_bitmap) load_bits(at.step, bits);
     float s[kScores];
     issue_key_product<Element, kHeadDim, kPartRows, kKeys>(
-        s, descriptor_low(shared_.base + shared_.query_offset(part_), kColumnLeading),
-        descriptor_low(shared_.base + shared_.slot_offset(slots_.stage), kColumnLeading));
+        s, descriptor_low(shared_.base + shared_.query_offset(part_), Layout::kColumnLeading),
+        descriptor_low(shared_.base + shared_.slot_offset(slots_.stage), Layout::kColumnLeading));
     product_wait<0>();
     touch(s);
     release_slot();
@@ -105,8 +106,9 @@ class DecodeComputer {
     pack_scores<Element>(s, p);
     barrier_wait(shared_.full(slots_.stage), slots_.parity);
     if (at.columns < kKeys) clear_values(at.columns);
-    issue_value_product<Element>(
-        o, p, descriptor_low(shared_.base + shared_.slot_offset(slots_.stage), row_leading(kKeys)));
+    issue_value_product<Element>(o, p,
+                                 descriptor_low(shared_.base + shared_.slot_offset(slots_.stage),
+                                                Layout::row_leading(kKeys)));
     product_wait<0>();
     touch(o);
     release_slot();
@@ -115,11 +117,12 @@ class DecodeComputer {
   // Rows of values that the sequence does not have: their weights are 0, but 0 * NaN would be NaN,
   // and a page or what was in the slot before may hold that. Both parts, which read the same rows.
   __device__ __forceinline__ void clear_values(int columns) const {
-    constexpr int kRowChunks = kRowBytes / 16;
+    constexpr int kRowChunks = Layout::kRowBytes / 16;
     char* values = shared_.bytes + shared_.slot_offset(slots_.stage);
     const int chunks_of_panel = (kKeys - columns) * kRowChunks;
     for (int panel = 0; panel < Kernel::kPanels; ++panel) {
-      auto* first = reinterpret_cast<uint4*>(values + (panel * kKeys + columns) * kRowBytes);
+      auto* first =
+          reinterpret_cast<uint4*>(values + (panel * kKeys + columns) * Layout::kRowBytes);
       for (int i = thread_; i < chunks_of_panel; i += kTileThreads) {
         first[i] = make_uint4(0, 0, 0, 0);
       }
@@ -146,7 +149,7 @@ class DecodeComputer {
       if (at.is_there && column < head_dim) {
         chunk = load_chunk(row_offset(params_.q.strides, place, at) + column, head_dim - column);
       }
-      *reinterpret_cast<uint4*>(tile + tile_offset(row, column, kPartRows)) = chunk;
+      *reinterpret_cast<uint4*>(tile + Layout::offset(row, column, kPartRows)) = chunk;
     }
     fence_engines();
     named_barrier_sync(kOfPart0 + part_, 128);

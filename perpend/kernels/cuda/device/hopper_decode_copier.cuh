@@ -12,6 +12,8 @@ namespace perpend::device {
 template <class Kernel>
 class DecodeCopier {
  public:
+  using Layout = typename Kernel::Layout;
+
   __device__ __forceinline__ DecodeCopier(const HopperDecodeParams& params,
                                           const DecodeShared<Kernel>& shared)
       : params_(params), shared_(shared), lane_(static_cast<int>(threadIdx.x) % 32) {}
@@ -124,16 +126,16 @@ class DecodeCopier {
     barrier_wait(shared_.empty(slot), slots_.parity ^ 1);
     if (lane_ == 0) {
       if (kHasKeys) shared_.control->steps[slot] = {boxes.step, boxes.columns};
-      barrier_expect(full, boxes.count * boxes.rows * kRowBytes * Kernel::kPanels);
+      barrier_expect(full, boxes.count * boxes.rows * Layout::kRowBytes * Kernel::kPanels);
     }
     __syncwarp();
     if (boxes.panel < Kernel::kPanels && boxes.box < boxes.count) {
       const int rows_before = boxes.panel * Kernel::kKeys + boxes.box * boxes.rows;
-      copy_box(
-          shared_.base + shared_.slot_offset(slot) + rows_before * kRowBytes,
-          is_gathered(boxes.step) ? &box_map : &step_map,
-          {boxes.panel * kPanelColumns, item.kv_head_and_packing >> 1, boxes.token, boxes.batch},
-          full, kEvictFirst);
+      copy_box(shared_.base + shared_.slot_offset(slot) + rows_before * Layout::kRowBytes,
+               is_gathered(boxes.step) ? &box_map : &step_map,
+               {boxes.panel * Layout::kPanelColumns, item.kv_head_and_packing >> 1, boxes.token,
+                boxes.batch},
+               full, kEvictFirst);
     }
     slots_.advance();
   }

@@ -20,7 +20,8 @@ struct HopperDecode {
   static constexpr bool kChanges = kChanges_;
 
   static constexpr int kKeys = keys_of_step(kHeadDim);
-  static constexpr int kPanels = num_panels(kHeadDim);
+  using Layout = TileLayout<kHeadDim>;
+  static constexpr int kPanels = Layout::kPanels;
   static constexpr int kScores = kKeys / 2;     // registers of a thread
   static constexpr int kBitWords = kKeys / 64;  // of a thread and step
   static constexpr int kThreads = kTileThreads + 128;
@@ -29,8 +30,8 @@ struct HopperDecode {
   static constexpr int kItemRing = 2;
 
   // A slot holds the keys or the values of a step; as many as there is room for.
-  static constexpr int kQueryBytes = tile_bytes(kPartRows, kHeadDim);  // of a part
-  static constexpr int kSlotBytes = tile_bytes(kKeys, kHeadDim);
+  static constexpr int kQueryBytes = Layout::bytes(kPartRows);  // of a part
+  static constexpr int kSlotBytes = Layout::bytes(kKeys);
   static constexpr int kMaxSharedBytes = 227 * 1024;
   static constexpr int kControlBytes = 1024;
   static constexpr int kSlots = (kMaxSharedBytes - 2 * kQueryBytes - kControlBytes) / kSlotBytes;

@@ -12,7 +12,7 @@
 namespace perpend::device {
 
 template <class Kernel>
-__global__ void __launch_bounds__(Kernel::kThreads, 1)
+__global__ void __launch_bounds__(Kernel::kThreads, Kernel::kCtasOfSm)
     hopper_gradient(const __grid_constant__ typename Kernel::Params params) {
   extern __shared__ __align__(1024) char memory[];
   const GradientShared<Kernel> shared(memory);

@@ -18,10 +18,12 @@ class GradientComputer {
   using Element = typename Kernel::Element;
   using Pass = typename Kernel::Pass;
   using Params = typename Kernel::Params;
+  using Layout = typename Kernel::Layout;
   static constexpr int kHeadDim = Kernel::kHeadDim;
   static constexpr int kScores = Kernel::kScores;
   static constexpr int kBitWords = Kernel::kBitWords;
   static constexpr int kGroups = kScores / 4;
+  static constexpr int kProductBytes = Kernel::kProductRows * Layout::kRowBytes;
   static constexpr int kSums = kHeadDim / 2;
   static constexpr int kPartnerSums = Kernel::kColumns ? kSums : 1;
 
@@ -57,15 +59,15 @@ class GradientComputer {
     const int num_steps = item.num_partial + item.num_full;
     if (num_steps > 0) {
       rows_ = outer_rows(item, tile_row(), params_.pass, params_.common);
-      barrier_wait(shared_.outer_full(0), outer_.parity);
-      barrier_wait(shared_.outer_full(1), outer_.parity);
-      outer_.advance();
+      barrier_wait(shared_.outer_full(0, outer_.stage), outer_.parity);
+      barrier_wait(shared_.outer_full(1, outer_.stage), outer_.parity);
       if constexpr (Kernel::kOverlaps) {
         walk_overlapped(item.num_partial, item.num_full, sums, partner_sums);
       } else {
 #pragma unroll 1
         for (int i = 0; i < num_steps; ++i) step(item, i + 1 == num_steps, sums, partner_sums);
       }
+      outer_.advance();
     }
     store(item, sums, partner_sums);
   }
@@ -77,20 +79,45 @@ class GradientComputer {
     barrier_wait(shared_.inner_full(0, inner_.stage), inner_.parity);
     const typename Pass::Entry entry = shared_.control->steps[inner_.stage];
     const Step step = Pass::step_of(entry);
-    if ((step.flags >> part_ & 1U) == 0) return pass_step(is_last);
+    const std::uint32_t live = live_products(step);
+    if (live == 0) return pass_step(is_last);
+#pragma unroll 1
+    for (int product = 0; product < Kernel::kProducts; ++product) {
+      if ((live >> product & 1U) == 0) continue;
+      const bool is_last_product = live >> product == 1U;
+      do_products(item, entry, product, is_last && is_last_product, sums, partner_sums);
+    }
+    release_inner(0, inner_.stage);
+    release_inner(1, inner_.stage);
+    inner_.advance();
+  }
+
+  // Of a step, those in which this part has a live pair.
+  __device__ __forceinline__ std::uint32_t live_products(Step step) const {
+    const std::uint32_t is_live = step.flags >> part_ & 1U;
+    if constexpr (Kernel::kProducts == 1) return is_live;
+    constexpr std::uint32_t kOfHalf = (1U << 64 / Kernel::kProductRows) - 1;
+    if constexpr (Kernel::kColumns) return is_live * kOfHalf;
+    const std::uint32_t halves = step.flags >> (Step::kHalvesShift + 2 * part_);
+    return (halves & 1U) * kOfHalf | (halves >> 1 & 1U) * (kOfHalf << 64 / Kernel::kProductRows);
+  }
+
+  __device__ __forceinline__ void do_products(const typename Pass::Item& item,
+                                              const typename Pass::Entry& entry, int product,
+                                              bool is_last, Sums& sums, PartnerSums& partner_sums) {
     float s[kScores];
     float t[kScores];
-    issue_product(s, 0);
+    issue_product(s, 0, product);
     barrier_wait(shared_.inner_full(1, inner_.stage), inner_.parity);
-    issue_product(t, 1);
+    issue_product(t, 1, product);
     std::uint32_t bits[kBitWords];
-    const bool is_partial = (step.flags & Step::kHasBitmap) != 0;
-    if (is_partial) load_bits(bits);
+    const bool is_partial = (Pass::step_of(entry).flags & Step::kHasBitmap) != 0;
+    if (is_partial) load_bits(bits, product);
     if constexpr (Kernel::kChanges) {
       product_wait<0>();
       touch(s);
       touch(t);
-      change(item, entry, s, t);
+      change(item, entry, product, s, t);
       if (is_partial) {
         mask_weights<0, kGroups>(s, bits);
         mask_weights<0, kGroups>(t, bits);
@@ -98,26 +125,23 @@ class GradientComputer {
     } else {
       product_wait<1>();
       touch(s);
-      weigh<0, kGroups>(s, params_.common.scores.factor, Lse{*this});
+      weigh<0, kGroups>(s, params_.common.scores.factor, Lse{*this, product});
       if (is_partial) mask_weights<0, kGroups>(s, bits);
       hold_here(s);
       product_wait<0>();
       touch(t);
-      differentiate(s, t, Delta{*this});
+      differentiate(s, t, Delta{*this, product});
     }
     if (is_last) release_outer();
     Weights p;
     Weights d_s;
     if constexpr (Kernel::kColumns) pack_scores<Element>(s, p);
     pack_scores<Element>(t, d_s);
-    if constexpr (Kernel::kColumns) issue_sum(partner_sums, p, 1, inner_.stage);
-    issue_sum(sums, d_s, 0, inner_.stage);
+    if constexpr (Kernel::kColumns) issue_sum(partner_sums, p, 1, inner_.stage, product);
+    issue_sum(sums, d_s, 0, inner_.stage, product);
     product_wait<0>();
     touch(sums);
     touch(partner_sums);
-    release_inner(0, inner_.stage);
-    release_inner(1, inner_.stage);
-    inner_.advance();
   }
 
   __device__ __forceinline__ void pass_step(bool is_last) {
@@ -218,20 +242,22 @@ class GradientComputer {
 
   // --- products ---
 
-  // s = x y^T, or t of the partners.
-  __device__ __forceinline__ void issue_product(float (&s)[kScores], int operand) const {
-    constexpr std::uint32_t kHigh = descriptor_high(kAtomBytes);
+  // s = x y^T, or t of the partners; `product`: which of a step.
+  __device__ __forceinline__ void issue_product(float (&s)[kScores], int operand,
+                                                int product = 0) const {
     const std::uint32_t outer =
-        descriptor_low(shared_.outer(operand) + part_ * kPartRows * kRowBytes, kColumnLeading);
-    const std::uint32_t inner =
-        descriptor_low(shared_.inner(operand, inner_.stage), kColumnLeading);
+        descriptor_low(shared_.outer(operand, outer_.stage) + part_ * kPartRows * Layout::kRowBytes,
+                       Layout::kColumnLeading);
+    const std::uint32_t inner = descriptor_low(
+        shared_.inner(operand, inner_.stage) + product * kProductBytes, Layout::kColumnLeading);
     touch(s);
     product_fence();
 #pragma unroll
     for (int i = 0; i < kHeadDim / kStepDepth; ++i) {
-      SharedProduct<Element, Kernel::kInnerRows>::add(
-          s, descriptor(outer + column_step(i, kTileRows), kHigh),
-          descriptor(inner + column_step(i, Kernel::kInnerRows), kHigh), i != 0);
+      SharedProduct<Element, Kernel::kProductRows>::add(
+          s, descriptor(outer + Layout::column_step(i, kTileRows), Layout::kDescriptorHigh),
+          descriptor(inner + Layout::column_step(i, Kernel::kInnerRows), Layout::kDescriptorHigh),
+          i != 0);
     }
     product_commit();
   }
@@ -239,16 +265,16 @@ class GradientComputer {
   // sums += weights y, or y' of the partners.
   template <int kCount>
   __device__ __forceinline__ void issue_sum(float (&sums)[kCount], const Weights& weights,
-                                            int operand, int stage) const {
-    constexpr std::uint32_t kHigh = descriptor_high(kAtomBytes);
+                                            int operand, int stage, int product = 0) const {
     const std::uint32_t inner =
-        descriptor_low(shared_.inner(operand, stage), row_leading(Kernel::kInnerRows));
+        descriptor_low(shared_.inner(operand, stage) + product * kProductBytes,
+                       Layout::row_leading(Kernel::kInnerRows));
     touch(sums);
     product_fence();
 #pragma unroll
-    for (int i = 0; i < Kernel::kInnerRows / kStepDepth; ++i) {
-      RegisterProduct<Element, kHeadDim>::add(sums, weights + 4 * i,
-                                              descriptor(inner + row_step(i), kHigh));
+    for (int i = 0; i < Kernel::kProductRows / kStepDepth; ++i) {
+      RegisterProduct<Element, kHeadDim>::add(
+          sums, weights + 4 * i, descriptor(inner + Layout::row_step(i), Layout::kDescriptorHigh));
     }
     product_commit();
   }
@@ -258,14 +284,16 @@ class GradientComputer {
   // -lse of a group of registers: of the columns of the stage, or of the rows.
   struct Lse {
     const GradientComputer& of;
+    int product = 0;
     __device__ __forceinline__ FourStatistics operator()(int group) const {
-      return of.statistics(0, group, of.rows_.negative_lse);
+      return of.statistics(0, product * kGroups + group, of.rows_.negative_lse);
     }
   };
   struct Delta {
     const GradientComputer& of;
+    int product = 0;
     __device__ __forceinline__ FourStatistics operator()(int group) const {
-      return of.statistics(1, group, of.rows_.delta);
+      return of.statistics(1, product * kGroups + group, of.rows_.delta);
     }
   };
   __device__ __forceinline__ FourStatistics statistics(int operand, int group,
@@ -284,13 +312,16 @@ class GradientComputer {
   __device__ __forceinline__ int tile_row() const { return thread_ / 32 * 16 + thread_ % 32 / 4; }
 
   __device__ __forceinline__ void change(const typename Pass::Item& item,
-                                         const typename Pass::Entry& entry, float (&s)[kScores],
-                                         float (&t)[kScores]) const {
+                                         const typename Pass::Entry& entry, int product,
+                                         float (&s)[kScores], float (&t)[kScores]) const {
     const auto& lists = params_.pass.lists;
     const OuterPositions positions =
         positions_at(rows_, item, entry, lists.group_size, params_.common.scores);
-    weigh_changed(s, t, params_.common.scores, positions, Lse{*this}, Delta{*this},
-                  [&](int column) { return column_position(item, entry, column, lists); });
+    weigh_changed(s, t, params_.common.scores, positions, Lse{*this, product},
+                  Delta{*this, product}, [&](int column) {
+                    return column_position(item, entry, product * Kernel::kProductRows + column,
+                                           lists);
+                  });
   }
 
   // --- outputs ---
@@ -316,10 +347,14 @@ class GradientComputer {
 
   // --- barriers ---
 
-  __device__ __forceinline__ void load_bits(std::uint32_t (&bits)[kBitWords]) const {
-    const std::uint32_t from = shared_.bitmap(inner_.stage) + thread_ * kBitWords * 4;
+  __device__ __forceinline__ void load_bits(std::uint32_t (&bits)[kBitWords],
+                                            int product = 0) const {
+    const int column = product * Kernel::kProductRows;
+    const std::uint32_t from =
+        shared_.bitmap(inner_.stage) + (thread_ * Kernel::kStepBitWords + column / 64) * 4;
 #pragma unroll
     for (int i = 0; i < kBitWords; ++i) bits[i] = load_shared_word(from + i * 4);
+    bits[0] >>= column % 64 / 2;
   }
   // Nothing ties the exponentials before a wait to that place, and the assembler would move them
   // behind it; it does not move them across a branch, which this wait for what is over contains.
@@ -334,8 +369,8 @@ class GradientComputer {
     if (thread_ % 32 == 0) barrier_arrive(empty);
   }
   __device__ __forceinline__ void release_outer() const {
-    release(shared_.outer_empty(0));
-    release(shared_.outer_empty(1));
+    release(shared_.outer_empty(0, outer_.stage));
+    release(shared_.outer_empty(1, outer_.stage));
   }
   __device__ __forceinline__ void release_inner(int operand, int stage) const {
     release(shared_.inner_empty(operand, stage));
@@ -345,7 +380,7 @@ class GradientComputer {
   const GradientShared<Kernel>& shared_;
   int thread_;  // of the computing ones
   int part_;
-  RingPlace<1> outer_;
+  RingPlace<Kernel::kOuterBuffers> outer_;
   RingPlace<Kernel::kStages> inner_;
   OuterRows rows_;
 };

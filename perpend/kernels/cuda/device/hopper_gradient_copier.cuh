@@ -17,6 +17,7 @@ class GradientCopier {
   using Item = typename Pass::Item;
   using Entry = typename Pass::Entry;
   using Params = typename Kernel::Params;
+  using Layout = typename Kernel::Layout;
 
   __device__ __forceinline__ GradientCopier(const Params& params,
                                             const GradientShared<Kernel>& shared)
@@ -53,11 +54,12 @@ class GradientCopier {
   }
 
   __device__ __forceinline__ void copy_outer(const Item& item) {
-    const std::uint32_t parity = outer_.parity ^ 1;
+    const RingPlace<Kernel::kOuterBuffers> to = outer_;
     outer_.advance();
+    if constexpr (Kernel::kIsNarrow && !Kernel::kColumns) prefetch_statistics(item);
     // Other lanes, which nothing keeps beside this one, might wait for a phase long over.
     if (lane_ != 0) return;
-    barrier_wait(shared_.outer_empty(kOperand), parity);
+    barrier_wait(shared_.outer_empty(kOperand, to.stage), to.parity ^ 1);
     const int group_size = params_.pass.lists.group_size;
     const bool packed = Pass::is_packed(item);
     const int tokens = packed ? kPartRows / group_size : kPartRows;
@@ -65,17 +67,28 @@ class GradientCopier {
     const CUtensorMap* map =
         packed ? &params_.maps.outer_packed[kOperand] : &params_.maps.outer_separate[kOperand];
     const RowsOrigin origin = Pass::outer_origin(item, params_.common);
-    const std::uint32_t full = shared_.outer_full(kOperand);
-    barrier_expect(full, 2 * rows * kRowBytes * Kernel::kPanels);
-    for (int panel = 0; panel < Kernel::kPanels; ++panel) {
+    const std::uint32_t full = shared_.outer_full(kOperand, to.stage);
+    barrier_expect(full, 2 * rows * Layout::kRowBytes * Layout::kPanels);
+    for (int panel = 0; panel < Layout::kPanels; ++panel) {
       for (int part = 0; part < 2; ++part) {
         const int rows_before = panel * kTileRows + part * kPartRows;
-        copy_box(shared_.outer(kOperand) + rows_before * kRowBytes, map,
-                 {panel * kPanelColumns, origin.head, origin.token + part * tokens, origin.batch},
+        copy_box(shared_.outer(kOperand, to.stage) + rows_before * Layout::kRowBytes, map,
+                 {panel * Layout::kPanelColumns, origin.head, origin.token + part * tokens,
+                  origin.batch},
                  full, kEvictFirst);
       }
     }
   }
+  // Those of the outer rows, which the computing warps read from memory.
+  __device__ __forceinline__ void prefetch_statistics(const Item& item) const {
+    constexpr int kLineRows = 32;
+    const int query = lane_ * kLineRows;
+    if (query >= item.q_size) return;
+    const Statistics& known = params_.common.statistics;
+    prefetch_line((kOperand == 0 ? known.negative_lse : known.delta) + item.q_head * known.rows +
+                  statistics_row(item.sequence, item.q_base) + item.q_begin + query);
+  }
+
   // The entry comes from memory while the step waits for its stage.
   __device__ __forceinline__ void copy_step(const Item& item, const Entry entry) {
     const int stage = inner_.stage;
@@ -107,7 +120,7 @@ class GradientCopier {
     const Step step = Pass::step_of(entry);
     const int rows =
         is_gathered(step) ? num_boxes(step) * params_.pass.lists.box_rows : Kernel::kInnerRows;
-    const int bytes = rows * kRowBytes * Kernel::kPanels;
+    const int bytes = rows * Layout::kRowBytes * Layout::kPanels;
     if constexpr (kOperand == 0) {
       shared_.control->steps[stage] = entry;
       const bool has_bitmap = (step.flags & Step::kHasBitmap) != 0;
@@ -147,18 +160,19 @@ class GradientCopier {
     const int box = box_of_lane(step);
     const int panel = gathered ? lane_ / boxes_per_step() : lane_;
     const int boxes = gathered ? num_boxes(step) : 1;
-    if (panel >= Kernel::kPanels || box >= boxes) return;
+    if (panel >= Layout::kPanels || box >= boxes) return;
     const int rows_before = panel * Kernel::kInnerRows + box * params_.pass.lists.box_rows;
     const CUtensorMap* map =
         gathered ? &params_.maps.inner_box[kOperand] : &params_.maps.inner_step[kOperand];
-    copy_box(shared_.inner(kOperand, stage) + rows_before * kRowBytes, map,
-             {panel * kPanelColumns, origin.head, origin.token, origin.batch}, full, kEvictLast);
+    copy_box(shared_.inner(kOperand, stage) + rows_before * Layout::kRowBytes, map,
+             {panel * Layout::kPanelColumns, origin.head, origin.token, origin.batch}, full,
+             kEvictLast);
   }
 
   const Params& params_;
   const GradientShared<Kernel>& shared_;
   int lane_;
-  RingPlace<1> outer_;
+  RingPlace<Kernel::kOuterBuffers> outer_;
   RingPlace<Kernel::kStages> inner_;
 };
 
@@ -185,9 +199,19 @@ __device__ __forceinline__ void fetch_gradient_items(const typename Kernel::Para
     }
     barrier_arrive(shared.item_full(place.stage));
     if (is_end) return;
+    const auto take = [&] {
+      return num_ctas + static_cast<std::int32_t>(atomicAdd(params.counter, 1U));
+    };
+    // Where many are left, the next can be known in advance.
+    constexpr int kPlenty = 8;  // items a CTA
+    const bool is_early = Kernel::kIsNarrow && index < lists.num_items - kPlenty * num_ctas;
+    if (is_early) {
+      index = take();
+      prefetch_line(lists.items + index);
+    }
     barrier_wait(shared.item_wanted(), wanted.parity);
     wanted.advance();
-    index = num_ctas + static_cast<std::int32_t>(atomicAdd(params.counter, 1U));
+    if (!is_early) index = take();
   }
 }
 

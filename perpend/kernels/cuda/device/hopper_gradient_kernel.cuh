@@ -26,27 +26,37 @@ struct HopperGradient {
   static constexpr int kHeadDim = kHeadDim_;
   static constexpr bool kColumns = Pass::kColumns;
   static constexpr bool kChanges = kChanges_;
+  // Window attention, of which items have a step or two, has narrow heads: memory bounds it, so two
+  // CTAs share a multiprocessor, of which each copies two items while it computes another.
+  static constexpr bool kIsNarrow = kHeadDim <= 32;
+  static constexpr int kCtasOfSm = kIsNarrow ? 2 : 1;
+  static constexpr int kOuterBuffers = kIsNarrow ? 3 : 1;
   // With changes there are too many registers in use for products of two steps at a time.
-  static constexpr bool kOverlaps = kColumns && !kChanges;
+  static constexpr bool kOverlaps = kColumns && !kChanges && !kIsNarrow;
 
   static constexpr int kInnerRows = kColumns ? kGradientQueries : keys_of_step(kHeadDim);
-  static constexpr int kStages = kColumns ? 3 : 2;
-  static constexpr int kPanels = num_panels(kHeadDim);
+  // Inner rows of one product: less of a step where there are half as many registers.
+  static constexpr int kProductRows = kIsNarrow ? 32 : kInnerRows;
+  static constexpr int kProducts = kInnerRows / kProductRows;
+  static constexpr int kStages = kIsNarrow ? (kColumns ? 6 : 3) : (kColumns ? 3 : 2);
+  using Layout = TileLayout<kHeadDim>;
   static constexpr int kThreads = kGradientCopyThreads + kTileThreads;
-  static constexpr int kRegisters = kColumns ? 240 : 232;  // of a computing thread
-  static constexpr int kCopyRegisters = kColumns ? 24 : 40;
-  static constexpr int kScores = kInnerRows / 2;     // registers of a thread
-  static constexpr int kBitWords = kInnerRows / 64;  // of a thread and step
+  // Of a computing thread.
+  static constexpr int kRegisters = kIsNarrow ? 96 : (kColumns ? 240 : 232);
+  static constexpr int kCopyRegisters = kIsNarrow ? 48 : (kColumns ? 24 : 40);
+  static constexpr int kScores = kProductRows / 2;            // registers of a thread
+  static constexpr int kBitWords = (kProductRows + 63) / 64;  // of a thread and product
+  static constexpr int kStepBitWords = kInnerRows / 64;       // and step
   static constexpr int kBitmapBytes = fragment_words(kInnerRows) * 4;
   static constexpr int kEmptyArrivals = kTileThreads / 32;  // each warp
 
-  static constexpr int kOuterBytes = tile_bytes(kTileRows, kHeadDim);
-  static constexpr int kInnerBytes = tile_bytes(kInnerRows, kHeadDim);
+  static constexpr int kOuterBytes = Layout::bytes(kTileRows);
+  static constexpr int kInnerBytes = Layout::bytes(kInnerRows);
   static constexpr int kStatisticsBytes = kColumns ? kInnerRows * 4 : 0;
 
   // Of each pair, [0] is for k or q and [1] for v or d_o.
   struct Control {
-    std::uint64_t outer_full[2], outer_empty[2];
+    std::uint64_t outer_full[2][kOuterBuffers], outer_empty[2][kOuterBuffers];
     std::uint64_t inner_full[2][kStages], inner_empty[2][kStages];
     std::uint64_t item_full[kGradientItemRing], item_empty[kGradientItemRing];
     std::uint64_t item_wanted;
@@ -54,11 +64,15 @@ struct HopperGradient {
     alignas(16) typename Pass::Entry steps[kStages];
     alignas(16) typename Pass::Item items[kGradientItemRing];
   };
-  static constexpr int kInnerOffset = 2 * kOuterBytes;
+  static constexpr int kInnerOffset = 2 * kOuterBuffers * kOuterBytes;
   static constexpr int kStatisticsOffset = kInnerOffset + 2 * kStages * kInnerBytes;
   static constexpr int kBitmapOffset = kStatisticsOffset + 2 * kStages * kStatisticsBytes;
   static constexpr int kControlOffset = kBitmapOffset + kStages * kBitmapBytes;
   static constexpr int kSharedBytes = kControlOffset + static_cast<int>(sizeof(Control));
+
+  static constexpr int kSharedOfSm = 228 << 10;
+  static constexpr int kReservedOfCta = 1 << 10;
+  static_assert(kCtasOfSm * (kSharedBytes + kReservedOfCta) <= kSharedOfSm);
 };
 
 template <class Kernel>
@@ -72,8 +86,8 @@ struct GradientShared {
   std::uint32_t base;
   Control* control;
 
-  __device__ __forceinline__ std::uint32_t outer(int operand) const {
-    return base + operand * Kernel::kOuterBytes;
+  __device__ __forceinline__ std::uint32_t outer(int operand, int buffer) const {
+    return base + (operand * Kernel::kOuterBuffers + buffer) * Kernel::kOuterBytes;
   }
   __device__ __forceinline__ std::uint32_t inner(int operand, int stage) const {
     return base + Kernel::kInnerOffset + (operand * Kernel::kStages + stage) * Kernel::kInnerBytes;
@@ -88,11 +102,11 @@ struct GradientShared {
   __device__ __forceinline__ std::uint32_t barrier(std::size_t offset, int index = 0) const {
     return base + Kernel::kControlOffset + static_cast<std::uint32_t>(offset) + index * 8;
   }
-  __device__ __forceinline__ std::uint32_t outer_full(int operand) const {
-    return barrier(offsetof(Control, outer_full), operand);
+  __device__ __forceinline__ std::uint32_t outer_full(int operand, int buffer) const {
+    return barrier(offsetof(Control, outer_full), operand * Kernel::kOuterBuffers + buffer);
   }
-  __device__ __forceinline__ std::uint32_t outer_empty(int operand) const {
-    return barrier(offsetof(Control, outer_empty), operand);
+  __device__ __forceinline__ std::uint32_t outer_empty(int operand, int buffer) const {
+    return barrier(offsetof(Control, outer_empty), operand * Kernel::kOuterBuffers + buffer);
   }
   __device__ __forceinline__ std::uint32_t inner_full(int operand, int stage) const {
     return barrier(offsetof(Control, inner_full), operand * Kernel::kStages + stage);
@@ -118,8 +132,10 @@ __device__ __forceinline__ void init_barriers(const GradientShared<Kernel>& shar
   // Statistics are copied by all lanes of a warp, which arrive apart from the tile's copy.
   constexpr int kFullArrivals = Kernel::kColumns ? 1 + 32 : 1;
   for (int operand = 0; operand < 2; ++operand) {
-    barrier_init(shared.outer_full(operand), 1);
-    barrier_init(shared.outer_empty(operand), Kernel::kEmptyArrivals);
+    for (int i = 0; i < Kernel::kOuterBuffers; ++i) {
+      barrier_init(shared.outer_full(operand, i), 1);
+      barrier_init(shared.outer_empty(operand, i), Kernel::kEmptyArrivals);
+    }
     for (int i = 0; i < Kernel::kStages; ++i) {
       barrier_init(shared.inner_full(operand, i), kFullArrivals);
       barrier_init(shared.inner_empty(operand, i), Kernel::kEmptyArrivals);

@@ -47,6 +47,9 @@ class ItemFetcher {
     }
     barrier_arrive(shared_.item_full(place_.stage));
     place_.advance();
+    if constexpr (Kernel::kIsNarrow) {
+      if (!is_end && is_known_) prefetch_line(params_.common.lists.items + index_);
+    }
     return !is_end;
   }
 
@@ -65,7 +68,7 @@ class ItemFetcher {
   const HopperShared<Kernel>& shared_;
   std::int32_t index_;
   bool is_known_ = true;
-  RingPlace<kItemRing> place_;
+  RingPlace<Kernel::kItemRing> place_;
 };
 
 // The warp that does nothing else: takes the next item when the keys of the last are nearly copied.

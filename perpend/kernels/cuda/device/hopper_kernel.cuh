@@ -14,7 +14,6 @@
 namespace perpend::device {
 
 constexpr int kCopyThreads = 128;
-constexpr int kItemRing = 2;  // more would take long items too early
 
 // What the copying warps and the computing ones know of an item; `place.q_token` < 0 behind the
 // last.
@@ -41,21 +40,26 @@ struct HopperForward {
   static constexpr bool kChanges = kChanges_;
 
   static constexpr int kKeys = keys_of_step(kHeadDim);
-  static constexpr int kPanels = num_panels(kHeadDim);
+  using Layout = TileLayout<kHeadDim>;
   static constexpr int kTeams = kHeadDim <= 64 ? 2 : 1;  // items at a time
   static constexpr int kThreads = kCopyThreads + kTeams * kTileThreads;
-  static constexpr int kRegisters = kTeams == 1 ? 240 : 112;  // of a computing thread
-  static constexpr int kCopyRegisters = kTeams == 1 ? 24 : 32;
-  static constexpr int kStages = 2;
-  static constexpr int kQueryBuffers = kHeadDim <= 192 ? 2 : 1;
+  // Window attention, of which items have a step or two, has narrow heads: memory bounds it, and
+  // what is under way from there must be several items. Of long ones more would be taken too early.
+  static constexpr bool kIsNarrow = kHeadDim <= 32;
+  // Of a computing thread.
+  static constexpr int kRegisters = kTeams == 1 ? 240 : (kIsNarrow ? 104 : 112);
+  static constexpr int kCopyRegisters = kTeams == 1 ? 24 : (kIsNarrow ? 56 : 32);
+  static constexpr int kStages = kIsNarrow ? 4 : 2;
+  static constexpr int kQueryBuffers = kIsNarrow ? 4 : kHeadDim <= 192 ? 2 : 1;
+  static constexpr int kItemRing = kIsNarrow ? 4 : 2;
   // Keys of one product: of two teams, half a step.
   static constexpr int kColumns = kTeams == 1 ? kKeys : kKeys / 2;
   static constexpr int kScores = kColumns / 2;  // registers of a thread
   static constexpr int kBitWords = kKeys / 64;  // of a thread and step
   static constexpr int kBitmapBytes = fragment_words(kKeys) * 4;
 
-  static constexpr int kQueryBytes = tile_bytes(kTileRows, kHeadDim);
-  static constexpr int kStepBytes = tile_bytes(kKeys, kHeadDim);
+  static constexpr int kQueryBytes = Layout::bytes(kTileRows);
+  static constexpr int kStepBytes = Layout::bytes(kKeys);
   // Arrivals that empty a stage: with skips there may be no product between two waits, which keeps
   // the warps of a warpgroup together, so each of them arrives.
   static constexpr bool kWarpsRelease = kSkips || kTeams == 2;
@@ -77,8 +81,8 @@ struct HopperForward {
   static constexpr int kBitmapOffset = kValueOffset + kStages * kStepBytes;
   static constexpr int kControlOffset = kBitmapOffset + kStages * kBitmapBytes;
   static constexpr int kTeamBytes =
-      (kControlOffset + static_cast<int>(sizeof(Control)) + kAtomBytes - 1) / kAtomBytes *
-      kAtomBytes;
+      (kControlOffset + static_cast<int>(sizeof(Control)) + kTileAlignment - 1) / kTileAlignment *
+      kTileAlignment;
   static constexpr int kSharedBytes = kTeams * kTeamBytes;
 };
 
@@ -159,7 +163,7 @@ __device__ __forceinline__ void init_barriers(const HopperShared<Kernel>& shared
     barrier_init(shared.q_full(i), 1);
     barrier_init(shared.q_empty(i), Kernel::kEmptyArrivals);
   }
-  for (int i = 0; i < kItemRing; ++i) {
+  for (int i = 0; i < Kernel::kItemRing; ++i) {
     barrier_init(shared.item_full(i), 1);
     barrier_init(shared.item_empty(i), kItemReaders);
   }

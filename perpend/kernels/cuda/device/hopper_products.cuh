@@ -15,14 +15,14 @@ namespace perpend::device {
 template <class Element, int kHeadDim, int kQueryRows, int kKeyRows, int kCount>
 __device__ __forceinline__ void issue_key_product(float (&s)[kCount], std::uint32_t q_low,
                                                   std::uint32_t k_low) {
-  constexpr std::uint32_t kHigh = descriptor_high(kAtomBytes);
+  using Layout = TileLayout<kHeadDim>;
   touch(s);
   product_fence();
 #pragma unroll
   for (int i = 0; i < kHeadDim / kStepDepth; ++i) {
     SharedProduct<Element, 2 * kCount>::add(
-        s, descriptor(q_low + column_step(i, kQueryRows), kHigh),
-        descriptor(k_low + column_step(i, kKeyRows), kHigh), i != 0);
+        s, descriptor(q_low + Layout::column_step(i, kQueryRows), Layout::kDescriptorHigh),
+        descriptor(k_low + Layout::column_step(i, kKeyRows), Layout::kDescriptorHigh), i != 0);
   }
   product_commit();
 }
@@ -32,12 +32,13 @@ template <class Element, int kCount, int kWeights>
 __device__ __forceinline__ void issue_value_product(float (&o)[kCount],
                                                     const std::uint32_t (&p)[kWeights],
                                                     std::uint32_t v_low) {
-  constexpr std::uint32_t kHigh = descriptor_high(kAtomBytes);
+  using Layout = TileLayout<2 * kCount>;
   touch(o);
   product_fence();
 #pragma unroll
   for (int i = 0; i < 4 * kWeights / kStepDepth; ++i) {
-    RegisterProduct<Element, 2 * kCount>::add(o, p + 4 * i, descriptor(v_low + row_step(i), kHigh));
+    RegisterProduct<Element, 2 * kCount>::add(
+        o, p + 4 * i, descriptor(v_low + Layout::row_step(i), Layout::kDescriptorHigh));
   }
   product_commit();
 }

@@ -15,6 +15,7 @@ template <class Kernel>
 class Warpgroup {
  public:
   using Element = typename Kernel::Element;
+  using Layout = typename Kernel::Layout;
   static constexpr int kScores = Kernel::kScores;
   static constexpr int kBitWords = Kernel::kBitWords;
 
@@ -27,8 +28,9 @@ class Warpgroup {
 
  protected:
   __device__ __forceinline__ void issue_scores(float (&s)[kScores], int chunk = 0) {
-    const std::uint32_t k_low = descriptor_low(
-        shared_.keys(keys_.stage) + chunk * Kernel::kColumns * kRowBytes, kColumnLeading);
+    const std::uint32_t k_low =
+        descriptor_low(shared_.keys(keys_.stage) + chunk * Kernel::kColumns * Layout::kRowBytes,
+                       Layout::kColumnLeading);
     issue_key_product<Element, Kernel::kHeadDim, kTileRows, Kernel::kKeys>(s, q_low_, k_low);
   }
 
@@ -38,8 +40,8 @@ class Warpgroup {
                                                int chunk = 0) {
     barrier_wait(shared_.v_full(values_.stage), values_.parity);
     const std::uint32_t v_low =
-        descriptor_low(shared_.values(values_.stage) + chunk * Kernel::kColumns * kRowBytes,
-                       row_leading(Kernel::kKeys));
+        descriptor_low(shared_.values(values_.stage) + chunk * Kernel::kColumns * Layout::kRowBytes,
+                       Layout::row_leading(Kernel::kKeys));
     issue_value_product<Element>(o, p, v_low);
   }
 
@@ -53,12 +55,9 @@ class Warpgroup {
   __device__ __forceinline__ void load_bits(std::uint32_t (&bits)[kBitWords]) const {
     const std::uint32_t from = shared_.bitmap(keys_.stage) + thread_ * kBitWords * 4;
     if constexpr (kBitWords == 2) {
-      asm volatile("ld.shared.v2.u32 {%0, %1}, [%2];"
-                   : "=r"(bits[0]), "=r"(bits[1])
-                   : "r"(from)
-                   : "memory");
+      load_shared_words(bits, from);
     } else {
-      asm volatile("ld.shared.u32 %0, [%1];" : "=r"(bits[0]) : "r"(from) : "memory");
+      bits[0] = load_shared_word(from);
     }
   }
 
@@ -123,8 +122,8 @@ class Warpgroup {
   }
   __device__ __forceinline__ void wait_for_queries() {
     barrier_wait(shared_.q_full(queries_.stage), queries_.parity);
-    q_low_ = descriptor_low(shared_.queries(queries_.stage) + part_ * kPartRows * kRowBytes,
-                            kColumnLeading);
+    q_low_ = descriptor_low(shared_.queries(queries_.stage) + part_ * kPartRows * Layout::kRowBytes,
+                            Layout::kColumnLeading);
   }
   __device__ __forceinline__ void release_queries() {
     release(shared_.q_empty(queries_.stage));

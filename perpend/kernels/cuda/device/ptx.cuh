@@ -108,6 +108,12 @@ __device__ __forceinline__ std::uint32_t load_shared_word(std::uint32_t from) {
   asm volatile("ld.shared.u32 %0, [%1];" : "=r"(word) : "r"(from) : "memory");
   return word;
 }
+__device__ __forceinline__ void load_shared_words(std::uint32_t (&words)[2], std::uint32_t from) {
+  asm volatile("ld.shared.v2.u32 {%0, %1}, [%2];"
+               : "=r"(words[0]), "=r"(words[1])
+               : "r"(from)
+               : "memory");
+}
 __device__ __forceinline__ float2 load_shared_pair(std::uint32_t from) {
   float2 pair;
   asm volatile("ld.shared.v2.f32 {%0, %1}, [%2];"
@@ -115,6 +121,11 @@ __device__ __forceinline__ float2 load_shared_pair(std::uint32_t from) {
                : "r"(from)
                : "memory");
   return pair;
+}
+
+// Brings the line with this address into L2.
+__device__ __forceinline__ void prefetch_line(const void* address) {
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(address));
 }
 
 // --- registers of a warpgroup ---

@@ -10,6 +10,7 @@ struct CUtensorMap {
   const std::uint16_t* data = nullptr;
   std::int64_t sizes[4] = {};    // columns, heads, tokens, batch
   std::int64_t strides[4] = {};  // in elements
-  int heads = 0;                 // of a box
+  int columns = 0;               // of a box, as many as a row of a panel has
+  int heads = 0;
   int tokens = 0;
 };

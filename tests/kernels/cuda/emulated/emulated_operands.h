@@ -1,34 +1,55 @@
 #pragma once
 
+#include <string>
+#include <utility>
+#include <vector>
+
 #include <cuda.h>
 
-#include "perpend/core/tensor_view.h"
 #include "perpend/kernels/cuda/device/forward_params.h"
+#include "perpend/kernels/cuda/device/shared_layout.h"
+#include "perpend/kernels/reference/attention_call.h"
+#include "perpend/mask/bindings.h"
 
-// Host views as emulated kernels are given them.
+// Operands of a case as the emulated kernels are given them.
 
 namespace perpend {
 
-inline device::RowStrides emulated_strides(const TensorView& view) {
+inline device::RowStrides row_strides(const TensorView& view) {
   if (view.num_axes() == 3) return {0, view.stride(0), view.stride(1)};
   return {view.stride(0), view.stride(1), view.stride(2)};
 }
-
-inline device::RowStrides emulated_lse_strides(const TensorView& view) {
+inline device::RowStrides lse_strides(const TensorView& view) {
   if (!view) return {};
   if (view.num_axes() == 2) return {0, view.stride(1), view.stride(0)};
   return {view.stride(0), view.stride(2), view.stride(1)};
 }
 
-// Of boxes of `heads` x `tokens` rows.
-inline CUtensorMap emulated_map(const TensorView& view, int heads, int tokens) {
+// Boxes of `tokens` x `heads` rows; row_bytes: of a panel of the kernel that reads them.
+inline CUtensorMap map_of(const TensorView& view, int heads, int tokens, int row_bytes) {
   const int last = view.num_axes() - 1;
   const bool ragged = view.num_axes() == 3;
   return {view.as<const std::uint16_t>(),
           {view.size(last), view.size(last - 1), view.size(last - 2), ragged ? 1 : view.size(0)},
           {1, view.stride(last - 1), view.stride(last - 2), ragged ? 0 : view.stride(0)},
+          row_bytes / 2,
           heads,
           tokens};
+}
+// For a kernel of the operand's own head_dim.
+inline CUtensorMap map_of(const TensorView& view, int heads, int tokens) {
+  return map_of(view, heads, tokens,
+                device::row_bytes(static_cast<int>(view.size(view.num_axes() - 1))));
+}
+
+inline AttentionCase make_case(const std::string& mask, std::vector<SequenceShape> sequences,
+                               int heads, int kv_heads, std::int64_t head_dim) {
+  AttentionCase c;
+  c.masks = {parse_mask(mask)};
+  c.shape = {std::move(sequences), heads, kv_heads};
+  c.head_dim = head_dim;
+  c.q_dtype = c.kv_dtype = DType::kBF16;
+  return c;
 }
 
 }  // namespace perpend

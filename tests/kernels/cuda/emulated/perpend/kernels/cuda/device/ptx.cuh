@@ -38,8 +38,8 @@ inline void named_barrier_sync(int barrier, int threads) {
   const auto number = static_cast<std::uint32_t>(barrier);
   emulated_cta->named.try_emplace(number, threads).first->second.meet({"named barrier", number});
 }
-
-inline void prefetch_map(const CUtensorMap* /*map*/) {}
+// Used by kernels alone that are not emulated.
+void named_barrier_arrive(int barrier, int threads);
 
 constexpr std::uint64_t kEvictFirst = 0;
 constexpr std::uint64_t kEvictLast = 1;
@@ -52,10 +52,11 @@ struct BoxOrigin {
 };
 
 inline void copy_box_now(std::uint32_t to, const CUtensorMap& map, BoxOrigin origin) {
+  const int row_bytes = 2 * map.columns;
   int row = 0;
   for (int token = 0; token < map.tokens; ++token) {
     for (int head = 0; head < map.heads; ++head, ++row) {
-      for (int c = 0; c < kRowBytes / 2; ++c) {
+      for (int c = 0; c < map.columns; ++c) {
         const std::int64_t at[4] = {origin.column + c, origin.head + head, origin.token + token,
                                     origin.batch};
         std::int64_t offset = 0;
@@ -66,7 +67,7 @@ inline void copy_box_now(std::uint32_t to, const CUtensorMap& map, BoxOrigin ori
         }
         const std::uint16_t value = is_there ? map.data[offset] : std::uint16_t{0};
         const std::uint32_t place =
-            swizzled(to + static_cast<std::uint32_t>(row * kRowBytes + 2 * c));
+            swizzled(to + static_cast<std::uint32_t>(row * row_bytes + 2 * c), row_bytes);
         std::memcpy(memory + place, &value, sizeof(value));
       }
     }
@@ -76,7 +77,7 @@ inline void copy_box(std::uint32_t to, const CUtensorMap* map, BoxOrigin origin,
                      std::uint32_t barrier, std::uint64_t /*hint*/) {
   emulated_cta->threads.start([=] {
     copy_box_now(to, *map, origin);
-    barrier_copied(barrier, map->tokens * map->heads * kRowBytes);
+    barrier_copied(barrier, map->tokens * map->heads * map->columns * 2);
   });
 }
 inline void copy_bytes(std::uint32_t to, const void* from, int bytes, std::uint32_t barrier) {
@@ -96,10 +97,15 @@ inline void barrier_arrive_behind_words(std::uint32_t barrier) {
       });
 }
 inline void fence_engines() {}
+inline void prefetch_map(const CUtensorMap* /*map*/) {}
+inline void prefetch_line(const void* /*address*/) {}
 inline std::uint32_t load_shared_word(std::uint32_t from) {
   std::uint32_t word;
   std::memcpy(&word, memory + from, sizeof(word));
   return word;
+}
+inline void load_shared_words(std::uint32_t (&words)[2], std::uint32_t from) {
+  std::memcpy(words, memory + from, sizeof(words));
 }
 inline float2 load_shared_pair(std::uint32_t from) {
   float2 pair;

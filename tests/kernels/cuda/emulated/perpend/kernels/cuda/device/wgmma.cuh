@@ -12,24 +12,26 @@ struct EmulatedOperand {
   explicit EmulatedOperand(std::uint64_t descriptor)
       : base(static_cast<std::uint32_t>(descriptor & 0x3fff) << 4),
         leading(static_cast<std::uint32_t>(descriptor >> 16 & 0x3fff) << 4),
-        stride(static_cast<std::uint32_t>(descriptor >> 32 & 0x3fff) << 4) {}
+        stride(static_cast<std::uint32_t>(descriptor >> 32 & 0x3fff) << 4),
+        row_bytes((descriptor >> 32 & (kSwizzle64 | kSwizzle128)) == kSwizzle64 ? 64 : 128) {}
 
   std::uint32_t base, leading, stride;
+  int row_bytes;
 
   // Columns are summed over.
   std::uint32_t at(int row, int k) const {
     return value(base + static_cast<std::uint32_t>(row / 8) * stride +
-                 static_cast<std::uint32_t>(row % 8 * kRowBytes + 2 * k));
+                 static_cast<std::uint32_t>(row % 8 * row_bytes + 2 * k));
   }
   // Rows are summed over.
   std::uint32_t transposed_at(int k, int column) const {
-    return value(base + static_cast<std::uint32_t>(column / 64) * leading +
+    return value(base + static_cast<std::uint32_t>(2 * column / row_bytes) * leading +
                  static_cast<std::uint32_t>(k / 8) * stride +
-                 static_cast<std::uint32_t>(k % 8 * kRowBytes + column % 64 * 2));
+                 static_cast<std::uint32_t>(k % 8 * row_bytes + 2 * column % row_bytes));
   }
-  static std::uint32_t value(std::uint32_t address) {
+  std::uint32_t value(std::uint32_t address) const {
     std::uint16_t bits;
-    std::memcpy(&bits, memory + swizzled(address), sizeof(bits));
+    std::memcpy(&bits, memory + swizzled(address, row_bytes), sizeof(bits));
     return bits;
   }
 };
@@ -82,8 +84,10 @@ struct SharedProduct {
 template <class Element, int kWidth>
 struct RegisterProduct {
   static void add(float (&d)[kWidth / 2], const std::uint32_t* a, std::uint64_t b) {
+    // The compiler keeps the registers of `a` as they are, also where their names are gone.
+    const FourWords words{{a[0], a[1], a[2], a[3]}};
     emulated_cta->own_queues().products.add([=, &d] {
-      const RowsOfA<Element> left = rows_of_a<Element>(a);
+      const RowsOfA<Element> left = rows_of_a<Element>(words.words);
       const EmulatedOperand right(b);
       const int thread = static_cast<int>(threadIdx.x) % 128;
       for (int j = 0; j < kWidth / 2; ++j) {

@@ -1,0 +1,138 @@
+// The forward kernels for Hopper of narrow heads as their sources stand, run by an emulated GPU,
+// against the f64 reference: on any machine, without a GPU or its compiler. Those of wide heads
+// rely on products that keep the warps of a warpgroup together, which the emulated ones do not.
+
+#include <cmath>
+
+#include <gtest/gtest.h>
+
+#include "perpend/core/range.h"
+#include "perpend/kernels/cuda/device/hopper_forward.cuh"
+#include "perpend/kernels/cuda/schedule_image.h"
+#include "perpend/kernels/reference/attention_expectation.h"
+#include "perpend/schedule/gpu_tiling.h"
+#include "tests/campaign.h"
+#include "tests/kernels/cuda/emulated/emulated_operands.h"
+#include "tests/parity/random_attention_case.h"
+
+namespace perpend {
+namespace {
+
+constexpr int kCtas = 2;
+
+device::ForwardParams forward_params(const AttentionArgs& args, const ScheduleImage& image,
+                                     int group_size) {
+  const std::int64_t head_dim = args.q.size(args.q.num_axes() - 1);
+  const float scale = args.scale != 0 ? args.scale : 1 / std::sqrt(static_cast<float>(head_dim));
+  const TensorView& slopes = args.score.alibi_slopes;
+  return {.lists = {image.items.data(), image.steps.data(), image.sub_tiles.data(),
+                    image.bitmaps.data(), static_cast<std::int32_t>(image.items.size()), group_size,
+                    image.box_rows},
+          .outputs = {args.o.data, args.lse.as<float>(), row_strides(args.o), lse_strides(args.lse),
+                      static_cast<std::int32_t>(head_dim), false, true},
+          .scores = {scale * device::kLog2E, args.score.soft_cap,
+                     slopes ? slopes.as<const float>() : nullptr},
+          .q_is_ragged = static_cast<bool>(args.q_indptr),
+          .kv_is_ragged = static_cast<bool>(args.kv_indptr)};
+}
+
+template <class Kernel>
+void run(const AttentionArgs& args, const ScheduleImage& image, int group_size,
+         std::uint64_t seed) {
+  static_assert(Kernel::kSharedBytes <= static_cast<int>(device::kEmulatedShared));
+  unsigned counter = 0;
+  device::HopperForwardParams params{{}, forward_params(args, image, group_size), &counter};
+  params.maps = {map_of(args.q, 1, device::kPartRows),
+                 map_of(args.q, group_size, device::kPartRows / group_size),
+                 map_of(args.k, 1, Kernel::kKeys),
+                 map_of(args.v, 1, Kernel::kKeys),
+                 map_of(args.k, 1, image.box_rows),
+                 map_of(args.v, 1, image.box_rows)};
+  const int num_ctas = std::min(kCtas, static_cast<int>(image.items.size()));
+  device::run_emulated(num_ctas, Kernel::kThreads, seed,
+                       [&] { device::hopper_forward<Kernel>(params); });
+  EXPECT_EQ(counter, 0U) << "the counter is not as it was";
+}
+
+template <int kHeadDim, bool kChanges = false>
+void expect_right(const AttentionCase& c) {
+  ThreadPool threads;
+  AttentionCall call(c);
+  AttentionOutputs outputs = call.outputs();
+  const auto head_dim = static_cast<int>(c.head_dim);
+  const Schedule rows = compile(c.masks, c.shape, gpu_tiling(head_dim, Sweep::kRows));
+  run<device::HopperForward<device::Bf16, kHeadDim, false, kChanges>>(
+      call.arguments(outputs), make_schedule_image(rows, head_dim), c.shape.group_size(), c.seed);
+  for (const Deviation& d : AttentionExpectation(call, false, threads).compare(outputs)) {
+    EXPECT_TRUE(d.holds()) << c << "\n  " << d;
+    if (d.output == AttentionOutput::kLse) continue;
+    EXPECT_LT(d.total_error, 5e-3) << c << "\n  " << d;
+  }
+}
+
+// By the kernels that the library takes.
+template <bool kChanges>
+void expect_right_as_built(const AttentionCase& c) {
+  if (c.head_dim <= 32) return expect_right<32, kChanges>(c);
+  expect_right<64, kChanges>(c);
+}
+
+TEST(EmulatedHopperForward, DenseAndCausal) {
+  for (const char* mask : {"all", "causal"}) {
+    expect_right<32>(make_case(mask, {{300, 300, 0}}, 1, 1, 32));
+    expect_right<64>(make_case(mask, {{300, 300, 0}}, 1, 1, 64));
+  }
+}
+
+TEST(EmulatedHopperForward, ManyItemsOfAStep) {
+  for (int seed = 1; seed <= num_trials(3); ++seed) {
+    AttentionCase c = make_case("same(block(64))", {{1300, 1300, 0}}, 4, 4, 32);
+    c.seed = static_cast<std::uint64_t>(seed);
+    expect_right<32>(c);
+    c.head_dim = 40;
+    expect_right<64>(c);
+  }
+}
+
+TEST(EmulatedHopperForward, MasksGroupsAndRaggedBatches) {
+  for (const char* mask : {"causal & (sink(16) | window(60))", "same(block(48))",
+                           "causal & every(16, 4)", "heads(0-1: causal; rest: window(30, 30))"}) {
+    AttentionCase c = make_case(mask, {{150, 150, 0}, {1, 1, 0}, {40, 200, 160}}, 4, 2, 24);
+    c.layout.ragged = true;
+    expect_right<32>(c);
+    c.head_dim = 64;
+    expect_right<64>(c);
+  }
+  expect_right<32>(make_case("causal", {{150, 50, 0}, {150, 50, 0}}, 3, 1, 32));
+}
+
+TEST(EmulatedHopperForward, ChangedScores) {
+  AttentionCase c = make_case("causal & (sink(16) | window(60))", {{150, 150, 0}}, 2, 1, 32);
+  c.soft_cap = 5;
+  c.alibi = true;
+  expect_right<32, true>(c);
+}
+
+// PERPEND_CAMPAIGN_SEED chooses the cases, PERPEND_CAMPAIGN_CASES their number,
+// PERPEND_CAMPAIGN_CASE runs one alone.
+TEST(EmulatedHopperForward, RandomCases) {
+  const std::uint64_t seed = campaign_number("PERPEND_CAMPAIGN_SEED", 1);
+  const std::uint64_t first = campaign_number("PERPEND_CAMPAIGN_CASE", 0);
+  const bool one_case = std::getenv("PERPEND_CAMPAIGN_CASE") != nullptr;
+  const std::uint64_t count =
+      one_case ? 1 : campaign_number("PERPEND_CAMPAIGN_CASES", num_trials(6));
+  for (std::uint64_t i = first; i < first + count; ++i) {
+    SCOPED_TRACE(concat("PERPEND_CAMPAIGN_SEED=", seed, " PERPEND_CAMPAIGN_CASE=", i));
+    Random random(seed, i);
+    AttentionCase c = random_attention_case(random);
+    c.q_dtype = c.kv_dtype = DType::kBF16;
+    c.page_size = 0;
+    c.f32_outputs = c.without_lse = false;
+    c.layout = {.ragged = true};
+    c.head_dim = round_up(1 + c.head_dim % 64, 8);
+    c.soft_cap != 0 || c.alibi ? expect_right_as_built<true>(c) : expect_right_as_built<false>(c);
+  }
+}
+
+}  // namespace
+}  // namespace perpend
