@@ -53,10 +53,6 @@ void check_blocks(const BlockAttentionSpec& spec, int keys) {
   demand(spec.q_offset + spec.q_len <= spec.kv_len, kWhat,
          "causal lists need a key at each query's position (q_offset ", spec.q_offset, " + q_len ",
          spec.q_len, " vs kv_len ", spec.kv_len, ")");
-  demand(block >= keys || (spec.q_block % block == 0 && spec.q_offset % block == 0), kWhat,
-         "causal lists of key blocks smaller than ", keys,
-         " need query blocks that begin where key blocks do (q_block ", spec.q_block, ", q_offset ",
-         spec.q_offset, ", kv_block ", block, ")");
 }
 
 // Rows that the items of a query block compute, a head of a group each or all together.
@@ -64,7 +60,7 @@ struct RowChoice {
   bool is_packed = false;
   bool has_two_lists = false;
 };
-RowChoice choose_rows(const BlockAttentionSpec& spec, int keys) {
+RowChoice choose_rows(const BlockAttentionSpec& spec) {
   const std::int64_t group = spec.num_q_heads / spec.num_kv_heads;
   const bool pairs = spec.q_block == kPartRows;
   const std::int64_t separate_rows =
@@ -72,10 +68,9 @@ RowChoice choose_rows(const BlockAttentionSpec& spec, int keys) {
   const bool may_pack = group > 1 && group <= kPartRows && spec.num_list_heads <= spec.num_kv_heads;
   if (may_pack) {
     const std::int64_t queries = 2 * (kPartRows / group);
-    const bool is_aligned = !spec.causal || spec.kv_block >= keys || queries % spec.kv_block == 0;
     const std::int64_t rows = ceil_div(spec.q_block, queries) * kTileRows;
     // Of two lists, parts skip steps, which costs what it saves.
-    if (is_aligned && (rows < separate_rows || (rows == separate_rows && pairs))) {
+    if (rows < separate_rows || (rows == separate_rows && pairs)) {
       return {.is_packed = true};
     }
   }
@@ -100,7 +95,7 @@ void set_room(BlockGeometry& g) {
 }
 
 BlockGeometry make_geometry(const BlockAttentionSpec& spec, int keys) {
-  const RowChoice rows = choose_rows(spec, keys);
+  const RowChoice rows = choose_rows(spec);
   BlockGeometry g{};
   g.q_len = narrow(spec.q_len);
   g.kv_len = narrow(spec.kv_len);
@@ -133,7 +128,7 @@ BlockGeometry make_geometry(const BlockAttentionSpec& spec, int keys) {
   g.causal = spec.causal;
   if (spec.causal) {
     g.cuts_per_list = narrow(
-        ceil_div(ceil_div(g.queries_of_list() + g.phases() - 1, g.unit_rows), g.units_per_step()));
+        ceil_div(ceil_div(g.queries_of_list() + g.unit_rows - 1, g.unit_rows), g.units_per_step()));
   }
   set_room(g);
   return g;
@@ -205,7 +200,7 @@ class FlagsMaker {
       for (int list = 0; list < g_.lists_per_item; ++list) {
         const std::int32_t first =
             g_.q_offset + device::block_item(g_, i).q_begin + list * g_.queries_of_list();
-        phases.insert(first % g_.phases());
+        phases.insert(first % g_.unit_rows);
       }
     }
     return phases;

@@ -206,8 +206,7 @@ class BlockListPlanner {
     std::int32_t step = first_step_ + first_cut_;
     for (int list = 0; list < g_.lists_per_item; ++list) {
       const std::int32_t begin = cuts_[list].begin;
-      const std::int32_t phase =
-          g_.units_per_step_log == 0 ? first_query(list) - begin * g_.unit_rows : 0;
+      const std::int32_t phase = first_query(list) - begin * g_.unit_rows;
       for (std::int32_t cut = 0; cut < g_.cuts_per_list; ++cut) {
         const std::uint32_t subset = subset_of(list, cut);
         if (subset == 0) continue;

@@ -79,13 +79,11 @@ struct BlockGeometry {
   // query at `phase` positions after the first unit's first key.
   constexpr std::int32_t cut_index(int list, std::int32_t phase, std::int32_t cut,
                                    std::uint32_t subset) const {
-    return (((list * phases() + phase) * cuts_per_list + cut) << units_per_step()) +
+    return (((list * unit_rows + phase) * cuts_per_list + cut) << units_per_step()) +
            static_cast<std::int32_t>(subset);
   }
-  // Gathered units begin where queries of some list do.
-  constexpr std::int32_t phases() const { return units_per_step_log == 0 ? unit_rows : 1; }
   constexpr std::int32_t num_cut_flags() const {
-    return (lists_per_item * phases() * cuts_per_list) << units_per_step();
+    return (lists_per_item * unit_rows * cuts_per_list) << units_per_step();
   }
 };
 
