@@ -59,8 +59,10 @@ class EmulatedPlan {
                                          planned_.items.data(),
                                          planning_warps(g)};
     device::run_emulated(static_cast<int>(ceil_div(g.num_items, params.warps_per_cta)),
-                         32 * params.warps_per_cta, seed,
-                         [&] { device::plan_block_lists(params); });
+                         32 * params.warps_per_cta, seed, [&] {
+                           g.lists_per_item == 1 ? device::plan_block_lists<1>(params)
+                                                 : device::plan_block_lists<2>(params);
+                         });
     device::run_emulated(g.num_order_ctas(), device::kOrderThreads, seed,
                          [&] { device::order_block_items(params); });
   }

@@ -8,7 +8,9 @@
 
 namespace perpend::device {
 
-// What a warp does for one item. Words of shared memory hold a bit for each unit, for each list.
+// What a warp does for one item of kLists lists. Words of shared memory hold a bit for each unit,
+// for each list.
+template <int kLists>
 class BlockListPlanner {
  public:
   __device__ __forceinline__ BlockListPlanner(const BlockListParams& params, std::int32_t index,
@@ -21,7 +23,8 @@ class BlockListPlanner {
         lane_(static_cast<int>(threadIdx.x) % 32) {}
 
   __device__ __forceinline__ void run() {
-    for (int list = 0; list < g_.lists_per_item; ++list) {
+#pragma unroll
+    for (int list = 0; list < kLists; ++list) {
       cuts_[list] = cut_units(list);
       mark(list);
     }
@@ -33,7 +36,7 @@ class BlockListPlanner {
 
  private:
   static constexpr unsigned kAllLanes = 0xffffffffU;
-  static constexpr int kClasses = 3;  // units of both parts, of the first, of the second
+  static constexpr int kClasses = kLists == 1 ? 1 : 3;  // of both parts, the first, the second
 
   // Units [begin, end) that the diagonal cuts; all of those before are visible, none behind.
   struct Units {
@@ -98,13 +101,10 @@ class BlockListPlanner {
   __device__ __forceinline__ std::uint32_t bits_of(int of_class, std::int32_t word) const {
     if (word >= g_.words_per_list()) return 0;
     const std::uint32_t first = words_of(0)[word] & bits_before(cuts_[0].begin, word);
-    if (g_.lists_per_item == 1) return of_class == 0 ? first : 0;
+    if constexpr (kLists == 1) return first;
     const std::uint32_t second = words_of(1)[word] & bits_before(cuts_[1].begin, word);
     if (of_class == 0) return first & second;
     return of_class == 1 ? first & ~second : second & ~first;
-  }
-  __device__ __forceinline__ int num_classes() const {
-    return g_.lists_per_item == 1 ? 1 : kClasses;
   }
   __device__ __forceinline__ static std::uint32_t parts_of(int of_class) {
     return of_class == 0 ? Step::kBothParts : static_cast<std::uint32_t>(of_class);
@@ -127,7 +127,8 @@ class BlockListPlanner {
     const bool last_is_short = last >= 0 && g_.tail_rows() < g_.unit_rows;
     std::int32_t units = index_ * g_.units_per_item;
     std::int32_t partial = 0;
-    for (int c = 0; c < num_classes(); ++c) {
+#pragma unroll
+    for (int c = 0; c < kClasses; ++c) {
       std::int32_t count = 0;
       for (std::int32_t w = lane_; w < g_.words_per_list(); w += 32) count += __popc(bits_of(c, w));
       for (int step = 16; step > 0; step /= 2) count += __shfl_xor_sync(kAllLanes, count, step);
@@ -147,7 +148,8 @@ class BlockListPlanner {
     }
     first_cut_unit_ = units;
     first_cut_ = partial;
-    for (int list = 0; list < g_.lists_per_item; ++list) {
+#pragma unroll
+    for (int list = 0; list < kLists; ++list) {
       for (std::int32_t cut = 0; cut < g_.cuts_per_list; ++cut) {
         if (subset_of(list, cut) != 0) ++partial;
       }
@@ -157,7 +159,8 @@ class BlockListPlanner {
   }
 
   __device__ __forceinline__ void write_whole_units() const {
-    for (int c = 0; c < num_classes(); ++c) {
+#pragma unroll
+    for (int c = 0; c < kClasses; ++c) {
       std::int32_t before = 0;
       for (std::int32_t first = 0; first < g_.words_per_list(); first += 32) {
         const std::int32_t w = first + lane_;
@@ -204,7 +207,8 @@ class BlockListPlanner {
   __device__ __forceinline__ void write_cuts() const {
     std::int32_t place = first_cut_unit_;
     std::int32_t step = first_step_ + first_cut_;
-    for (int list = 0; list < g_.lists_per_item; ++list) {
+#pragma unroll
+    for (int list = 0; list < kLists; ++list) {
       const std::int32_t begin = cuts_[list].begin;
       const std::int32_t phase = first_query(list) - begin * g_.unit_rows;
       for (std::int32_t cut = 0; cut < g_.cuts_per_list; ++cut) {
@@ -233,7 +237,7 @@ class BlockListPlanner {
   BlockItem item_;
   std::uint32_t* words_;
   int lane_;
-  Units cuts_[2] = {};
+  Units cuts_[kLists] = {};
   std::int32_t num_units_[kClasses] = {};      // of each class
   std::int32_t first_unit_[kClasses] = {};     // where they begin among the sub-tiles
   std::int32_t first_partial_[kClasses] = {};  // of the first step, inside the item's
@@ -246,13 +250,14 @@ class BlockListPlanner {
 };
 
 // Shared memory: words_per_item() words for each warp.
-__global__ void plan_block_lists(const __grid_constant__ BlockListParams params) {
+template <int kLists>
+static __global__ void plan_block_lists(const __grid_constant__ BlockListParams params) {
   extern __shared__ __align__(16) std::uint16_t shared_values[];
   const int warp = static_cast<int>(threadIdx.x) / 32;
   const auto index = static_cast<std::int32_t>(blockIdx.x) * params.warps_per_cta + warp;
   if (index >= params.geometry.num_items) return;
   auto* words = reinterpret_cast<std::uint32_t*>(shared_values);
-  BlockListPlanner(params, index, words + warp * params.geometry.words_per_item()).run();
+  BlockListPlanner<kLists>(params, index, words + warp * params.geometry.words_per_item()).run();
 }
 
 // A CTA's share of the order: items by their numbers of steps, most first, those with equally many
@@ -357,7 +362,7 @@ class ItemOrder {
   std::int32_t own_end_;
 };
 
-__global__ void __launch_bounds__(kOrderThreads)
+static __global__ void __launch_bounds__(kOrderThreads)
     order_block_items(const __grid_constant__ BlockListParams params) {
   extern __shared__ __align__(16) std::uint16_t shared_values[];
   ItemOrder(params, *reinterpret_cast<ItemOrder::Shared*>(shared_values)).run();
