@@ -232,7 +232,8 @@ class FlagsMaker {
   template <class Visible>
   std::uint32_t add(const Rows& rows, Visible visible) {
     const int words_per_row = keys_ / device::kWordColumns;
-    std::vector<std::uint64_t> words(static_cast<std::size_t>(kTileRows * words_per_row));
+    std::vector<std::uint64_t> words(static_cast<std::size_t>(kTileRows) *
+                                     static_cast<std::size_t>(words_per_row));
     const auto word_of = [&](int query, int column) -> std::uint64_t& {
       return words[static_cast<std::size_t>(query * words_per_row + column / device::kWordColumns)];
     };
