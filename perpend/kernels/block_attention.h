@@ -50,7 +50,8 @@ struct BlockAttentionSpec {
   AttentionShape shape() const;
 };
 
-// One stream at a time; not safe to use from several threads.
+// One stream at a time; not safe to use from several threads. Must outlive what was launched with
+// it, captured graphs included.
 class BlockAttentionPlan {
  public:
   BlockAttentionPlan() = default;
