@@ -1,7 +1,6 @@
 // Plans from lists of blocks as the kernels make them, run by an emulated GPU: their pairs against
 // compile() of the same mask, and attention over them against the f64 reference.
 
-#include <cmath>
 #include <cstring>
 #include <map>
 #include <set>
@@ -13,11 +12,11 @@
 #include "perpend/core/error.h"
 #include "perpend/kernels/cuda/block_list_image.h"
 #include "perpend/kernels/cuda/device/block_lists.cuh"
-#include "perpend/kernels/cuda/device/portable_forward.cuh"
 #include "perpend/kernels/reference/attention_expectation.h"
 #include "perpend/schedule/gpu_tiling.h"
 #include "tests/campaign.h"
 #include "tests/kernels/cuda/block_case.h"
+#include "tests/kernels/cuda/emulated/emulated_forward.h"
 #include "tests/kernels/cuda/image_pairs.h"
 
 namespace perpend {
@@ -69,11 +68,7 @@ class EmulatedPlan {
 
   const device::BlockGeometry& geometry() const { return image_.geometry; }
   const ScheduleImage& planned() const { return planned_; }
-  device::Lists lists() const {
-    return {planned_.items.data(),   planned_.steps.data(),     planned_.sub_tiles.data(),
-            planned_.bitmaps.data(), image_.geometry.num_items, image_.geometry.group_size,
-            image_.box_rows};
-  }
+  device::Lists lists() const { return lists_of(planned_, image_.geometry.group_size); }
 
  private:
   BlockListImage image_;
@@ -146,40 +141,13 @@ void expect_order(const EmulatedPlan& plan) {
   }
 }
 
-template <int kHeadDim>
-void expect_attention(BlockCase& c, const EmulatedPlan& plan, std::uint64_t seed) {
-  using Kernel = device::PortableForward<device::Bf16, kHeadDim>;
-  AttentionCase mask = c.attention_case();
-  mask.seed = seed;
+// run(arguments) writes o and lse.
+template <class Run>
+void expect_attention(const BlockCase& c, Run run) {
   ThreadPool threads;
-  AttentionCall call(mask);
+  AttentionCall call(c.attention_case());
   AttentionOutputs outputs = call.outputs();
-  const AttentionArgs args = call.arguments(outputs);
-  const auto strides = [](const TensorView& view) {
-    return device::RowStrides{view.stride(0), view.stride(1), view.stride(2)};
-  };
-  const auto source = [&](const TensorView& view) {
-    return device::RowSource{view.as<const std::uint16_t>(), strides(view), false};
-  };
-  const auto head_dim = static_cast<std::int32_t>(mask.head_dim);
-  const device::PortableForwardParams params{
-      {plan.lists(),
-       {args.o.data,
-        args.lse.as<float>(),
-        strides(args.o),
-        {args.lse.stride(0), args.lse.stride(2), args.lse.stride(1)},
-        head_dim,
-        false,
-        false},
-       {device::kLog2E / std::sqrt(static_cast<float>(head_dim)), 0.0F, nullptr},
-       false,
-       false},
-      source(args.q),
-      source(args.k),
-      source(args.v),
-      {}};
-  device::run_emulated(2 * plan.geometry().num_items, device::kPortableThreads, seed,
-                       [&] { device::portable_forward<Kernel>(params); });
+  run(call.arguments(outputs));
   for (const Deviation& d : AttentionExpectation(call, false, threads).compare(outputs)) {
     EXPECT_TRUE(d.holds()) << text_of(c.spec) << "\n  " << d;
     if (d.output == AttentionOutput::kO) {
@@ -188,7 +156,19 @@ void expect_attention(BlockCase& c, const EmulatedPlan& plan, std::uint64_t seed
   }
 }
 
-BlockCase make_case(const BlockAttentionSpec& spec, std::uint64_t seed) {
+// By both kernels for heads of 64 values.
+void expect_both_kernels_right(BlockCase& c, std::uint64_t seed) {
+  const EmulatedPlan plan(c, seed);
+  expect_attention(c, [&](const AttentionArgs& args) {
+    run_portable_forward<device::PortableForward<device::Bf16, 64>>(args, plan.lists(), seed);
+  });
+  expect_attention(c, [&](const AttentionArgs& args) {
+    run_hopper_forward<device::HopperForward<device::Bf16, 64, false, false>>(args, plan.lists(),
+                                                                              seed);
+  });
+}
+
+BlockCase block_case(const BlockAttentionSpec& spec, std::uint64_t seed) {
   BlockCase c{spec, {}, {}};
   Random random(seed);
   fill_lists(c, random);
@@ -233,25 +213,28 @@ TEST(BlockLists, AttentionOverThemIsThatOfTheMask) {
       spec.num_kv_heads = 1;
       spec.kv_block = kv_block;
       spec.causal = causal;
-      BlockCase c = make_case(spec, 1);
-      expect_attention<64>(c, EmulatedPlan(c, 1), 1);
+      BlockCase c = block_case(spec, 1);
+      expect_both_kernels_right(c, 1);
       spec.num_list_heads = 2;
       spec.q_block = 64;
-      BlockCase pairs = make_case(spec, 2);
-      expect_attention<64>(pairs, EmulatedPlan(pairs, 2), 2);
+      BlockCase pairs = block_case(spec, 2);
+      expect_both_kernels_right(pairs, 2);
     }
   }
   BlockAttentionSpec wide = small_spec();
   wide.attention.head_dim = 200;
   wide.q_len = 70;
   wide.kv_block = 16;
-  BlockCase c = make_case(wide, 3);
-  expect_attention<256>(c, EmulatedPlan(c, 3), 3);
+  BlockCase c = block_case(wide, 3);
+  const EmulatedPlan plan(c, 3);
+  expect_attention(c, [&](const AttentionArgs& args) {
+    run_portable_forward<device::PortableForward<device::Bf16, 256>>(args, plan.lists(), 3);
+  });
 }
 
 TEST(BlockLists, EmptyAndWholeLists) {
   for (const std::int64_t kv_block : {16, 128}) {
-    BlockCase c = make_case(small_spec(), 1);
+    BlockCase c = block_case(small_spec(), 1);
     c.spec.kv_block = kv_block;
     c.spec.max_blocks = c.spec.num_kv_blocks();
     fill_lists(c, *std::make_unique<Random>(1));
@@ -278,7 +261,7 @@ TEST(BlockLists, NoQueriesOrNoKeys) {
   EXPECT_EQ(make_block_list_image(spec).geometry.num_items, 0);
   spec = small_spec();
   spec.kv_len = 0;
-  BlockCase c = make_case(spec, 1);
+  BlockCase c = block_case(spec, 1);
   const EmulatedPlan plan(c, 1);
   for (const device::Item& item : plan.planned().items) {
     EXPECT_EQ(item.num_partial + item.num_full, 0);
@@ -292,7 +275,7 @@ TEST(BlockLists, ManyItemsAreSortedAFewHeadsAtATime) {
   spec.num_q_heads = spec.num_kv_heads = spec.num_list_heads = 40;
   spec.max_blocks = 20;
   spec.causal = true;
-  BlockCase c = make_case(spec, 1);
+  BlockCase c = block_case(spec, 1);
   const EmulatedPlan plan(c, 1);
   EXPECT_EQ(plan.geometry().num_order_ctas(), 4);
   expect_order(plan);
