@@ -1,6 +1,7 @@
 #include "perpend/kernels/attention.h"
 
 #include "perpend/core/demand.h"
+#include "perpend/kernels/block_attention.h"
 #include "perpend/kernels/table.h"
 
 namespace perpend {
@@ -236,6 +237,25 @@ void attention_backward(const AttentionGradArgs& args, const Schedule& rows,
   check_grad_args(args, rows, columns);
   check_supported(spec_of(args.forward), args.forward.q.device);
   backward(args, rows, columns, stream);
+}
+
+AttentionShape BlockAttentionSpec::shape() const {
+  const SequenceShape sequence{q_len, kv_len, q_offset};
+  return {std::vector(static_cast<std::size_t>(batch), sequence), num_q_heads, num_kv_heads};
+}
+
+std::unique_ptr<BlockAttentionPlan> make_block_attention_plan(const BlockAttentionSpec& spec,
+                                                              Device device) {
+  const KernelTable& table = kernels_for(device);
+  const auto make = require(table.attention.make_block_plan, "block attention", table);
+  check_supported(spec.attention, device);
+  return make(spec, device);
+}
+
+void attention_forward(const AttentionArgs& args, const BlockAttentionPlan& plan, Stream stream) {
+  check_args(args, plan.shape());
+  demand(!args.page_table, "block attention: keys and values must not be paged");
+  plan.forward(args, stream);
 }
 
 }  // namespace perpend

@@ -12,6 +12,9 @@
 
 namespace perpend {
 
+class BlockAttentionPlan;
+struct BlockAttentionSpec;
+
 // What a model does to a score between scale * q k^T and the softmax; nothing by default, at no
 // cost. Order: cap, then bias.
 struct ScoreChange {
@@ -81,6 +84,9 @@ struct AttentionTable {
   std::unique_ptr<AttentionPlan> (*make_plan)(const AttentionSpec& spec,
                                               const PlanCapacity& capacity,
                                               Device device) = nullptr;
+  // block_attention.h; null where there are no such plans.
+  std::unique_ptr<BlockAttentionPlan> (*make_block_plan)(const BlockAttentionSpec& spec,
+                                                         Device device) = nullptr;
 };
 
 // Throws Unsupported unless the kernels of `device` take `spec`.

@@ -4,6 +4,7 @@
 
 #include "perpend/kernels/cuda/attention_decode.h"
 #include "perpend/kernels/cuda/attention_operands.h"
+#include "perpend/kernels/cuda/attention_rows.h"
 #include "perpend/kernels/cuda/device/hopper_params.h"
 #include "perpend/kernels/cuda/device/portable_params.h"
 #include "perpend/kernels/cuda/device_schedule.h"
@@ -146,18 +147,13 @@ Taken run_decode(const AttentionArgs& args, const Schedule& schedule, const Laun
   return share;
 }
 
-void run_rest(const AttentionArgs& args, const Schedule& schedule, Taken taken, bool is_hopper,
+void run_rest(const AttentionArgs& args, const Schedule& schedule, Taken taken,
               const Launch& launch) {
   const auto head_dim = static_cast<int>(head_dim_of(args));
   const auto on_device = device_schedule(
       schedule, head_dim, args.q.device.index, launch.stream(),
       {.only_many_rows = taken == Taken::kSome, .may_skip_parts = may_skip_parts(args)});
-  const device::ForwardParams params = forward_params(args, on_device->lists());
-  if (is_hopper && hopper_takes(args, params)) {
-    run_hopper(args, params, *on_device, launch);
-  } else {
-    run_portable(args, params, launch);
-  }
+  launch_rows(args, *on_device, launch);
 }
 
 }  // namespace
@@ -181,8 +177,18 @@ void cuda_attention_forward(const AttentionArgs& args, const Schedule& schedule,
   const Launch launch("attention", args.q.device, stream);
   const bool is_hopper = check_is_hopper(args.q.device.index);
   const Taken taken = is_hopper ? run_decode(args, schedule, launch) : Taken::kNone;
-  if (taken != Taken::kAll) run_rest(args, schedule, taken, is_hopper, launch);
+  if (taken != Taken::kAll) run_rest(args, schedule, taken, launch);
   launch.check_launched();
+}
+
+void launch_rows(const AttentionArgs& args, const DeviceSchedule& rows, const Launch& launch) {
+  const bool is_hopper = check_is_hopper(args.q.device.index);
+  const device::ForwardParams params = forward_params(args, rows.lists());
+  if (is_hopper && hopper_takes(args, params)) {
+    run_hopper(args, params, rows, launch);
+  } else {
+    run_portable(args, params, launch);
+  }
 }
 
 }  // namespace perpend

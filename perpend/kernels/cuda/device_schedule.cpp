@@ -6,10 +6,7 @@
 namespace perpend {
 
 DeviceSchedule::DeviceSchedule(const ScheduleImage& image, int group_size)
-    : lists_{},
-      skips_parts_(image.skips_parts),
-      has_packed_(image.has_packed),
-      has_separate_(image.has_separate) {
+    : lists_{}, form_{image.skips_parts, image.has_packed, image.has_separate} {
   ArrayLayout layout;
   const std::size_t items = layout.add(image.items);
   const std::size_t steps = layout.add(image.steps);

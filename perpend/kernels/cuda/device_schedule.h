@@ -9,24 +9,31 @@
 
 namespace perpend {
 
+// What all items of a row schedule are; see ScheduleImage.
+struct RowForm {
+  bool skips_parts = false;
+  bool has_packed = false;
+  bool has_separate = false;
+};
+
 // A row schedule in the memory of one GPU, with the counters of its launches.
 class DeviceSchedule {
  public:
   // Uploads to the current device and waits for that.
   DeviceSchedule(const ScheduleImage& image, int group_size);
+  // Lists that others keep on the current device.
+  DeviceSchedule(const device::Lists& lists, RowForm form) : lists_(lists), form_(form) {}
 
   const device::Lists& lists() const { return lists_; }
-  bool skips_parts() const { return skips_parts_; }
-  bool has_packed() const { return has_packed_; }
-  bool has_separate() const { return has_separate_; }
+  bool skips_parts() const { return form_.skips_parts; }
+  bool has_packed() const { return form_.has_packed; }
+  bool has_separate() const { return form_.has_separate; }
   unsigned* counter_for(cudaStream_t stream) const { return counters_.for_stream(stream); }
 
  private:
   DeviceMemory memory_;
   device::Lists lists_;
-  bool skips_parts_;
-  bool has_packed_;
-  bool has_separate_;
+  RowForm form_;
   LaunchCounters counters_;
 };
 

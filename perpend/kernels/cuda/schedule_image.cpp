@@ -31,20 +31,6 @@ constexpr std::uint32_t spread_pairs(std::uint64_t columns, int pair) {
 // The first of the four threads that share a row (see device::fragment_row()).
 constexpr int first_thread_of(int row) { return row / 16 * 32 + row % 8 * 4; }
 
-// The query, counted inside the item, of each row of a tile; -1: no query has it.
-using QueriesOfRows = std::array<int, kTileRows>;
-QueriesOfRows queries_of_rows(int heads) {
-  const int part_queries = kPartRows / heads;
-  QueriesOfRows result{};
-  for (int row = 0; row < kTileRows; ++row) {
-    const int in_part = row % kPartRows;
-    const bool is_used = in_part < part_queries * heads;
-    result[static_cast<std::size_t>(row)] =
-        is_used ? row / kPartRows * part_queries + in_part / heads : -1;
-  }
-  return result;
-}
-
 class ImageMaker {
  public:
   ImageMaker(const Schedule& schedule, int head_dim, const ImageChoice& choice,
@@ -348,6 +334,18 @@ void ScheduleImage::clear() {
   sub_tiles.clear();
   bitmaps.clear();
   has_packed = has_separate = false;
+}
+
+QueriesOfRows queries_of_rows(int heads) {
+  const int part_queries = kPartRows / heads;
+  QueriesOfRows result{};
+  for (int row = 0; row < kTileRows; ++row) {
+    const int in_part = row % kPartRows;
+    const bool is_used = in_part < part_queries * heads;
+    result[static_cast<std::size_t>(row)] =
+        is_used ? row / kPartRows * part_queries + in_part / heads : -1;
+  }
+  return result;
 }
 
 void append_fragments(std::span<const std::uint64_t> words, int words_per_row,

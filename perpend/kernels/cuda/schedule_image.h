@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -59,6 +60,11 @@ ScheduleImage make_schedule_image(const Schedule& schedule, int head_dim);
 // In the memory of an image that is not needed any more.
 ScheduleImage make_schedule_image(const Schedule& schedule, int head_dim, const ImageChoice& choice,
                                   ScheduleImage memory = {});
+
+// The query, counted inside the item, of each row of a tile whose rows are pairs with `heads`
+// heads; -1: no query has it.
+using QueriesOfRows = std::array<int, device::kTileRows>;
+QueriesOfRows queries_of_rows(int heads);
 
 // The bitmap of one tile in the order of registers. rows: which row of `words`, of words_per_row
 // words each, every tile row has; -1: none, its columns are dead.

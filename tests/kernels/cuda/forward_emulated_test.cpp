@@ -2,57 +2,18 @@
 // against the f64 reference: on any machine, without a GPU or its compiler. Those of wide heads
 // rely on products that keep the warps of a warpgroup together, which the emulated ones do not.
 
-#include <cmath>
-
 #include <gtest/gtest.h>
 
 #include "perpend/core/range.h"
-#include "perpend/kernels/cuda/device/hopper_forward.cuh"
 #include "perpend/kernels/cuda/schedule_image.h"
 #include "perpend/kernels/reference/attention_expectation.h"
 #include "perpend/schedule/gpu_tiling.h"
 #include "tests/campaign.h"
-#include "tests/kernels/cuda/emulated/emulated_operands.h"
+#include "tests/kernels/cuda/emulated/emulated_forward.h"
 #include "tests/parity/random_attention_case.h"
 
 namespace perpend {
 namespace {
-
-constexpr int kCtas = 2;
-
-device::ForwardParams forward_params(const AttentionArgs& args, const ScheduleImage& image,
-                                     int group_size) {
-  const std::int64_t head_dim = args.q.size(args.q.num_axes() - 1);
-  const float scale = args.scale != 0 ? args.scale : 1 / std::sqrt(static_cast<float>(head_dim));
-  const TensorView& slopes = args.score.alibi_slopes;
-  return {.lists = {image.items.data(), image.steps.data(), image.sub_tiles.data(),
-                    image.bitmaps.data(), static_cast<std::int32_t>(image.items.size()), group_size,
-                    image.box_rows},
-          .outputs = {args.o.data, args.lse.as<float>(), row_strides(args.o), lse_strides(args.lse),
-                      static_cast<std::int32_t>(head_dim), false, true},
-          .scores = {scale * device::kLog2E, args.score.soft_cap,
-                     slopes ? slopes.as<const float>() : nullptr},
-          .q_is_ragged = static_cast<bool>(args.q_indptr),
-          .kv_is_ragged = static_cast<bool>(args.kv_indptr)};
-}
-
-template <class Kernel>
-void run(const AttentionArgs& args, const ScheduleImage& image, int group_size,
-         std::uint64_t seed) {
-  static_assert(Kernel::kSharedBytes <= static_cast<int>(device::kEmulatedShared));
-  unsigned counter = 0;
-  device::HopperForwardParams params{{}, forward_params(args, image, group_size), &counter};
-  params.maps = {map_of(args.q, 1, device::kPartRows),
-                 map_of(args.q, group_size, device::kPartRows / group_size),
-                 map_of(args.k, 1, Kernel::kKeys),
-                 map_of(args.v, 1, Kernel::kKeys),
-                 map_of(args.k, 1, image.box_rows),
-                 map_of(args.v, 1, image.box_rows)};
-  const int num_ctas = std::min(kCtas, static_cast<int>(image.items.size()));
-  device::run_emulated(num_ctas, Kernel::kThreads, seed,
-                       [&] { device::hopper_forward<Kernel>(params); });
-  EXPECT_EQ(counter, 0U) << "the counter is not as it was";
-}
 
 template <int kHeadDim, bool kChanges = false>
 void expect_right(const AttentionCase& c) {
@@ -61,8 +22,9 @@ void expect_right(const AttentionCase& c) {
   AttentionOutputs outputs = call.outputs();
   const auto head_dim = static_cast<int>(c.head_dim);
   const Schedule rows = compile(c.masks, c.shape, gpu_tiling(head_dim, Sweep::kRows));
-  run<device::HopperForward<device::Bf16, kHeadDim, false, kChanges>>(
-      call.arguments(outputs), make_schedule_image(rows, head_dim), c.shape.group_size(), c.seed);
+  const ScheduleImage image = make_schedule_image(rows, head_dim);
+  run_hopper_forward<device::HopperForward<device::Bf16, kHeadDim, false, kChanges>>(
+      call.arguments(outputs), lists_of(image, c.shape.group_size()), c.seed);
   for (const Deviation& d : AttentionExpectation(call, false, threads).compare(outputs)) {
     EXPECT_TRUE(d.holds()) << c << "\n  " << d;
     if (d.output == AttentionOutput::kLse) continue;

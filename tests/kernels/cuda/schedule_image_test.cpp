@@ -15,6 +15,7 @@
 #include "perpend/kernels/cuda/device/shared_layout.h"
 #include "perpend/mask/bindings.h"
 #include "perpend/schedule/gpu_tiling.h"
+#include "tests/kernels/cuda/image_pairs.h"
 
 namespace perpend {
 namespace {
@@ -46,15 +47,6 @@ TEST(FragmentOrder, IsThatOfTheProductInstruction) {
   EXPECT_EQ(device::fragment_column(3, 5), 15);
   EXPECT_EQ(device::fragment_row(33, 3), 24);
   EXPECT_EQ(device::fragment_row(128, 0), 64);
-}
-
-bool bit_of(std::span<const std::uint32_t> fragments, int keys, int row, int column) {
-  const int thread = row / 16 * 32 + row % 8 * 4 + column % 8 / 2;
-  const int j = column / 8 * 4 + row % 16 / 8 * 2 + column % 2;
-  EXPECT_EQ(device::fragment_row(thread, j), row);
-  EXPECT_EQ(device::fragment_column(thread, j), column);
-  const auto word = static_cast<std::size_t>(device::fragment_word(thread, j, keys));
-  return (fragments[word] >> device::fragment_bit(j) & 1U) != 0;
 }
 
 TEST(FragmentOrder, PermutedBitsAreTheBitsOfTheRows) {
@@ -134,39 +126,6 @@ TEST(SharedLayout, DescriptorsNameTheFirstValueOfAStep) {
   expect_descriptors_of_steps<128>();
   EXPECT_EQ(device::TileLayout<128>::kDescriptorHigh, 64U | 1U << 30);
   EXPECT_EQ(device::TileLayout<32>::kDescriptorHigh, 32U | 2U << 30);
-}
-
-// The live keys of one row of an item's tile, as a kernel finds them.
-std::vector<int> keys_of_row(const ScheduleImage& image, const Item& item, int tile_row) {
-  std::vector<int> keys;
-  for (int i = 0; i < item.num_partial + item.num_full; ++i) {
-    const Step& step = image.steps.at(static_cast<std::uint32_t>(item.list_begin + i));
-    const bool has_bitmap = (step.flags & Step::kHasBitmap) != 0;
-    EXPECT_TRUE(has_bitmap == (i < item.num_partial) || (image.skips_parts && !has_bitmap));
-    const bool has_part = (step.flags >> (tile_row / device::kPartRows) & 1U) != 0;
-    if (image.skips_parts && !has_part) continue;
-    const bool gathered = (step.flags & Step::kIsGathered) != 0;
-    const int boxes = static_cast<int>(step.flags >> Step::kBoxesShift & Step::kBoxesMask) + 1;
-    const int columns = gathered ? boxes * image.box_rows : image.keys;
-    for (int column = 0; column < image.keys; ++column) {
-      if ((step.flags & Step::kHasBitmap) != 0) {
-        const auto size = static_cast<std::size_t>(device::fragment_words(image.keys));
-        const std::size_t first = size * (step.flags >> Step::kBitmapShift);
-        if (!bit_of(std::span(image.bitmaps).subspan(first, size), image.keys, tile_row, column)) {
-          continue;
-        }
-      }
-      EXPECT_LT(column, columns) << "a column behind the last box is live";
-      const int half = 2 * (tile_row / device::kPartRows) + column / 64;
-      EXPECT_TRUE(!has_part || (step.flags >> (Step::kHalvesShift + half) & 1U) != 0);
-      const std::int64_t box = std::int64_t{step.begin} + column / image.box_rows;
-      keys.push_back(gathered
-                         ? image.sub_tiles[static_cast<std::size_t>(box)] + column % image.box_rows
-                         : step.begin + column);
-    }
-  }
-  std::ranges::sort(keys);
-  return keys;
 }
 
 ScheduleImage image_of(const Schedule& schedule, int head_dim, PartSkips part_skips) {

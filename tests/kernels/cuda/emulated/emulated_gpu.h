@@ -1,5 +1,6 @@
 #pragma once
 
+#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -206,6 +207,13 @@ T __shfl_xor_sync(unsigned /*mask*/, T value, int step) {
   return perpend::device::exchanged(
       value, [&](auto of_lane) { return of_lane(threadIdx.x % 32 ^ static_cast<unsigned>(step)); });
 }
+template <class T>
+T __shfl_up_sync(unsigned /*mask*/, T value, int step) {
+  return perpend::device::exchanged(value, [&](auto of_lane) {
+    const unsigned lane = threadIdx.x % 32;
+    return of_lane(lane < static_cast<unsigned>(step) ? lane : lane - static_cast<unsigned>(step));
+  });
+}
 inline int __any_sync(unsigned /*mask*/, bool value) {
   return perpend::device::exchanged(value, [](auto of_lane) {
     int any = 0;
@@ -218,6 +226,13 @@ inline unsigned atomicAdd(unsigned* to, unsigned value) {
   *to += value;
   return before;
 }
+inline unsigned atomicOr(unsigned* to, unsigned value) {
+  const unsigned before = *to;
+  *to |= value;
+  return before;
+}
+inline int __popc(unsigned bits) { return std::popcount(bits); }
+inline int __ffs(unsigned bits) { return bits == 0 ? 0 : std::countr_zero(bits) + 1; }
 template <class T>
 T __ldg(const T* from) {
   return *from;

@@ -1,0 +1,213 @@
+// Attention planned on a GPU from lists of blocks, against the f64 reference of the same mask.
+// PERPEND_CAMPAIGN_SEED, _CASES and _CASE choose the random cases. Skips on a machine without a
+// GPU.
+
+#include <optional>
+
+#include <cuda_runtime_api.h>
+#include <gtest/gtest.h>
+
+#include "perpend/kernels/cuda/cuda_check.h"
+#include "perpend/kernels/reference/attention_expectation.h"
+#include "perpend/kernels/reference/backends.h"
+#include "perpend/kernels/reference/device_copies.h"
+#include "tests/campaign.h"
+#include "tests/kernels/cuda/block_case.h"
+
+namespace perpend {
+namespace {
+
+class BlockListsCuda : public testing::Test {
+ protected:
+  void SetUp() override {
+    for (const AttentionBackend& backend : attention_backends()) {
+      if (backend.device.type == DeviceType::kCuda) backend_ = backend;
+    }
+    if (!backend_) GTEST_SKIP() << "no CUDA device";
+  }
+
+  static AttentionArgs copied(AttentionArgs args, DeviceCopies& copies) {
+    for (TensorView* view :
+         {&args.q, &args.k, &args.v, &args.o, &args.lse, &args.score.alibi_slopes}) {
+      *view = copies.copy(*view);
+    }
+    return args;
+  }
+
+  AttentionOutputs run(BlockAttentionPlan& plan, BlockCase& c, AttentionCall& call) const {
+    AttentionOutputs outputs = call.outputs();
+    DeviceCopies copies(*backend_);
+    const AttentionArgs args = copied(call.arguments(outputs), copies);
+    plan.update(copies.copy(c.indices_view()), copies.copy(c.counts_view()), {});
+    attention_forward(args, plan, {});
+    cuda_check(cudaDeviceSynchronize(), "test");
+    copies.bring_back();
+    return outputs;
+  }
+
+  void expect_right(const AttentionCall& call, const AttentionOutputs& outputs) {
+    const double most = call.attention_case().q_dtype == DType::kBF16 ? 5e-3 : 1e-3;
+    for (const Deviation& d : AttentionExpectation(call, false, threads_).compare(outputs)) {
+      EXPECT_TRUE(d.holds()) << call.attention_case() << "\n  " << d;
+      if (d.output == AttentionOutput::kO) {
+        EXPECT_LT(d.total_error, most) << call.attention_case() << "\n  " << d;
+      }
+    }
+  }
+
+  // With other lists each time, one of them twice.
+  void expect_right(BlockCase& c, Random& random, bool alibi = false) {
+    const auto plan = make_block_attention_plan(c.spec, backend_->device);
+    for (int i = 0; i < 2; ++i) {
+      fill_lists(c, random);
+      AttentionCase mask = c.attention_case();
+      mask.alibi = alibi;
+      AttentionCall call(mask);
+      const AttentionOutputs outputs = run(*plan, c, call);
+      expect_right(call, outputs);
+      const AttentionOutputs again = run(*plan, c, call);
+      for (std::size_t s = 0; s < outputs.o.lengths().size(); ++s) {
+        EXPECT_EQ(outputs.o.row_bytes(s), again.o.row_bytes(s)) << call.attention_case();
+      }
+    }
+  }
+
+  std::optional<AttentionBackend> backend_;
+  ThreadPool threads_;
+};
+
+BlockAttentionSpec spec_of(std::int64_t tokens, std::int64_t head_dim, DType dtype) {
+  BlockAttentionSpec spec;
+  spec.attention = {dtype, dtype, head_dim, false};
+  spec.q_len = spec.kv_len = tokens;
+  return spec;
+}
+
+TEST_F(BlockListsCuda, EveryHeadDimTypeAndBlock) {
+  Random random(1);
+  for (const std::int64_t head_dim : {64, 72, 128, 192, 256}) {
+    for (const DType dtype : {DType::kBF16, DType::kF16}) {
+      for (const std::int64_t kv_block : {16, 32, 64, 128, 256}) {
+        for (const bool causal : {false, true}) {
+          BlockCase c{spec_of(700, head_dim, dtype), {}, {}};
+          c.spec.kv_block = kv_block;
+          c.spec.q_block = kv_block % 64 == 0 ? 64 : 128;
+          c.spec.num_q_heads = c.spec.num_kv_heads = c.spec.num_list_heads = 2;
+          c.spec.max_blocks = std::max<std::int64_t>(c.spec.num_kv_blocks() / 2, 1);
+          c.spec.causal = causal;
+          expect_right(c, random);
+        }
+      }
+    }
+  }
+}
+
+TEST_F(BlockListsCuda, ChangedScores) {
+  Random random(2);
+  for (const std::int64_t head_dim : {64, 128, 256}) {
+    for (const std::int64_t q_block : {64, 128}) {
+      BlockCase c{spec_of(500, head_dim, DType::kBF16), {}, {}};
+      c.spec.q_block = q_block;
+      c.spec.kv_block = 32;
+      c.spec.max_blocks = 6;
+      c.spec.causal = true;
+      c.spec.changes_scores = true;
+      expect_right(c, random, true);
+    }
+  }
+}
+
+TEST_F(BlockListsCuda, LongLists) {
+  Random random(3);
+  BlockCase c{spec_of(4000, 128, DType::kBF16), {}, {}};
+  c.spec.q_len = 300;
+  c.spec.max_blocks = 30;
+  expect_right(c, random);
+  c.spec.kv_block = 16;
+  c.spec.max_blocks = 200;
+  c.spec.q_block = 64;
+  expect_right(c, random);
+}
+
+// A graph runs whatever the lists hold when it is launched.
+TEST_F(BlockListsCuda, GraphsTakeNewLists) {
+  for (const std::int64_t q_block : {64, 128}) {
+    BlockCase c{spec_of(900, 128, DType::kBF16), {}, {}};
+    c.spec.q_block = q_block;
+    c.spec.kv_block = 64;
+    c.spec.num_q_heads = c.spec.num_kv_heads = 2;
+    c.spec.max_blocks = 7;
+    Random random(4);
+    fill_lists(c, random);
+    const auto plan = make_block_attention_plan(c.spec, backend_->device);
+    AttentionCall operands(c.attention_case());
+    AttentionOutputs outputs = operands.outputs();
+    DeviceCopies copies(*backend_);
+    const AttentionArgs args = copied(operands.arguments(outputs), copies);
+    const TensorView indices = copies.copy(c.indices_view());
+    const TensorView counts = copies.copy(c.counts_view());
+    cudaStream_t stream = nullptr;
+    cuda_check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "test");
+    cuda_check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeGlobal), "test");
+    plan->update(indices, counts, {nullptr, stream});
+    attention_forward(args, *plan, {nullptr, stream});
+    cudaGraph_t graph = nullptr;
+    cudaGraphExec_t captured = nullptr;
+    cuda_check(cudaStreamEndCapture(stream, &graph), "test");
+    cuda_check(cudaGraphInstantiate(&captured, graph, 0), "test");
+    for (int i = 0; i < 4; ++i) {
+      fill_lists(c, random);
+      backend_->memory.upload(indices.data, c.block_indices.data(),
+                              c.block_indices.size() * sizeof(std::int32_t));
+      backend_->memory.upload(counts.data, c.num_blocks.data(),
+                              c.num_blocks.size() * sizeof(std::int32_t));
+      cuda_check(cudaDeviceSynchronize(), "test");
+      cuda_check(cudaGraphLaunch(captured, stream), "test");
+      cuda_check(cudaStreamSynchronize(stream), "test");
+      copies.bring_back();
+      expect_right(AttentionCall(c.attention_case()), outputs);
+    }
+    cuda_check(cudaGraphExecDestroy(captured), "test");
+    cuda_check(cudaGraphDestroy(graph), "test");
+    cuda_check(cudaStreamDestroy(stream), "test");
+  }
+}
+
+TEST_F(BlockListsCuda, CallsThatDoNotFitThePlan) {
+  BlockCase c{spec_of(200, 64, DType::kBF16), {}, {}};
+  c.spec.max_blocks = 2;
+  Random random(5);
+  fill_lists(c, random);
+  const auto plan = make_block_attention_plan(c.spec, backend_->device);
+  AttentionCall call(c.attention_case());
+  AttentionOutputs outputs = call.outputs();
+  DeviceCopies copies(*backend_);
+  AttentionArgs args = copied(call.arguments(outputs), copies);
+  EXPECT_THROW(attention_forward(args, *plan, {}), InvalidArgument) << "no lists yet";
+  EXPECT_THROW(plan->update(c.indices_view(), {}, {}), InvalidArgument) << "not on the device";
+  const TensorView indices = copies.copy(c.indices_view());
+  TensorView fewer = indices;
+  fewer.shape[3] = 1;
+  EXPECT_THROW(plan->update(fewer, {}, {}), InvalidArgument);
+  plan->update(indices, {}, {});
+  args.score.soft_cap = 5;
+  EXPECT_THROW(attention_forward(args, *plan, {}), InvalidArgument);
+  cuda_check(cudaDeviceSynchronize(), "test");
+}
+
+TEST_F(BlockListsCuda, RandomCases) {
+  const std::uint64_t seed = campaign_number("PERPEND_CAMPAIGN_SEED", 1);
+  const std::uint64_t first = campaign_number("PERPEND_CAMPAIGN_CASE", 0);
+  const bool one_case = std::getenv("PERPEND_CAMPAIGN_CASE") != nullptr;
+  const std::uint64_t count = one_case ? 1 : campaign_number("PERPEND_CAMPAIGN_CASES", 150);
+  for (std::uint64_t i = first; i < first + count && !HasFailure(); ++i) {
+    SCOPED_TRACE(concat("PERPEND_CAMPAIGN_SEED=", seed, " PERPEND_CAMPAIGN_CASE=", i));
+    Random random(seed, i);
+    const std::int64_t head_dim = 8 * (1 + static_cast<std::int64_t>(random.next_below(32)));
+    BlockCase c{random_block_spec(random, head_dim), {}, {}};
+    expect_right(c, random, c.spec.changes_scores && random.next_below(2) == 0);
+  }
+}
+
+}  // namespace
+}  // namespace perpend
