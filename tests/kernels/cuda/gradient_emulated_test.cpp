@@ -318,6 +318,12 @@ TEST(EmulatedFusedGradient, MasksGroupsAndRaggedBatches) {
   }
 }
 
+// Part 1 alone is live in a step without a bitmap of its own, and keys of the next sequence stand
+// behind its 36.
+TEST(EmulatedFusedGradient, KeysBehindTheEndOfAPart) {
+  expect_fused_right<64>(make_case("same(block(64))", {{128, 100, 0}, {128, 100, 0}}, 1, 1, 64));
+}
+
 TEST(EmulatedPortableGradient, MasksGroupsAndRaggedBatches) {
   for (const char* mask : {"causal & (sink(16) | window(60))", "causal & every(16, 4)"}) {
     AttentionCase c = make_case(mask, {{20, 20, 0}, {20, 70, 50}}, 2, 1, 50);
