@@ -3,14 +3,14 @@
 
 Peers take turns in short bursts, so that all of them see the same clocks; the table has medians of
 all bursts and ratios. Rates count 4 * head_dim operations a live pair, 10 * head_dim with --backward,
-which times the gradients of q, k and v alone. "tiles" is the rate of all pairs that were computed,
+which times the gradients of q, k and v alone, "fused" those whose sums have no fixed order. "tiles" is the rate of all pairs that were computed,
 "clocks" what a multiprocessor took for 128 x 128 of them, which does not depend on its frequency. Every answer of ours is held against float64 rows of
 the mask and against the peers before anything is timed.
 
 With --decode: steps of a decode loop over pages (gpu_decode.py).
 
     PYTHONPATH=bench python3 bench/compare_gpu.py [--build build-cuda] [--only TEXT] [--dense | --growth | --decode]
-        [--backward] [--json FILE]
+        [--backward [--fused]] [--json FILE]
 """
 
 import argparse
@@ -197,11 +197,11 @@ def sdpa(backend, is_causal):
     return run
 
 
-def our_gradients(plan, operands: list, d_o):
+def our_gradients(plan, operands: list, d_o, deterministic=True):
     gradients = [torch.full_like(x, float("nan")) for x in operands]
 
     def run():
-        plan.backward(*operands, d_o, *gradients)
+        plan.backward(*operands, d_o, *gradients, deterministic=deterministic)
         return gradients
     return run
 
@@ -304,7 +304,11 @@ def measure(line: dict, library, options) -> dict:
         d_o = torch.randn_like(q)
         ours = our_gradients(plan, [q, k, v], d_o)
         calls = {peer: peers_gradients(call, [q, k, v], d_o) for peer, call in peers.items()}
-        result["error"] = check_gradients(function, q, k, v, o, lse, d_o, ours())
+        both = [ours]
+        if options.fused:
+            calls["fused"] = our_gradients(plan, [q, k, v], d_o, deterministic=False)
+            both.append(calls["fused"])
+        result["error"] = max(check_gradients(function, q, k, v, o, lse, d_o, run()) for run in both)
         if not result["error"] < 1e-2:
             raise AssertionError(f"{name}: our gradients are off by {result['error']}")
         calls = agreeing(name, ours(), calls, 1.5e-2)
@@ -323,17 +327,17 @@ def measure(line: dict, library, options) -> dict:
     return result
 
 
-HEADER = (f"{'workload':<32}{'ms':>9}{'TFLOP/s':>9}{'tiles':>7}{'clocks':>8}{'cudnn':>8}{'flex':>8}"
-          f"{'x cudnn':>9}{'x flex':>8}  error")
+HEADER = (f"{'workload':<32}{'ms':>9}{'TFLOP/s':>9}{'tiles':>7}{'clocks':>8}{'fused':>8}{'cudnn':>8}{'flex':>8}"
+          f"{'x fused':>9}{'x cudnn':>9}{'x flex':>8}  error")
 
 
 def row_of(r: dict) -> str:
     ours = r["perpend"]
     row = (f"{r['workload']:<32}{ours['ms']:>9.4f}{ours['tflops']:>9.1f}{r['tile_tflops']:>7.0f}"
            f"{ours['clocks_per_tile']:>8.0f}")
-    for peer in ("cudnn", "flex"):
+    for peer in ("fused", "cudnn", "flex"):
         row += f"{r[peer]['tflops']:>8.1f}" if peer in r else f"{'':>8}"
-    for peer, width in (("cudnn", 9), ("flex", 8)):
+    for peer, width in (("fused", 9), ("cudnn", 9), ("flex", 8)):
         row += f"{r[peer]['ms'] / ours['ms']:>{width}.3f}" if peer in r else " " * width
     return row + f"  {r['error']:.1e}"
 
@@ -362,6 +366,7 @@ def main() -> None:
     parser.add_argument("--decode", action="store_true", help="decode steps over pages instead, in GB/s")
     parser.add_argument("--peers", default="cudnn,flex")
     parser.add_argument("--backward", action="store_true", help="the backward pass alone")
+    parser.add_argument("--fused", action="store_true", help="beside it that with sums in any order")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--burst", type=int, default=9)
     parser.add_argument("--pause", type=float, default=0.05, help="seconds before a burst")

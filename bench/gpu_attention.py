@@ -8,7 +8,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 class Problem(ctypes.Structure):
     _fields_ = [("batch", ctypes.c_int64), ("tokens", ctypes.c_int64), ("head_dim", ctypes.c_int64),
-                ("num_q_heads", ctypes.c_int), ("num_kv_heads", ctypes.c_int), ("is_f16", ctypes.c_int)]
+                ("num_q_heads", ctypes.c_int), ("num_kv_heads", ctypes.c_int), ("is_f16", ctypes.c_int),
+                ("deterministic", ctypes.c_int)]
 
 
 class Operands(ctypes.Structure):
@@ -60,7 +61,7 @@ class Plan:
     def __init__(self, library: Library, mask: str, labels: str, q, k):
         import torch
         self.torch, self.library = torch, library
-        self.problem = Problem(q.shape[0], q.shape[2], q.shape[3], q.shape[1], k.shape[1], q.dtype == torch.float16)
+        self.problem = Problem(q.shape[0], q.shape[2], q.shape[3], q.shape[1], k.shape[1], q.dtype == torch.float16, 1)
         self.handle = ctypes.c_void_p()
         library.check(library.lib.perpend_plan(ctypes.byref(self.problem), mask.encode(), labels.encode(),
                                                ctypes.byref(self.handle)))
@@ -83,8 +84,9 @@ class Plan:
                                                             ctypes.byref(operands)))
         return self.o, self.lse
 
-    def backward(self, q, k, v, d_o, dq, dk, dv):
+    def backward(self, q, k, v, d_o, dq, dk, dv, deterministic=True):
         """After run(); writes dq, dk and dv."""
+        self.problem.deterministic = deterministic
         operands = self.operands(q, k, v, d_o, dq, dk, dv)
         self.library.check(self.library.lib.perpend_backward(self.handle, ctypes.byref(self.problem),
                                                              ctypes.byref(operands)))

@@ -8,6 +8,7 @@ import sys
 FILE = pathlib.Path(__file__).resolve().parent.parent / "perpend/kernels/cuda/device/wgmma.cuh"
 TYPES = {"Bf16": "bf16", "F16": "f16"}
 SHARED_WIDTHS = (32, 64, 128)  # columns of q k^T: keys of a step
+TRANSPOSED_WIDTHS = (32, 64)  # columns of d_s k that a warpgroup computes: half of the head dimension
 REGISTER_WIDTHS = (32, 64, 96, 128, 192, 256)  # columns of p v: the head dimension
 
 HEAD = """#pragma once
@@ -25,6 +26,10 @@ namespace perpend::device {
 // d = a b^T (+ d when `accumulate`), rows of a and b in shared memory.
 template <class Element, int kWidth>
 struct SharedProduct;
+
+// d = a^T b (+ d when `accumulate`), rows of a and b in shared memory.
+template <class Element, int kWidth>
+struct TransposedProduct;
 
 // d += a b, a in registers, rows of b in shared memory.
 template <class Element, int kWidth>
@@ -57,19 +62,20 @@ def instruction(name: str, width: int) -> str:
     return f"wgmma.mma_async.sync.aligned.m64n{width}k16.f32.{name}.{name}"
 
 
-def shared_product(element: str, name: str, width: int) -> str:
+def shared_product(kind: str, element: str, name: str, width: int) -> str:
     count = width // 2
     registers = "\n        ".join(numbers(0, count))
+    transposed = {"SharedProduct": 0, "TransposedProduct": 1}[kind]
     return f"""
 template <>
-struct SharedProduct<{element}, {width}> {{
+struct {kind}<{element}, {width}> {{
   static __device__ __forceinline__ void add(float (&d)[{count}], std::uint64_t a, std::uint64_t b,
                                              bool accumulate) {{
     asm volatile(
         "{{\\n.reg .pred keep;\\nsetp.ne.b32 keep, %{count + 2}, 0;\\n"
         "{instruction(name, width)} {{"
         {registers}
-        "}}, %{count}, %{count + 1}, keep, 1, 1, 0, 0;\\n}}"
+        "}}, %{count}, %{count + 1}, keep, 1, 1, {transposed}, {transposed};\\n}}"
         : {outputs(count)}
         : "l"(a), "l"(b), "r"(static_cast<int>(accumulate)));
   }}
@@ -101,7 +107,8 @@ struct RegisterProduct<{element}, {width}> {{
 def text() -> str:
     parts = [HEAD]
     for element, name in TYPES.items():
-        parts += [shared_product(element, name, width) for width in SHARED_WIDTHS]
+        parts += [shared_product("SharedProduct", element, name, width) for width in SHARED_WIDTHS]
+        parts += [shared_product("TransposedProduct", element, name, width) for width in TRANSPOSED_WIDTHS]
         parts += [register_product(element, name, width) for width in REGISTER_WIDTHS]
     return "".join(parts) + "\n}  // namespace perpend::device\n"
 

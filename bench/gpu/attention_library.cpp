@@ -51,6 +51,7 @@ struct PerpendProblem {
   int num_q_heads;
   int num_kv_heads;
   int is_f16;
+  int deterministic;  // gradients
 };
 
 // All of dtype f16 or bf16, [batch, heads, tokens, head_dim], dense; lse f32 [batch, heads,
@@ -273,6 +274,7 @@ int perpend_backward(const void* plan, const PerpendProblem* problem,
     args.dq = perpend::view_of(*problem, operands->dq, problem->num_q_heads);
     args.dk = perpend::view_of(*problem, operands->dk, problem->num_kv_heads);
     args.dv = perpend::view_of(*problem, operands->dv, problem->num_kv_heads);
+    args.deterministic = problem->deterministic != 0;
     const auto& known = *static_cast<const Plan*>(plan);
     perpend::attention_backward(args, known.rows, known.columns, {nullptr, operands->stream});
   });

@@ -53,6 +53,10 @@ struct AttentionArgs {
 // is required, paged keys are not possible), and
 //   d_o         as o, with its dtype;  d_lse  as lse, or absent for zero
 //   dq, dk, dv  as q, k, v  written, in the dtype of q or of k, or f32
+// Without `deterministic` a device may sum dq in any order, which is faster: its last bits then
+// differ from run to run. Hopper GPUs do so with a head_dim of 33 to 128 and no score change, and
+// take total_q * num_q_heads * (64 or 128) * 4 bytes more for that time; they keep the two passes
+// of `deterministic`, and equal bits, with any other.
 struct AttentionGradArgs {
   AttentionArgs forward;
   TensorView d_o;
@@ -60,6 +64,7 @@ struct AttentionGradArgs {
   TensorView dq;
   TensorView dk;
   TensorView dv;
+  bool deterministic = true;
 };
 
 // What a caller wants to run, asked before planning.
@@ -100,10 +105,10 @@ void check_supported(const AttentionSpec& spec, Device device);
 void attention_forward(const AttentionArgs& args, const Schedule& schedule, Stream stream);
 
 // dq, dk and dv of a loss whose gradients by o and lse are d_o and d_lse. `rows` and `columns` are
-// the schedules of one mask and shape for both sweeps. Two passes without atomics, so that the bits
-// are equal from run to run and for any number of threads; rows and keys without a live pair get
-// zeros. Throws as attention_forward(). Method: FlashAttention-2, arXiv:2307.08691, algorithm 2,
-// with dq in a pass of its own.
+// the schedules of one mask and shape for both sweeps. Unless `deterministic` is given up, two
+// passes without atomics, so that the bits are equal from run to run and for any number of threads;
+// rows and keys without a live pair get zeros. Throws as attention_forward(). Method:
+// FlashAttention-2, arXiv:2307.08691, algorithm 2, with dq in a pass of its own.
 void attention_backward(const AttentionGradArgs& args, const Schedule& rows,
                         const Schedule& columns, Stream stream);
 

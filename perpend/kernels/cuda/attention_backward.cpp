@@ -5,6 +5,7 @@
 #include "perpend/kernels/cuda/attention_operands.h"
 #include "perpend/kernels/cuda/backward_launch.h"
 #include "perpend/kernels/cuda/backward_preparation.h"
+#include "perpend/kernels/cuda/cuda_check.h"
 #include "perpend/kernels/cuda/device/gradient_preparation.h"
 #include "perpend/kernels/cuda/device/hopper_gradient_params.h"
 #include "perpend/kernels/cuda/device/portable_gradient_params.h"
@@ -18,12 +19,14 @@ namespace perpend {
 namespace {
 
 using device::ColumnPassParams;
+using device::FusedPassParams;
 using device::GradientParams;
 using device::HopperGradientParams;
 using device::PortableGradientParams;
 using device::RowPassParams;
 
 constexpr std::int64_t kHopperHeadDim = 128;  // the accumulators of more would not fit
+constexpr std::int64_t kNarrowHeadDim = 32;   // to which there is no fused pass
 
 std::int64_t tokens_of(const TensorView& view) { return view.size(view.num_axes() - 3); }
 
@@ -34,6 +37,7 @@ class BackwardCall {
                const Launch& launch)
       : args_(args),
         launch_(launch),
+        shape_(rows.shape),
         stream_(launch.stream()),
         rows_(device_schedule(rows, head_dim(), args.forward.q.device.index, stream_)),
         columns_(device_columns(columns, head_dim(), args.forward.q.device.index, stream_)),
@@ -48,7 +52,9 @@ class BackwardCall {
     prepare();
     const RowPassParams by_rows{rows_->lists(), output(args_.dq)};
     const ColumnPassParams by_columns{columns_->lists(), output(args_.dk), output(args_.dv)};
-    if (on_hopper_) {
+    if (is_fused()) {
+      run_fused(by_columns);
+    } else if (on_hopper_) {
       run_hopper(by_rows, queries_, keys_, rows_->counter_for(stream_));
       run_hopper(by_columns, keys_, queries_, columns_->counter_for(stream_));
     } else {
@@ -63,10 +69,22 @@ class BackwardCall {
   int head_dim() const { return static_cast<int>(head_dim_of(args_.forward)); }
   bool is_f16() const { return args_.forward.q.dtype == DType::kF16; }
 
-  static std::int64_t statistics_rows(const AttentionShape& shape) {
+  bool is_changed() const {
+    return common_.scores.soft_cap != 0 || common_.scores.alibi_slopes != nullptr;
+  }
+
+  bool is_fused() const {
+    return on_hopper_ && !args_.deterministic && !is_changed() && head_dim() > kNarrowHeadDim;
+  }
+
+  static std::int64_t num_queries(const AttentionShape& shape) {
     std::int64_t queries = 0;
     for (const SequenceShape& sequence : shape.sequences) queries += sequence.q_len;
-    return device::statistics_row(static_cast<std::int64_t>(shape.sequences.size()), queries);
+    return queries;
+  }
+  static std::int64_t statistics_rows(const AttentionShape& shape) {
+    return device::statistics_row(static_cast<std::int64_t>(shape.sequences.size()),
+                                  num_queries(shape));
   }
   static std::size_t statistics_bytes(const AttentionShape& shape) {
     return static_cast<std::size_t>(statistics_rows(shape) * shape.num_q_heads) * 2 * sizeof(float);
@@ -125,6 +143,23 @@ class BackwardCall {
         forward.o.dtype, stream_);
   }
 
+  // dq is summed in f32 beside dk and dv.
+  void run_fused(const ColumnPassParams& by_columns) const {
+    const TensorView& q = args_.forward.q;
+    const std::int64_t rows = num_queries(shape_);
+    const std::int64_t num_heads = shape_.num_q_heads;
+    const int columns = head_dim() <= 64 ? 64 : static_cast<int>(kHopperHeadDim);
+    const auto bytes = static_cast<std::size_t>(rows * num_heads * columns) * sizeof(float);
+    const StreamMemory memory(bytes, launch_);
+    cuda_check(cudaMemsetAsync(memory.data(), 0, bytes, stream_), "attention backward");
+    const device::QuerySums sums{reinterpret_cast<float*>(memory.data()), rows};
+    run_hopper(FusedPassParams{by_columns, sums}, keys_, queries_, columns_->counter_for(stream_));
+    launch_query_gradient(
+        {sums, output(args_.dq), common_.scale, common_.q_is_ragged ? rows : tokens_of(q),
+         static_cast<std::int32_t>(num_heads), head_dim(), columns / device::QuerySums::kPanels},
+        args_.dq.dtype, stream_);
+  }
+
   template <class Pass>
   void run_hopper(const Pass& pass, const Operands& outer, const Operands& inner,
                   unsigned* counter) const {
@@ -145,12 +180,15 @@ class BackwardCall {
     }
     const HopperGradientLaunch<Pass> launch{
         &params, pass.lists.num_items, num_multiprocessors(args_.forward.q.device.index), stream_};
-    constexpr auto kPlain = kByRows ? GradientVariant::kRows : GradientVariant::kColumns;
-    constexpr auto kChanged =
-        kByRows ? GradientVariant::kRowsChanged : GradientVariant::kColumnsChanged;
-    const bool changed = common_.scores.soft_cap != 0 || common_.scores.alibi_slopes != nullptr;
-    const auto launcher = changed ? hopper_launcher<kChanged>() : hopper_launcher<kPlain>();
-    launcher(launch);
+    if constexpr (std::is_same_v<Pass, FusedPassParams>) {
+      hopper_launcher<GradientVariant::kFused>()(launch);
+    } else {
+      constexpr auto kPlain = kByRows ? GradientVariant::kRows : GradientVariant::kColumns;
+      constexpr auto kChanged =
+          kByRows ? GradientVariant::kRowsChanged : GradientVariant::kColumnsChanged;
+      const auto launcher = is_changed() ? hopper_launcher<kChanged>() : hopper_launcher<kPlain>();
+      launcher(launch);
+    }
   }
 
   template <GradientVariant kVariant>
@@ -160,12 +198,15 @@ class BackwardCall {
   }
   template <DType kType, GradientVariant kVariant>
   Launcher<HopperGradientLaunch<GradientPass<kVariant>>> hopper_launcher() const {
-    constexpr std::array<ForDim<HopperGradientLaunch<GradientPass<kVariant>>>, 3> kBuilt = {{
-        {32, launch_hopper_gradient<kType, 32, kVariant>},
-        {64, launch_hopper_gradient<kType, 64, kVariant>},
-        {128, launch_hopper_gradient<kType, 128, kVariant>},
-    }};
-    return at_least(kBuilt, head_dim());
+    using Built = ForDim<HopperGradientLaunch<GradientPass<kVariant>>>;
+    constexpr Built k64 = {64, launch_hopper_gradient<kType, 64, kVariant>};
+    constexpr Built k128 = {128, launch_hopper_gradient<kType, 128, kVariant>};
+    if constexpr (kVariant == GradientVariant::kFused) {
+      return at_least(std::array{k64, k128}, head_dim());
+    } else {
+      constexpr Built k32 = {32, launch_hopper_gradient<kType, 32, kVariant>};
+      return at_least(std::array{k32, k64, k128}, head_dim());
+    }
   }
 
   template <class Pass>
@@ -191,6 +232,7 @@ class BackwardCall {
 
   const AttentionGradArgs& args_;
   const Launch& launch_;
+  const AttentionShape& shape_;
   cudaStream_t stream_;
   std::shared_ptr<const DeviceSchedule> rows_;
   std::shared_ptr<const DeviceColumns> columns_;

@@ -14,6 +14,7 @@ namespace perpend {
 namespace device {
 struct RowPassParams;
 struct ColumnPassParams;
+struct FusedPassParams;
 template <class Pass>
 struct HopperGradientParams;
 template <class Pass>
@@ -21,18 +22,23 @@ struct PortableGradientParams;
 }  // namespace device
 
 // A pass, and whether scores are changed before softmax.
-enum class GradientVariant { kRows, kRowsChanged, kColumns, kColumnsChanged };
+enum class GradientVariant { kRows, kRowsChanged, kColumns, kColumnsChanged, kFused };
 
-constexpr bool sweeps_columns(GradientVariant variant) {
-  return variant == GradientVariant::kColumns || variant == GradientVariant::kColumnsChanged;
-}
 constexpr bool changes_scores(GradientVariant variant) {
   return variant == GradientVariant::kRowsChanged || variant == GradientVariant::kColumnsChanged;
 }
 
+// What stands for the pass of a variant.
+template <GradientVariant kVariant, class Rows, class Columns, class Fused>
+using OfGradientPass =
+    std::conditional_t<kVariant == GradientVariant::kFused, Fused,
+                       std::conditional_t<kVariant == GradientVariant::kRows ||
+                                              kVariant == GradientVariant::kRowsChanged,
+                                          Rows, Columns>>;
+
 template <GradientVariant kVariant>
-using GradientPass =
-    std::conditional_t<sweeps_columns(kVariant), device::ColumnPassParams, device::RowPassParams>;
+using GradientPass = OfGradientPass<kVariant, device::RowPassParams, device::ColumnPassParams,
+                                    device::FusedPassParams>;
 
 template <class Pass>
 struct HopperGradientLaunch {

@@ -10,6 +10,7 @@
 namespace perpend {
 namespace {
 
+using device::QueryGradientParams;
 using device::RepackParams;
 using device::RowStrides;
 using device::StatisticsParams;
@@ -139,6 +140,59 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
+// The 16 columns that begin at `column`, of which the sums of a row have four chunks together.
+struct SumColumns {
+  float values[16];
+};
+__device__ SumColumns load_sums(const QueryGradientParams& params, std::int64_t head,
+                                std::int64_t row, int column) {
+  const int panel = column / params.panel_columns;
+  const int in_panel = column % params.panel_columns;
+  const std::int64_t index = params.sums.row_index(head, panel, row);
+  const float* from = params.sums.data + index * params.panel_columns;
+  const auto* chunks = reinterpret_cast<const float4*>(from + device::sum_place(index, in_panel));
+  SumColumns result;
+#pragma unroll
+  for (int t = 0; t < 4; ++t) {
+    const float4 chunk = chunks[t];
+    result.values[2 * t] = chunk.x * params.scale;
+    result.values[2 * t + 1] = chunk.y * params.scale;
+    result.values[8 + 2 * t] = chunk.z * params.scale;
+    result.values[8 + 2 * t + 1] = chunk.w * params.scale;
+  }
+  return result;
+}
+
+// A thread takes 16 columns of a row.
+template <class T>
+__global__ void __launch_bounds__(kThreads)
+    query_gradient_kernel(const __grid_constant__ QueryGradientParams params) {
+  constexpr int kColumns = 16;
+  const int pieces = (params.head_dim + kColumns - 1) / kColumns;
+  const std::int64_t head = blockIdx.y;
+  const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x;
+  const std::int64_t row = i / pieces;
+  if (row >= params.sums.rows) return;
+  const int first = static_cast<int>(i % pieces) * kColumns;
+  const SumColumns sums = load_sums(params, head, row, first);
+  T* to = static_cast<T*>(params.dq.data) +
+          offset(params.dq.strides, row / params.q_len, row % params.q_len, head) + first;
+  if (params.dq.is_aligned && first + kColumns <= params.head_dim) {
+#pragma unroll
+    for (int chunk = 0; chunk < kColumns; chunk += kChunk) {
+      Chunk<T> values;
+#pragma unroll
+      for (int j = 0; j < kChunk; ++j) values.values[j] = static_cast<T>(sums.values[chunk + j]);
+      *reinterpret_cast<Chunk<T>*>(to + chunk) = values;
+    }
+  } else {
+#pragma unroll
+    for (int j = 0; j < kColumns; ++j) {
+      if (first + j < params.head_dim) to[j] = static_cast<T>(sums.values[j]);
+    }
+  }
+}
+
 template <int kLanes>
 void launch_statistics(const StatisticsParams& params, DType dtype, cudaStream_t stream) {
   constexpr std::int64_t kRows = kThreads / kLanes;
@@ -163,6 +217,23 @@ void launch_statistics(const StatisticsParams& params, DType dtype, cudaStream_t
   if (params.head_dim <= 4 * kChunk) return launch_statistics<4>(params, dtype, stream);
   if (params.head_dim <= 8 * kChunk) return launch_statistics<8>(params, dtype, stream);
   return launch_statistics<16>(params, dtype, stream);
+}
+
+void launch_query_gradient(const QueryGradientParams& params, DType dtype, cudaStream_t stream) {
+  constexpr std::int64_t kColumns = 16;
+  const std::int64_t count = params.sums.rows * ((params.head_dim + kColumns - 1) / kColumns);
+  const dim3 grid(static_cast<unsigned>((count + kThreads - 1) / kThreads),
+                  static_cast<unsigned>(params.num_heads));
+  switch (dtype) {
+    case DType::kF32:
+      return query_gradient_kernel<float><<<grid, kThreads, 0, stream>>>(params);
+    case DType::kF16:
+      return query_gradient_kernel<__half><<<grid, kThreads, 0, stream>>>(params);
+    case DType::kBF16:
+      return query_gradient_kernel<__nv_bfloat16><<<grid, kThreads, 0, stream>>>(params);
+    default:
+      bug("attention: a type of dq that supports() refuses");
+  }
 }
 
 void launch_repack(const RepackParams& params, DType from, DType to, cudaStream_t stream) {

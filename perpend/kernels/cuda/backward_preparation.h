@@ -9,6 +9,7 @@ namespace perpend {
 namespace device {
 struct StatisticsParams;
 struct RepackParams;
+struct QueryGradientParams;
 }  // namespace device
 
 // `dtype`: of o and d_o, f32, f16 or bf16.
@@ -16,5 +17,9 @@ void launch_statistics(const device::StatisticsParams& params, DType dtype, cuda
 
 // From f32 or 16-bit values to `to`, f16 or bf16.
 void launch_repack(const device::RepackParams& params, DType from, DType to, cudaStream_t stream);
+
+// `dtype`: of dq, f32, f16 or bf16.
+void launch_query_gradient(const device::QueryGradientParams& params, DType dtype,
+                           cudaStream_t stream);
 
 }  // namespace perpend

@@ -87,6 +87,7 @@ std::ostream& operator<<(std::ostream& out, const AttentionCase& c) {
   if (c.f32_outputs) out << ", f32 outputs";
   if (c.without_lse) out << ", no lse";
   if (!c.d_lse) out << ", no d_lse";
+  if (!c.deterministic) out << ", not deterministic";
   if (c.scratch) out << ", scratch";
   if (c.scale != 0) out << ", scale " << c.scale;
   if (c.soft_cap != 0) out << ", soft cap " << c.soft_cap;
@@ -194,6 +195,7 @@ AttentionGradArgs AttentionCall::gradient_arguments(AttentionOutputs& outputs) {
   args.dq = outputs.dq.view();
   args.dk = outputs.dk.view();
   args.dv = outputs.dv.view();
+  args.deterministic = case_.deterministic;
   return args;
 }
 
@@ -211,6 +213,7 @@ AttentionOutputs AttentionCall::run(const AttentionBackend& backend, const Atten
     args.dq = copies.copy(host.dq);
     args.dk = copies.copy(host.dk);
     args.dv = copies.copy(host.dv);
+    args.deterministic = host.deterministic;
     backend.table.backward(args, plans.rows, *plans.columns, {&threads});
   }
   copies.bring_back();

@@ -68,6 +68,30 @@ class EmulatedBackward {
         column_pass_, keys(), queries());
   }
   template <int kHeadDim>
+  void run_fused() {
+    constexpr int kPanels = device::QuerySums::kPanels;
+    std::int64_t rows = 0;
+    for (const SequenceShape& s : shape_.sequences) rows += s.q_len;
+    std::vector<float> sums(static_cast<std::size_t>(shape_.num_q_heads * rows * kHeadDim));
+    const device::QuerySums dq{sums.data(), rows};
+    run_hopper<device::HopperGradient<device::Bf16, kHeadDim, device::FusedPass, false>>(
+        device::FusedPassParams{column_pass_, dq}, keys(), queries());
+    const device::GradientOutput& to = row_pass_.dq;
+    for (int head = 0; head < shape_.num_q_heads; ++head) {
+      for (std::int64_t row = 0; row < rows; ++row) {
+        for (int column = 0; column < common_.head_dim; ++column) {
+          constexpr int kColumns = kHeadDim / kPanels;
+          const std::int64_t index = dq.row_index(head, column / kColumns, row);
+          const std::int64_t place = index * kColumns + device::sum_place(index, column % kColumns);
+          const float value = sums[static_cast<std::size_t>(place)] * common_.scale;
+          static_cast<std::uint16_t*>(
+              to.data)[row * to.strides.token + head * to.strides.head + column] =
+              static_cast<std::uint16_t>(device::Bf16::pack(value, 0));
+        }
+      }
+    }
+  }
+  template <int kHeadDim>
   void run_portable() {
     run_portable<device::PortableGradient<device::Bf16, kHeadDim, device::RowPass>>(
         row_pass_, queries(), keys());
@@ -201,6 +225,12 @@ void expect_hopper_right(const AttentionCase& c) {
   expect_right(c, [](EmulatedBackward& b) { b.run_hopper<kHeadDim, kChanges>(); });
 }
 
+template <int kHeadDim>
+void expect_fused_right(AttentionCase c) {
+  c.layout.ragged = true;
+  expect_right(c, [](EmulatedBackward& b) { b.run_fused<kHeadDim>(); });
+}
+
 TEST(EmulatedGpu, FindsThreadsThatCanNotGoOn) {
   constexpr std::uint32_t kBarrier = 16;
   const auto kernel = [] {
@@ -264,6 +294,36 @@ TEST(EmulatedHopperGradient, ChangedScores) {
   expect_hopper_right<32, true>(c);
 }
 
+TEST(EmulatedFusedGradient, DenseAndCausal) {
+  expect_fused_right<64>(make_case("all", {{128, 128, 0}}, 1, 1, 64));
+  expect_fused_right<64>(make_case("causal", {{300, 300, 0}}, 1, 1, 64));
+  expect_fused_right<128>(make_case("causal", {{200, 200, 0}}, 1, 1, 128));
+  expect_fused_right<128>(make_case("all", {{40, 70, 0}}, 1, 1, 72));
+}
+
+TEST(EmulatedFusedGradient, ManyItemsOfOneStep) {
+  for (int seed = 1; seed <= num_trials(5); ++seed) {
+    AttentionCase c = make_case("all", {{20, 700, 0}}, 1, 1, 40);
+    c.seed = static_cast<std::uint64_t>(seed);
+    expect_fused_right<64>(c);
+  }
+}
+
+TEST(EmulatedFusedGradient, MasksGroupsAndRaggedBatches) {
+  for (const char* mask :
+       {"causal & (sink(16) | window(60))", "same(block(48))", "causal & every(16, 4)",
+        "causal & ~window(100)", "heads(0-1: causal; rest: window(30, 30))"}) {
+    const AttentionCase c = make_case(mask, {{150, 150, 0}, {1, 1, 0}, {40, 200, 160}}, 4, 2, 64);
+    expect_fused_right<64>(c);
+  }
+}
+
+// Part 1 alone is live in a step without a bitmap of its own, and keys of the next sequence stand
+// behind its 36.
+TEST(EmulatedFusedGradient, KeysBehindTheEndOfAPart) {
+  expect_fused_right<64>(make_case("same(block(64))", {{128, 100, 0}, {128, 100, 0}}, 1, 1, 64));
+}
+
 TEST(EmulatedPortableGradient, MasksGroupsAndRaggedBatches) {
   for (const char* mask : {"causal & (sink(16) | window(60))", "causal & every(16, 4)"}) {
     AttentionCase c = make_case(mask, {{20, 20, 0}, {20, 70, 50}}, 2, 1, 50);
@@ -297,6 +357,8 @@ TEST(EmulatedHopperGradient, RandomCases) {
       c.soft_cap != 0 || c.alibi ? run_as_built<true>(b, c.head_dim)
                                  : run_as_built<false>(b, c.head_dim);
     });
+    if (c.head_dim <= 32 || c.soft_cap != 0 || c.alibi) continue;
+    c.head_dim <= 64 ? expect_fused_right<64>(c) : expect_fused_right<128>(c);
   }
 }
 

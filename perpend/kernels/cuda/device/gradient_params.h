@@ -92,4 +92,30 @@ struct ColumnPassParams {
   GradientOutput dv;
 };
 
+// Sums for dq that many CTAs add to: for each head and panel of columns the rows of all queries,
+// one after another, so that any queries in a row are one piece of memory.
+struct QuerySums {
+  static constexpr int kPanels = 2;
+
+  float* data;        // [heads, kPanels, rows, columns of a panel], zero before the first addition
+  std::int64_t rows;  // queries of all sequences
+
+  constexpr std::int64_t row_index(std::int64_t head, int panel, std::int64_t row) const {
+    return (head * kPanels + panel) * rows + row;
+  }
+};
+// Where a column of a panel lies in its row: a chunk of four has what a thread holds of 16 columns
+// of a product. Odd rows have their chunks exchanged by fours, so that the stores of two rows,
+// which are multiples of 128 bytes apart, do not meet in one bank.
+constexpr int sum_place(std::int64_t row_index, int column) {
+  const int chunk = column / 16 * 4 + column % 8 / 2;
+  const int odd = static_cast<int>(row_index % 2);
+  return (chunk ^ 4 * odd) * 4 + column / 8 % 2 * 2 + column % 2;
+}
+
+// The column pass that computes dq too.
+struct FusedPassParams : ColumnPassParams {
+  QuerySums dq;
+};
+
 }  // namespace perpend::device

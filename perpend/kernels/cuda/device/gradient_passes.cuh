@@ -6,7 +6,7 @@
 #include "perpend/kernels/cuda/device/gradient_scores.cuh"
 #include "perpend/kernels/cuda/device/row_output.cuh"
 
-// What tells the two passes apart: where the rows of their items and steps are.
+// What tells the passes apart: where the rows of their items and steps are.
 
 namespace perpend::device {
 
@@ -19,6 +19,7 @@ struct RowsOrigin {
 
 struct RowPass {
   static constexpr bool kColumns = false;
+  static constexpr bool kFused = false;
   using Params = RowPassParams;
   using Item = device::Item;
   using Entry = Step;
@@ -48,6 +49,7 @@ struct RowPass {
 
 struct ColumnPass {
   static constexpr bool kColumns = true;
+  static constexpr bool kFused = false;
   using Params = ColumnPassParams;
   using Item = KeyItem;
   using Entry = KeyStep;
@@ -70,6 +72,12 @@ struct ColumnPass {
     return {item.kv_head * group_size + entry.head, is_ragged ? item.q_base : 0,
             is_ragged ? 0 : item.sequence};
   }
+};
+
+// Columns for all three gradients.
+struct FusedPass : ColumnPass {
+  static constexpr bool kFused = true;
+  using Params = FusedPassParams;
 };
 
 // Statistics and positions of the two outer rows of a thread, tile_row and tile_row + 8; of keys

@@ -38,4 +38,15 @@ struct RepackParams {
   std::int32_t padded_dim;
 };
 
+// dq from the sums of a fused pass.
+struct QueryGradientParams {
+  QuerySums sums;
+  GradientOutput dq;
+  float scale;
+  std::int64_t q_len;  // of each sequence of a dense batch; all queries of a ragged one
+  std::int32_t num_heads;
+  std::int32_t head_dim;
+  std::int32_t panel_columns;
+};
+
 }  // namespace perpend::device

@@ -1,5 +1,8 @@
 #pragma once
 
+#include <type_traits>
+
+#include "perpend/kernels/cuda/device/hopper_fused_computer.cuh"
 #include "perpend/kernels/cuda/device/hopper_gradient_computer.cuh"
 #include "perpend/kernels/cuda/device/hopper_gradient_copier.cuh"
 
@@ -7,7 +10,8 @@
 // and walk their lists. One pass computes dq from the lists of rows, the other dk and dv from those
 // of columns, each with products of its own and without atomics, after FlashAttention-2,
 // arXiv:2307.08691, algorithm 2, with the warpgroups of FlashAttention-3, arXiv:2407.08608: in each
-// CTA two compute 64 outer rows each, a third copies.
+// CTA two compute 64 outer rows each, a third copies. A fused pass computes all three from the
+// lists of columns.
 
 namespace perpend::device {
 
@@ -29,7 +33,9 @@ __global__ void __launch_bounds__(Kernel::kThreads, Kernel::kCtasOfSm)
     if (warp == 2) GradientCopier<Kernel, 1>(params, shared).run();
   } else {
     take_registers<Kernel::kRegisters>();
-    GradientComputer<Kernel>(params, shared).run();
+    using Computer =
+        std::conditional_t<Kernel::kFused, FusedGradientComputer<Kernel>, GradientComputer<Kernel>>;
+    Computer(params, shared).run();
   }
 }
 

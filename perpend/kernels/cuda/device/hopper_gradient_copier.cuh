@@ -166,7 +166,7 @@ class GradientCopier {
         gathered ? &params_.maps.inner_box[kOperand] : &params_.maps.inner_step[kOperand];
     copy_box(shared_.inner(kOperand, stage) + rows_before * Layout::kRowBytes, map,
              {panel * Layout::kPanelColumns, origin.head, origin.token, origin.batch}, full,
-             kEvictLast);
+             Kernel::kInnerHint);
   }
 
   const Params& params_;

@@ -25,6 +25,7 @@ struct HopperGradient {
   using Params = HopperGradientParams<typename Pass::Params>;
   static constexpr int kHeadDim = kHeadDim_;
   static constexpr bool kColumns = Pass::kColumns;
+  static constexpr bool kFused = Pass::kFused;
   static constexpr bool kChanges = kChanges_;
   // Window attention, of which items have a step or two, has narrow heads: memory bounds it, so two
   // CTAs share a multiprocessor, of which each copies two items while it computes another.
@@ -38,7 +39,8 @@ struct HopperGradient {
   // Inner rows of one product: less of a step where there are half as many registers.
   static constexpr int kProductRows = kIsNarrow ? 32 : kInnerRows;
   static constexpr int kProducts = kInnerRows / kProductRows;
-  static constexpr int kStages = kIsNarrow ? (kColumns ? 6 : 3) : (kColumns ? 3 : 2);
+  static constexpr int kWideStages = !kColumns || (kFused && kHeadDim == 128) ? 2 : 3;
+  static constexpr int kStages = kIsNarrow ? (kColumns ? 6 : 3) : kWideStages;
   using Layout = TileLayout<kHeadDim>;
   static constexpr int kThreads = kGradientCopyThreads + kTileThreads;
   // Of a computing thread.
@@ -49,23 +51,37 @@ struct HopperGradient {
   static constexpr int kStepBitWords = kInnerRows / 64;       // and step
   static constexpr int kBitmapBytes = fragment_words(kInnerRows) * 4;
   static constexpr int kEmptyArrivals = kTileThreads / 32;  // each warp
+  // The sums of a fused pass are what should stay in L2.
+  static constexpr std::uint64_t kInnerHint = kFused ? kEvictFirst : kEvictLast;
 
   static constexpr int kOuterBytes = Layout::bytes(kTileRows);
   static constexpr int kInnerBytes = Layout::bytes(kInnerRows);
   static constexpr int kStatisticsBytes = kColumns ? kInnerRows * 4 : 0;
+
+  static_assert(!(kFused && kIsNarrow));
+  // Fused: gradients of scores by two buffers, rows of keys, and sums for dq by the warp.
+  static constexpr int kScoreBuffers = 2;
+  using ScoresLayout = TileLayout<kInnerRows>;
+  static constexpr int kScoresBytes = kFused ? ScoresLayout::bytes(kTileRows) : 0;
+  static constexpr int kPanelColumns = kHeadDim / QuerySums::kPanels;
+  static constexpr int kPanelRowBytes = kPanelColumns * 4;
+  static constexpr int kQuerySumsBytes = kFused ? kTileThreads / 32 * 16 * kPanelRowBytes : 0;
 
   // Of each pair, [0] is for k or q and [1] for v or d_o.
   struct Control {
     std::uint64_t outer_full[2][kOuterBuffers], outer_empty[2][kOuterBuffers];
     std::uint64_t inner_full[2][kStages], inner_empty[2][kStages];
     std::uint64_t item_full[kGradientItemRing], item_empty[kGradientItemRing];
+    std::uint64_t scores_full[kScoreBuffers], scores_empty[kScoreBuffers];
     std::uint64_t item_wanted;
     std::uint64_t done;  // its first phase is over from the start
     alignas(16) typename Pass::Entry steps[kStages];
     alignas(16) typename Pass::Item items[kGradientItemRing];
   };
   static constexpr int kInnerOffset = 2 * kOuterBuffers * kOuterBytes;
-  static constexpr int kStatisticsOffset = kInnerOffset + 2 * kStages * kInnerBytes;
+  static constexpr int kScoresOffset = kInnerOffset + 2 * kStages * kInnerBytes;
+  static constexpr int kQuerySumsOffset = kScoresOffset + kScoreBuffers * kScoresBytes;
+  static constexpr int kStatisticsOffset = kQuerySumsOffset + kQuerySumsBytes;
   static constexpr int kBitmapOffset = kStatisticsOffset + 2 * kStages * kStatisticsBytes;
   static constexpr int kControlOffset = kBitmapOffset + kStages * kBitmapBytes;
   static constexpr int kSharedBytes = kControlOffset + static_cast<int>(sizeof(Control));
@@ -92,6 +108,12 @@ struct GradientShared {
   __device__ __forceinline__ std::uint32_t inner(int operand, int stage) const {
     return base + Kernel::kInnerOffset + (operand * Kernel::kStages + stage) * Kernel::kInnerBytes;
   }
+  __device__ __forceinline__ std::uint32_t scores(int buffer) const {
+    return base + Kernel::kScoresOffset + buffer * Kernel::kScoresBytes;
+  }
+  __device__ __forceinline__ std::uint32_t query_sums(int warp) const {
+    return base + Kernel::kQuerySumsOffset + warp * 16 * Kernel::kPanelRowBytes;
+  }
   __device__ __forceinline__ std::uint32_t statistics(int operand, int stage) const {
     return base + Kernel::kStatisticsOffset +
            (operand * Kernel::kStages + stage) * Kernel::kStatisticsBytes;
@@ -113,6 +135,12 @@ struct GradientShared {
   }
   __device__ __forceinline__ std::uint32_t inner_empty(int operand, int stage) const {
     return barrier(offsetof(Control, inner_empty), operand * Kernel::kStages + stage);
+  }
+  __device__ __forceinline__ std::uint32_t scores_full(int buffer) const {
+    return barrier(offsetof(Control, scores_full), buffer);
+  }
+  __device__ __forceinline__ std::uint32_t scores_empty(int buffer) const {
+    return barrier(offsetof(Control, scores_empty), buffer);
   }
   __device__ __forceinline__ std::uint32_t item_full(int i) const {
     return barrier(offsetof(Control, item_full), i);
@@ -140,6 +168,10 @@ __device__ __forceinline__ void init_barriers(const GradientShared<Kernel>& shar
       barrier_init(shared.inner_full(operand, i), kFullArrivals);
       barrier_init(shared.inner_empty(operand, i), Kernel::kEmptyArrivals);
     }
+  }
+  for (int i = 0; i < Kernel::kScoreBuffers; ++i) {
+    barrier_init(shared.scores_full(i), kTileThreads / 32);
+    barrier_init(shared.scores_empty(i), kTileThreads / 32);
   }
   for (int i = 0; i < kGradientItemRing; ++i) {
     barrier_init(shared.item_full(i), 1);

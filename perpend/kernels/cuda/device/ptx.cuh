@@ -98,6 +98,26 @@ __device__ __forceinline__ void copy_word(std::uint32_t to, const void* from) {
 __device__ __forceinline__ void barrier_arrive_behind_words(std::uint32_t barrier) {
   asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(barrier) : "memory");
 }
+// Adds `bytes` of f32, a multiple of 16, in shared memory to those in global memory, one by one and
+// in any order, by this thread; its commits make groups of them.
+__device__ __forceinline__ void add_bytes(float* to, std::uint32_t from, int bytes,
+                                          std::uint64_t hint) {
+  asm volatile(
+      "cp.reduce.async.bulk.global.shared::cta.bulk_group.L2::cache_hint.add.f32 [%0], [%1], %2, "
+      "%3;" ::"l"(to),
+      "r"(from), "r"(bytes), "l"(hint)
+      : "memory");
+}
+__device__ __forceinline__ void adds_commit() {
+  asm volatile("cp.async.bulk.commit_group;" ::: "memory");
+}
+// Waits until this thread's adds have read their shared memory, or are done.
+__device__ __forceinline__ void adds_wait_read() {
+  asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory");
+}
+__device__ __forceinline__ void adds_wait() {
+  asm volatile("cp.async.bulk.wait_group 0;" ::: "memory");
+}
 // Orders this thread's stores to shared memory before accesses of the engines.
 __device__ __forceinline__ void fence_engines() {
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
@@ -121,6 +141,18 @@ __device__ __forceinline__ float2 load_shared_pair(std::uint32_t from) {
                : "r"(from)
                : "memory");
   return pair;
+}
+__device__ __forceinline__ void store_shared_four(std::uint32_t to, float a, float b, float c,
+                                                  float d) {
+  asm volatile("st.shared.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(to), "f"(a), "f"(b), "f"(c), "f"(d)
+               : "memory");
+}
+// Four 8 x 8 matrices of 16-bit values as products hold them, rows at the addresses of eight lanes
+// each.
+__device__ __forceinline__ void store_matrices(std::uint32_t to, const std::uint32_t* words) {
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(to),
+               "r"(words[0]), "r"(words[1]), "r"(words[2]), "r"(words[3])
+               : "memory");
 }
 
 // Brings the line with this address into L2.

@@ -96,7 +96,9 @@ class WorkInBatches {
 struct EmulatedQueues {
   WorkInBatches products;
   WorkInBatches copies;
-  std::vector<std::function<void()>> words;  // copies that nothing stands behind yet
+  WorkInBatches adds;
+  std::vector<std::function<void()>> words;   // copies that nothing stands behind yet
+  std::vector<std::function<void()>> stores;  // which the engines do not see yet
   std::uint64_t num_commits = 0;
 };
 

@@ -96,7 +96,47 @@ inline void barrier_arrive_behind_words(std::uint32_t barrier) {
         barrier_arrive(barrier);
       });
 }
-inline void fence_engines() {}
+inline void add_bytes(float* to, std::uint32_t from, int bytes, std::uint64_t /*hint*/) {
+  emulated_cta->own_queues().adds.add([=] {
+    for (int i = 0; i < bytes / 4; ++i) {
+      float value;
+      std::memcpy(&value, memory + from + 4 * i, sizeof(value));
+      to[i] += value;
+    }
+  });
+}
+inline void adds_commit() { emulated_cta->own_queues().adds.commit(emulated_cta->threads.toss()); }
+inline void adds_wait_read() { emulated_cta->own_queues().adds.wait(0); }
+inline void adds_wait() { emulated_cta->own_queues().adds.wait(0); }
+// Stores of what the engines alone read are done here, as late as they may be.
+inline void fence_engines() {
+  for (const std::function<void()>& store : std::exchange(emulated_cta->own_queues().stores, {})) {
+    store();
+  }
+}
+inline void store_shared_four(std::uint32_t to, float a, float b, float c, float d) {
+  emulated_cta->own_queues().stores.emplace_back([=] {
+    const float values[4] = {a, b, c, d};
+    std::memcpy(memory + to, values, sizeof(values));
+  });
+}
+inline void store_matrices(std::uint32_t to, const std::uint32_t* words) {
+  struct Lane {
+    std::uint32_t to;
+    std::uint32_t words[4];
+  };
+  const Lane mine{to, {words[0], words[1], words[2], words[3]}};
+  exchanged(mine, [](auto of_lane) {
+    const unsigned lane = threadIdx.x % 32;
+    for (unsigned i = 0; i < 4; ++i) {
+      const std::uint32_t place = of_lane(8 * i + lane / 4).to + lane % 4 * 4;
+      const std::uint32_t word = of_lane(lane).words[i];
+      emulated_cta->own_queues().stores.emplace_back(
+          [=] { std::memcpy(memory + place, &word, sizeof(word)); });
+    }
+    return 0;
+  });
+}
 inline void prefetch_map(const CUtensorMap* /*map*/) {}
 inline void prefetch_line(const void* /*address*/) {}
 inline std::uint32_t load_shared_word(std::uint32_t from) {

@@ -82,6 +82,25 @@ struct SharedProduct {
 };
 
 template <class Element, int kWidth>
+struct TransposedProduct {
+  static void add(float (&d)[kWidth / 2], std::uint64_t a, std::uint64_t b, bool accumulate) {
+    emulated_cta->own_queues().products.add([=, &d] {
+      const EmulatedOperand left(a);
+      const EmulatedOperand right(b);
+      const int thread = static_cast<int>(threadIdx.x) % 128;
+      for (int j = 0; j < kWidth / 2; ++j) {
+        float sum = accumulate ? d[j] : 0.0F;
+        for (int k = 0; k < 16; ++k) {
+          sum += Element::value(left.transposed_at(k, fragment_row(thread, j))) *
+                 Element::value(right.transposed_at(k, fragment_column(thread, j)));
+        }
+        d[j] = sum;
+      }
+    });
+  }
+};
+
+template <class Element, int kWidth>
 struct RegisterProduct {
   static void add(float (&d)[kWidth / 2], const std::uint32_t* a, std::uint64_t b) {
     // The compiler keeps the registers of `a` as they are, also where their names are gone.
