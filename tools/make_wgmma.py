@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""tools/make_wgmma.py [--check]: writes perpend/kernels/cuda/device/wgmma.cuh, the wrappers of the
-warpgroup product instructions, whose operand lists are too long to be written by hand."""
+"""tools/make_wgmma.py [--check]: writes perpend/kernels/cuda/device/wgmma_bf16.cuh and wgmma_f16.cuh,
+the wrappers of the warpgroup product instructions, whose operand lists are too long to be written by hand."""
 
 import pathlib
 import sys
 
-FILE = pathlib.Path(__file__).resolve().parent.parent / "perpend/kernels/cuda/device/wgmma.cuh"
+FOLDER = pathlib.Path(__file__).resolve().parent.parent / "perpend/kernels/cuda/device"
 TYPES = {"Bf16": "bf16", "F16": "f16"}
 SHARED_WIDTHS = (32, 64, 128)  # columns of q k^T: keys of a step
 TRANSPOSED_WIDTHS = (32, 64)  # columns of d_s k that a warpgroup computes: half of the head dimension
@@ -13,27 +13,12 @@ REGISTER_WIDTHS = (32, 64, 96, 128, 192, 256)  # columns of p v: the head dimens
 
 HEAD = """#pragma once
 
-#include <cstdint>
+#include "perpend/kernels/cuda/device/wgmma_products.cuh"
 
-#include "perpend/kernels/cuda/device/element.cuh"
-
-// Written by tools/make_wgmma.py. A 64 x kWidth product over 16 values, added to the registers of a
-// warpgroup, asynchronously (PTX ISA, "wgmma.mma_async").
+// Written by tools/make_wgmma.py.
 
 // clang-format off
 namespace perpend::device {
-
-// d = a b^T (+ d when `accumulate`), rows of a and b in shared memory.
-template <class Element, int kWidth>
-struct SharedProduct;
-
-// d = a^T b (+ d when `accumulate`), rows of a and b in shared memory.
-template <class Element, int kWidth>
-struct TransposedProduct;
-
-// d += a b, a in registers, rows of b in shared memory.
-template <class Element, int kWidth>
-struct RegisterProduct;
 """
 
 
@@ -104,19 +89,22 @@ struct RegisterProduct<{element}, {width}> {{
 """
 
 
-def text() -> str:
+def text(element: str) -> str:
+    name = TYPES[element]
     parts = [HEAD]
-    for element, name in TYPES.items():
-        parts += [shared_product("SharedProduct", element, name, width) for width in SHARED_WIDTHS]
-        parts += [shared_product("TransposedProduct", element, name, width) for width in TRANSPOSED_WIDTHS]
-        parts += [register_product(element, name, width) for width in REGISTER_WIDTHS]
+    parts += [shared_product("SharedProduct", element, name, width) for width in SHARED_WIDTHS]
+    parts += [shared_product("TransposedProduct", element, name, width) for width in TRANSPOSED_WIDTHS]
+    parts += [register_product(element, name, width) for width in REGISTER_WIDTHS]
     return "".join(parts) + "\n}  // namespace perpend::device\n"
 
 
 def main() -> None:
-    if sys.argv[1:] == ["--check"]:
-        sys.exit(0 if FILE.read_text() == text() else f"{FILE.name} is not what tools/make_wgmma.py writes")
-    FILE.write_text(text())
+    for element, name in TYPES.items():
+        file = FOLDER / f"wgmma_{name}.cuh"
+        if sys.argv[1:] != ["--check"]:
+            file.write_text(text(element))
+        elif file.read_text() != text(element):
+            sys.exit(f"{file.name} is not what tools/make_wgmma.py writes")
 
 
 main()
