@@ -239,7 +239,7 @@ TEST(FusedCudaArguments, OperandsOnTheHostAreRefused) {
 
 TEST(FusedCudaArguments, WhatIsNotBuiltIsUnsupported) {
   const KernelTable& table = cuda_kernels();
-  EXPECT_THROW(require(table.attention.backward, "attention backward", table), Unsupported);
+  EXPECT_THROW(require(table.quantized.pack, "quantized product", table), Unsupported);
 }
 
 }  // namespace

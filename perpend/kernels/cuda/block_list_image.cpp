@@ -235,7 +235,8 @@ class FlagsMaker {
     std::vector<std::uint64_t> words(static_cast<std::size_t>(kTileRows) *
                                      static_cast<std::size_t>(words_per_row));
     const auto word_of = [&](int query, int column) -> std::uint64_t& {
-      return words[static_cast<std::size_t>(query * words_per_row + column / device::kWordColumns)];
+      const int word = query * words_per_row + column / device::kWordColumns;
+      return words[static_cast<std::size_t>(word)];
     };
     std::uint32_t halves = 0;
     for (int row = 0; row < kTileRows; ++row) {

@@ -216,7 +216,8 @@ std::vector<int> queries_of_key(const ColumnImage& image, const device::KeyItem&
                                 int head) {
   std::vector<int> queries;
   for (int i = 0; i < item.num_partial + item.num_full; ++i) {
-    const device::KeyStep& entry = image.steps[static_cast<std::size_t>(item.list_begin + i)];
+    const int place = item.list_begin + i;
+    const device::KeyStep& entry = image.steps[static_cast<std::size_t>(place)];
     const Step& step = entry.step;
     EXPECT_EQ((step.flags & Step::kHasBitmap) != 0, i < item.num_partial);
     if (entry.head != head) continue;
@@ -236,9 +237,10 @@ std::vector<int> queries_of_key(const ColumnImage& image, const device::KeyItem&
       }
       EXPECT_TRUE(has_part) << "a part is live that skips";
       EXPECT_LT(column, columns) << "a column behind the last box is live";
-      const auto box = static_cast<std::size_t>(step.begin + column / image.box_rows);
+      const int box = step.begin + column / image.box_rows;
       const int query =
-          gathered ? image.sub_tiles[box] + column % image.box_rows : step.begin + column;
+          gathered ? image.sub_tiles[static_cast<std::size_t>(box)] + column % image.box_rows
+                   : step.begin + column;
       // Those behind the end have no weight, by their statistics.
       EXPECT_LT(query, item.q_len + device::kStatisticsPad);
       if (query < item.q_len) queries.push_back(query);
