@@ -22,4 +22,25 @@ inline std::uint64_t campaign_number(const char* variable, std::uint64_t otherwi
   return text == nullptr || *text == '\0' ? otherwise : std::stoull(text);
 }
 
+// The random cases of a test: PERPEND_CAMPAIGN_SEED chooses them, PERPEND_CAMPAIGN_CASES their
+// number, which is `otherwise` without it; PERPEND_CAMPAIGN_CASE runs one alone.
+struct Campaign {
+  explicit Campaign(std::uint64_t otherwise)
+      : seed(campaign_number("PERPEND_CAMPAIGN_SEED", 1)),
+        first(campaign_number("PERPEND_CAMPAIGN_CASE", 0)),
+        count(std::getenv("PERPEND_CAMPAIGN_CASE") != nullptr
+                  ? 1
+                  : campaign_number("PERPEND_CAMPAIGN_CASES", otherwise)) {}
+
+  // How a failure names its case, so that it can be run alone.
+  std::string name(std::uint64_t index) const {
+    return "PERPEND_CAMPAIGN_SEED=" + std::to_string(seed) +
+           " PERPEND_CAMPAIGN_CASE=" + std::to_string(index);
+  }
+
+  std::uint64_t seed;
+  std::uint64_t first;
+  std::uint64_t count;
+};
+
 }  // namespace perpend

@@ -11,20 +11,17 @@
 
 #include "perpend/kernels/reference/attention_expectation.h"
 #include "perpend/kernels/reference/backends.h"
-#include "tests/campaign.h"
+#include "tests/parallel_campaign.h"
 #include "tests/parity/random_attention_case.h"
 
 namespace perpend {
 namespace {
 
-constexpr int kMaxReported = 10;
 constexpr std::uint64_t kNumVariations = 8;
 
-std::int64_t num_cases() {
-  std::uint64_t count = 2000;
-  if (std::getenv("PERPEND_LONG") != nullptr) count = 100'000;
-  if (std::getenv("PERPEND_SHORT") != nullptr) count = 60;
-  return static_cast<std::int64_t>(campaign_number("PERPEND_CAMPAIGN_CASES", count));
+std::uint64_t num_cases() {
+  if (std::getenv("PERPEND_SHORT") != nullptr) return 60;
+  return std::getenv("PERPEND_LONG") != nullptr ? 100'000 : 2000;
 }
 
 bool has_gradients(const AttentionBackend& backend, const AttentionCase& c) {
@@ -50,9 +47,8 @@ class CaseRun {
   CaseRun(const AttentionCase& c, Random& random)
       : call_(c), random_(random), variation_(random.next_below(kNumVariations)) {}
 
-  std::string faults() {
+  std::string faults(ThreadPool& one) {
     const AttentionCase& c = call_.attention_case();
-    ThreadPool one(1);
     std::optional<AttentionExpectation> forward;
     std::optional<AttentionExpectation> both;
     for (const AttentionBackend& backend : attention_backends()) {
@@ -125,26 +121,12 @@ class CaseRun {
 };
 
 TEST(AttentionParity, RandomCasesMatchTheReference) {
-  const std::uint64_t seed = campaign_number("PERPEND_CAMPAIGN_SEED", 1);
-  const bool one_case = std::getenv("PERPEND_CAMPAIGN_CASE") != nullptr;
-  const auto first = static_cast<std::int64_t>(campaign_number("PERPEND_CAMPAIGN_CASE", 0));
   ThreadPool workers;
-  std::mutex mutex;
-  int num_failed = 0;
-  workers.parallel_for(one_case ? 1 : num_cases(), 1, [&](Range range) {
-    for (std::int64_t i = range.begin; i < range.end; ++i) {
-      const std::int64_t index = first + i;
-      Random random(seed, static_cast<std::uint64_t>(index));
-      const AttentionCase c = random_attention_case(random);
-      const std::string faults = CaseRun(c, random).faults();
-      if (faults.empty()) continue;
-      const std::lock_guard lock(mutex);
-      if (++num_failed > kMaxReported) continue;
-      ADD_FAILURE() << "PERPEND_CAMPAIGN_SEED=" << seed << " PERPEND_CAMPAIGN_CASE=" << index
-                    << ": " << c << faults;
-    }
+  expect_no_faults(Campaign(num_cases()), workers, [](Random& random, ThreadPool& one_thread) {
+    const AttentionCase c = random_attention_case(random);
+    const std::string faults = CaseRun(c, random).faults(one_thread);
+    return faults.empty() ? faults : concat(c, faults);
   });
-  EXPECT_EQ(num_failed, 0) << "cases failed";
 }
 
 TEST(AttentionParity, EveryTypeIsSupportedEverywhere) {

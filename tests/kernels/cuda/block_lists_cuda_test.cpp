@@ -2,7 +2,11 @@
 // PERPEND_CAMPAIGN_SEED, _CASES and _CASE choose the random cases. Skips on a machine without a
 // GPU.
 
+#include <algorithm>
 #include <optional>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include <cuda_runtime_api.h>
 #include <gtest/gtest.h>
@@ -11,8 +15,8 @@
 #include "perpend/kernels/reference/attention_expectation.h"
 #include "perpend/kernels/reference/backends.h"
 #include "perpend/kernels/reference/device_copies.h"
-#include "tests/campaign.h"
 #include "tests/kernels/cuda/block_case.h"
+#include "tests/parallel_campaign.h"
 
 namespace perpend {
 namespace {
@@ -45,31 +49,43 @@ class BlockListsCuda : public testing::Test {
     return outputs;
   }
 
-  void expect_right(const AttentionCall& call, const AttentionOutputs& outputs) {
+  // Empty, or what is wrong.
+  static std::string faults(const AttentionCall& call, const AttentionOutputs& outputs,
+                            ThreadPool& threads) {
     const double most = call.attention_case().q_dtype == DType::kBF16 ? 5e-3 : 1e-3;
-    for (const Deviation& d : AttentionExpectation(call, false, threads_).compare(outputs)) {
-      EXPECT_TRUE(d.holds()) << call.attention_case() << "\n  " << d;
-      if (d.output == AttentionOutput::kO) {
-        EXPECT_LT(d.total_error, most) << call.attention_case() << "\n  " << d;
+    std::string result;
+    for (const Deviation& d : AttentionExpectation(call, false, threads).compare(outputs)) {
+      const bool is_close = d.output != AttentionOutput::kO || d.total_error < most;
+      if (!d.holds() || !is_close) {
+        result +=
+            concat("\n  ", call.attention_case(), "\n  ", d, "\n  total error ", d.total_error);
       }
     }
+    return result;
   }
 
-  // With other lists each time, one of them twice.
-  void expect_right(BlockCase& c, Random& random, bool alibi = false) {
+  // With other lists each time, each twice.
+  std::string faults(BlockCase& c, Random& random, bool alibi, ThreadPool& threads) const {
     const auto plan = make_block_attention_plan(c.spec, backend_->device);
+    std::string result;
     for (int i = 0; i < 2; ++i) {
       fill_lists(c, random);
       AttentionCase mask = c.attention_case();
       mask.alibi = alibi;
       AttentionCall call(mask);
       const AttentionOutputs outputs = run(*plan, c, call);
-      expect_right(call, outputs);
+      result += faults(call, outputs, threads);
       const AttentionOutputs again = run(*plan, c, call);
       for (std::size_t s = 0; s < outputs.o.lengths().size(); ++s) {
-        EXPECT_EQ(outputs.o.row_bytes(s), again.o.row_bytes(s)) << call.attention_case();
+        if (outputs.o.row_bytes(s) == again.o.row_bytes(s)) continue;
+        result +=
+            concat("\n  ", call.attention_case(), "\n  sequence ", s, " differs between two runs");
       }
     }
+    return result;
+  }
+  void expect_right(BlockCase& c, Random& random, bool alibi = false) {
+    EXPECT_EQ(faults(c, random, alibi, threads_), "");
   }
 
   std::optional<AttentionBackend> backend_;
@@ -84,7 +100,7 @@ BlockAttentionSpec spec_of(std::int64_t tokens, std::int64_t head_dim, DType dty
 }
 
 TEST_F(BlockListsCuda, EveryHeadDimTypeAndBlock) {
-  Random random(1);
+  std::vector<BlockCase> cases;
   for (const std::int64_t head_dim : {64, 72, 128, 192, 256}) {
     for (const DType dtype : {DType::kBF16, DType::kF16}) {
       for (const std::int64_t kv_block : {16, 32, 64, 128, 256}) {
@@ -95,11 +111,18 @@ TEST_F(BlockListsCuda, EveryHeadDimTypeAndBlock) {
           c.spec.num_q_heads = c.spec.num_kv_heads = c.spec.num_list_heads = 2;
           c.spec.max_blocks = std::max<std::int64_t>(c.spec.num_kv_blocks() / 2, 1);
           c.spec.causal = causal;
-          expect_right(c, random);
+          cases.push_back(std::move(c));
         }
       }
     }
   }
+  threads_.parallel_for(static_cast<std::int64_t>(cases.size()), 1, [&](Range range) {
+    ThreadPool one_thread(1);
+    for (std::int64_t i = range.begin; i < range.end; ++i) {
+      Random random(1, static_cast<std::uint64_t>(i));
+      EXPECT_EQ(faults(cases[static_cast<std::size_t>(i)], random, false, one_thread), "");
+    }
+  });
 }
 
 TEST_F(BlockListsCuda, ChangedScores) {
@@ -165,7 +188,7 @@ TEST_F(BlockListsCuda, GraphsTakeNewLists) {
       cuda_check(cudaGraphLaunch(captured, stream), "test");
       cuda_check(cudaStreamSynchronize(stream), "test");
       copies.bring_back();
-      expect_right(AttentionCall(c.attention_case()), outputs);
+      EXPECT_EQ(faults(AttentionCall(c.attention_case()), outputs, threads_), "");
     }
     cuda_check(cudaGraphExecDestroy(captured), "test");
     cuda_check(cudaGraphDestroy(graph), "test");
@@ -196,17 +219,12 @@ TEST_F(BlockListsCuda, CallsThatDoNotFitThePlan) {
 }
 
 TEST_F(BlockListsCuda, RandomCases) {
-  const std::uint64_t seed = campaign_number("PERPEND_CAMPAIGN_SEED", 1);
-  const std::uint64_t first = campaign_number("PERPEND_CAMPAIGN_CASE", 0);
-  const bool one_case = std::getenv("PERPEND_CAMPAIGN_CASE") != nullptr;
-  const std::uint64_t count = one_case ? 1 : campaign_number("PERPEND_CAMPAIGN_CASES", 150);
-  for (std::uint64_t i = first; i < first + count && !HasFailure(); ++i) {
-    SCOPED_TRACE(concat("PERPEND_CAMPAIGN_SEED=", seed, " PERPEND_CAMPAIGN_CASE=", i));
-    Random random(seed, i);
+  expect_no_faults(Campaign(150), threads_, [&](Random& random, ThreadPool& one_thread) {
     const std::int64_t head_dim = 8 * (1 + static_cast<std::int64_t>(random.next_below(32)));
     BlockCase c{random_block_spec(random, head_dim), {}, {}};
-    expect_right(c, random, c.spec.changes_scores && random.next_below(2) == 0);
-  }
+    const bool alibi = c.spec.changes_scores && random.next_below(2) == 0;
+    return faults(c, random, alibi, one_thread);
+  });
 }
 
 }  // namespace

@@ -185,13 +185,11 @@ BlockAttentionSpec small_spec() {
 }
 
 TEST(BlockLists, RandomListsHoldThePairsOfTheMask) {
-  const std::uint64_t seed = campaign_number("PERPEND_CAMPAIGN_SEED", 1);
-  const std::uint64_t first = campaign_number("PERPEND_CAMPAIGN_CASE", 0);
-  const bool one_case = std::getenv("PERPEND_CAMPAIGN_CASE") != nullptr;
-  const std::uint64_t count = one_case ? 1 : static_cast<std::uint64_t>(num_trials(60));
-  for (std::uint64_t i = first; i < first + count && !testing::Test::HasFailure(); ++i) {
-    SCOPED_TRACE(concat("PERPEND_CAMPAIGN_SEED=", seed, " PERPEND_CAMPAIGN_CASE=", i));
-    Random random(seed, i);
+  const Campaign campaign(static_cast<std::uint64_t>(num_trials(60)));
+  for (std::uint64_t i = campaign.first;
+       i < campaign.first + campaign.count && !testing::Test::HasFailure(); ++i) {
+    SCOPED_TRACE(campaign.name(i));
+    Random random(campaign.seed, i);
     BlockCase c{random_block_spec(random, random.next_below(3) == 0 ? 192 : 128), {}, {}};
     fill_lists(c, random);
     EmulatedPlan plan(c, i);

@@ -13,7 +13,7 @@
 #include "perpend/kernels/reference/backends.h"
 #include "perpend/kernels/reference/device_copies.h"
 #include "perpend/mask/bindings.h"
-#include "tests/campaign.h"
+#include "tests/parallel_campaign.h"
 #include "tests/parity/random_attention_case.h"
 
 namespace perpend {
@@ -369,32 +369,11 @@ AttentionCase random_decode_case(Random& random) {
 }
 
 TEST_F(DecodeCuda, RandomCases) {
-  const std::uint64_t seed = campaign_number("PERPEND_CAMPAIGN_SEED", 1);
-  const auto first = static_cast<std::int64_t>(campaign_number("PERPEND_CAMPAIGN_CASE", 0));
-  const bool one_case = std::getenv("PERPEND_CAMPAIGN_CASE") != nullptr;
-  const auto count = static_cast<std::int64_t>(campaign_number("PERPEND_CAMPAIGN_CASES", 1000));
-  std::mutex mutex;
-  int num_failed = 0;
-  threads_.parallel_for(one_case ? 1 : count, 1, [&](Range range) {
-    ThreadPool one(1);
-    for (std::int64_t i = range.begin; i < range.end; ++i) {
-      Random random(seed, static_cast<std::uint64_t>(first + i));
-      const AttentionCase c = random_decode_case(random);
-      std::string found;
-      try {
-        found = faults(c, one);
-      } catch (const std::exception& error) {
-        found = concat("\n  throws ", error.what());
-      }
-      if (found.empty()) continue;
-      const std::lock_guard lock(mutex);
-      constexpr int kMostReported = 10;
-      if (++num_failed > kMostReported) continue;
-      ADD_FAILURE() << "PERPEND_CAMPAIGN_SEED=" << seed << " PERPEND_CAMPAIGN_CASE=" << first + i
-                    << ": " << c << found;
-    }
+  expect_no_faults(Campaign(1000), threads_, [&](Random& random, ThreadPool& one_thread) {
+    const AttentionCase c = random_decode_case(random);
+    const std::string found = faults(c, one_thread);
+    return found.empty() ? found : concat(c, found);
   });
-  EXPECT_EQ(num_failed, 0) << "cases failed";
 }
 
 }  // namespace

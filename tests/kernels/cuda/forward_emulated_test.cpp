@@ -75,17 +75,11 @@ TEST(EmulatedHopperForward, ChangedScores) {
   expect_right<32, true>(c);
 }
 
-// PERPEND_CAMPAIGN_SEED chooses the cases, PERPEND_CAMPAIGN_CASES their number,
-// PERPEND_CAMPAIGN_CASE runs one alone.
 TEST(EmulatedHopperForward, RandomCases) {
-  const std::uint64_t seed = campaign_number("PERPEND_CAMPAIGN_SEED", 1);
-  const std::uint64_t first = campaign_number("PERPEND_CAMPAIGN_CASE", 0);
-  const bool one_case = std::getenv("PERPEND_CAMPAIGN_CASE") != nullptr;
-  const std::uint64_t count =
-      one_case ? 1 : campaign_number("PERPEND_CAMPAIGN_CASES", num_trials(6));
-  for (std::uint64_t i = first; i < first + count; ++i) {
-    SCOPED_TRACE(concat("PERPEND_CAMPAIGN_SEED=", seed, " PERPEND_CAMPAIGN_CASE=", i));
-    Random random(seed, i);
+  const Campaign campaign(static_cast<std::uint64_t>(num_trials(6)));
+  for (std::uint64_t i = campaign.first; i < campaign.first + campaign.count; ++i) {
+    SCOPED_TRACE(campaign.name(i));
+    Random random(campaign.seed, i);
     AttentionCase c = random_attention_case(random);
     c.q_dtype = c.kv_dtype = DType::kBF16;
     c.page_size = 0;
