@@ -252,6 +252,7 @@ class BlockListPlanner {
 // Shared memory: words_per_item() words for each warp.
 template <int kLists>
 static __global__ void plan_block_lists(const __grid_constant__ BlockListParams params) {
+  // NOLINTNEXTLINE(readability-redundant-declaration): an emulated GPU has declared it
   extern __shared__ __align__(16) std::uint16_t shared_values[];
   const int warp = static_cast<int>(threadIdx.x) / 32;
   const auto index = static_cast<std::int32_t>(blockIdx.x) * params.warps_per_cta + warp;
@@ -364,6 +365,7 @@ class ItemOrder {
 
 static __global__ void __launch_bounds__(kOrderThreads)
     order_block_items(const __grid_constant__ BlockListParams params) {
+  // NOLINTNEXTLINE(readability-redundant-declaration): an emulated GPU has declared it
   extern __shared__ __align__(16) std::uint16_t shared_values[];
   ItemOrder(params, *reinterpret_cast<ItemOrder::Shared*>(shared_values)).run();
 }

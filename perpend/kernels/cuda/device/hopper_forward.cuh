@@ -33,6 +33,7 @@ __device__ __forceinline__ void copy(const HopperForwardParams& params, char* me
 template <class Kernel>
 __global__ void __launch_bounds__(Kernel::kThreads, 1)
     hopper_forward(const __grid_constant__ HopperForwardParams params) {
+  // NOLINTNEXTLINE(readability-redundant-declaration): an emulated GPU has declared it
   extern __shared__ __align__(1024) char memory[];
   if (threadIdx.x == 0) prefetch_maps(params.maps);
   for (int team = 0; team < Kernel::kTeams; ++team) {

@@ -18,6 +18,7 @@ namespace perpend::device {
 template <class Kernel>
 __global__ void __launch_bounds__(Kernel::kThreads, Kernel::kCtasOfSm)
     hopper_gradient(const __grid_constant__ typename Kernel::Params params) {
+  // NOLINTNEXTLINE(readability-redundant-declaration): an emulated GPU has declared it
   extern __shared__ __align__(1024) char memory[];
   const GradientShared<Kernel> shared(memory);
   if (threadIdx.x == 0) init_barriers(shared);

@@ -184,6 +184,7 @@ class PortablePart {
 template <class Kernel>
 __global__ void __launch_bounds__(kPortableThreads)
     portable_forward(const __grid_constant__ PortableForwardParams params) {
+  // NOLINTNEXTLINE(readability-redundant-declaration): an emulated GPU has declared it
   extern __shared__ __align__(16) std::uint16_t shared_values[];
   const Item item = params.common.lists.items[blockIdx.x / 2];
   const auto part = static_cast<int>(blockIdx.x % 2);

@@ -207,6 +207,7 @@ class GradientPart {
 template <class Kernel>
 __global__ void __launch_bounds__(kPortableThreads)
     portable_gradient(const __grid_constant__ typename Kernel::Params params) {
+  // NOLINTNEXTLINE(readability-redundant-declaration): an emulated GPU has declared it
   extern __shared__ __align__(16) std::uint16_t shared_values[];
   constexpr unsigned kPartsOfItem = 2 * Kernel::kGradients;
   const auto item = params.pass.lists.items[blockIdx.x / kPartsOfItem];
