@@ -62,13 +62,6 @@ class Warpgroup {
   }
 
   __device__ __forceinline__ Step current_step() const {
-    if constexpr (Kernel::kSkips) {
-      // Read by the lane that gives the stage back: racecheck does not see that others are done.
-      Step step{};
-      if (thread_ % 32 == 0) step.flags = shared_.control->steps[keys_.stage].flags;
-      step.flags = __shfl_sync(0xffffffffU, step.flags, 0);
-      return step;
-    }
     if constexpr (Kernel::kWarpsRelease || Kernel::kChanges)
       return shared_.control->steps[keys_.stage];
     return {};
