@@ -8,7 +8,8 @@
 #   test [GTEST...]  kernels against the f64 reference, and the Python operator
 #   bench [ARGS]     Perpend, FlexAttention and cuDNN in one process (bench/compare_gpu.py, --all unless
 #                    there are ARGS); needs PyTorch
-#   sanitize [TOOL]  memcheck and racecheck of compute-sanitizer, or one of them, on a case for each kernel
+#   sanitize [TOOL]  memcheck and racecheck of compute-sanitizer, or one of them, on a case for each kernel;
+#                    racecheck on kernels in a form that it can follow, in build-cuda-racecheck/
 # PERPEND_PYTHON: the interpreter that has torch (python3); PERPEND_BUILD: another folder; JOBS: compilers
 # at a time; PERPEND_SECONDS: after how many a test program is ended (300).
 set -euo pipefail
@@ -29,8 +30,8 @@ die() {
 
 # --- building ---
 
-made_here() { grep -qsx "CMAKE_HOME_DIRECTORY:INTERNAL=$PWD" "$build/CMakeCache.txt"; }
-has_programs() { [ -x "$build/tests/kernels/cuda/attention_cuda_test" ] || [ -e "$build/bench/gpu/libperpend_attention.so" ]; }
+made_here() { grep -qsx "CMAKE_HOME_DIRECTORY:INTERNAL=$PWD" "$1/CMakeCache.txt"; } # FOLDER
+has_programs() { [ -x "$1/tests/kernels/cuda/attention_cuda_test" ] || [ -e "$1/bench/gpu/libperpend_attention.so" ]; }
 
 # Where CMake looks too, of several folders in the first.
 has_header() {
@@ -66,23 +67,25 @@ raise SystemExit(not (os.path.exists(folder) and os.path.exists(sysconfig.get_pa
   fi
 }
 
-build_all() {
-  if has_programs && ! made_here; then
-    say "using the programs in $build"
+build_all() { # FOLDER [CMAKE OPTION...]
+  local folder=$1 start=$SECONDS options targets generator="Unix Makefiles"
+  if has_programs "$folder" && ! made_here "$folder"; then
+    say "using the programs in $folder"
     return
   fi
   check_machine
-  [ ! -e "$build/CMakeCache.txt" ] || made_here || die "$build was configured elsewhere and has no programs: remove it"
-  local start=$SECONDS options targets generator="Unix Makefiles"
+  [ ! -e "$folder/CMakeCache.txt" ] || made_here "$folder" ||
+    die "$folder was configured elsewhere and has no programs: remove it"
   configure_options
+  options+=("${@:2}")
   if command -v ninja >/dev/null; then generator=Ninja; fi
-  if ! made_here; then options=(-G "$generator" "${options[@]}"); fi
-  cmake -S . -B "$build" "${options[@]}" >"$out/configure.log" 2>&1 ||
+  if ! made_here "$folder"; then options=(-G "$generator" "${options[@]}"); fi
+  cmake -S . -B "$folder" "${options[@]}" >"$out/configure.log" 2>&1 ||
     die "CMake failed: $(grep -A 3 'CMake Error' "$out/configure.log" | tr -s '\n ' ' ' | head -c 400)"
-  cmake --build "$build" --target "${targets[@]}" -j "${JOBS:-$(nproc)}" >"$out/build.log" 2>&1 ||
+  cmake --build "$folder" --target "${targets[@]}" -j "${JOBS:-$(nproc)}" >"$out/build.log" 2>&1 ||
     die "the build failed:
 $(grep -E 'error|FAILED' "$out/build.log" | head -n 20)"
-  say "built in $((SECONDS - start)) s"
+  say "built $folder in $((SECONDS - start)) s"
 }
 
 # --- results: a line each, printed again in the end and written as JSON ---
@@ -167,37 +170,46 @@ test_all() {
 # --- sanitize ---
 
 # A case for each kernel, since sanitized ones are a hundred times as slow.
-sanitize() {
-  local tools=${1:-memcheck racecheck} tool test limit
+sanitize() { # TOOL FOLDER
+  local tool=$1 folder=$2 test limit program filter
   command -v compute-sanitizer >/dev/null || die "compute-sanitizer is not there: it comes with the CUDA toolkit"
-  telling='(ERROR|RACECHECK) SUMMARY'
-  for tool in $tools; do
-    while read -r test limit; do
-      local program=$build/tests/kernels/cuda/${test}_test filter='*EveryKernel*'
-      if [ "$test" = fused_cuda ]; then program=$build/tests/kernels/fused_cuda_test filter='*'; fi
-      run_limited "$tool-$test" "$limit" compute-sanitizer --tool "$tool" --error-exitcode 9 \
-        "$program" --gtest_filter="$filter" --gtest_brief=1
-    done <<<"fused_cuda 40
+  while read -r test limit; do
+    program=$folder/tests/kernels/cuda/${test}_test filter='*EveryKernel*'
+    if [ "$test" = fused_cuda ]; then program=$folder/tests/kernels/fused_cuda_test filter='*'; fi
+    run_limited "$tool-$test" "$limit" compute-sanitizer --tool "$tool" --error-exitcode 9 \
+      "$program" --gtest_filter="$filter" --gtest_brief=1
+  done <<<"fused_cuda 40
 block_lists_cuda 40
 decode_cuda 60
 attention_cuda 120"
-  done
+}
+
+sanitize_all() {
+  telling='(ERROR|RACECHECK) SUMMARY'
+  if [ "${1:-memcheck}" = memcheck ]; then
+    build_all "$build"
+    sanitize memcheck "$build"
+  fi
+  if [ "${1:-racecheck}" = racecheck ]; then
+    build_all "$build-racecheck" -DPERPEND_RACECHECK=ON
+    sanitize racecheck "$build-racecheck"
+  fi
   report "$out/sanitize.json"
 }
 
 command=${1:-}
 [ $# = 0 ] || shift
 case $command in
-  build) build_all ;;
-  test) build_all && test_all "$@" ;;
+  build) build_all "$build" ;;
+  test) build_all "$build" && test_all "$@" ;;
   bench)
-    build_all
+    build_all "$build"
     [ $# != 0 ] || set -- --all
     "$python" bench/compare_gpu.py --build "$build" --json "$out/bench.json" "$@"
     ;;
-  sanitize) build_all && sanitize "$@" ;;
+  sanitize) sanitize_all "$@" ;;
   *)
-    sed -n '2,15s/^# \{0,1\}//p' "$0"
+    sed -n '2,16s/^# \{0,1\}//p' "$0"
     exit 2
     ;;
 esac
