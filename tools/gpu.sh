@@ -17,7 +17,6 @@ cd "$(dirname "$(readlink -f "$0")")/.."
 build=${PERPEND_BUILD:-build-cuda}
 out=${OUT:-$build/out}
 python=${PERPEND_PYTHON:-python3}
-mkdir -p "$out"
 if [ -x /usr/local/cuda/bin/nvcc ]; then PATH=/usr/local/cuda/bin:$PATH; fi
 # A build that was carried here may have brought libraries.
 export LD_LIBRARY_PATH=$PWD/$build/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
@@ -199,6 +198,7 @@ sanitize_all() {
 
 command=${1:-}
 [ $# = 0 ] || shift
+case $command in build | test | bench | sanitize) mkdir -p "$out" ;; esac
 case $command in
   build) build_all "$build" ;;
   test) build_all "$build" && test_all "$@" ;;
