@@ -8,6 +8,7 @@
 
 #include "perpend/kernels/cuda/device/forward_params.h"
 #include "perpend/kernels/cuda/device/shared_layout.h"
+#include "perpend/kernels/cuda/schedule_image.h"
 #include "perpend/kernels/reference/attention_call.h"
 #include "perpend/mask/bindings.h"
 
@@ -40,6 +41,16 @@ inline CUtensorMap map_of(const TensorView& view, int heads, int tokens, int row
 inline CUtensorMap map_of(const TensorView& view, int heads, int tokens) {
   return map_of(view, heads, tokens,
                 device::row_bytes(static_cast<int>(view.size(view.num_axes() - 1))));
+}
+
+inline device::Lists lists_of(const ScheduleImage& image, int group_size) {
+  return {image.items.data(),
+          image.steps.data(),
+          image.sub_tiles.data(),
+          image.bitmaps.data(),
+          static_cast<std::int32_t>(image.items.size()),
+          group_size,
+          image.box_rows};
 }
 
 inline AttentionCase make_case(const std::string& mask, std::vector<SequenceShape> sequences,
