@@ -51,6 +51,38 @@ void expect_right(const AttentionCase& c, Run run) {
   expect_right(c, compiled_images(c), run);
 }
 
+// The second sequence may hold anything.
+template <class Run>
+void expect_apart(const AttentionCase& c, Run run) {
+  ThreadPool threads;
+  AttentionBackend cpu = attention_backends().front();
+  cpu.table.backward = nullptr;
+  AttentionCall call(c);
+  const auto run_once = [&](bool poisoned) {
+    AttentionOutputs outputs = call.run(cpu, plan(c, cpu.table), threads);
+    const AttentionGradArgs args = call.gradient_arguments(outputs);
+    const auto& sequences = c.shape.sequences;
+    for (const TensorView& view : {args.forward.q, args.d_o}) {
+      if (poisoned) poison(view, sequences[0].q_len, sequences[0].q_len + sequences[1].q_len);
+    }
+    for (const TensorView& view : {args.forward.k, args.forward.v}) {
+      if (poisoned) poison(view, sequences[0].kv_len, sequences[0].kv_len + sequences[1].kv_len);
+    }
+    Images images = compiled_images(c);
+    EmulatedBackward backward(args, c.shape, std::move(images.rows), std::move(images.columns),
+                              c.seed);
+    run(backward);
+    return outputs;
+  };
+  const AttentionOutputs expected = run_once(false);
+  const AttentionOutputs found = run_once(true);
+  for (const std::size_t s : {0, 2}) {
+    EXPECT_EQ(found.dq.row_bytes(s), expected.dq.row_bytes(s)) << c << ", dq of " << s;
+    EXPECT_EQ(found.dk.row_bytes(s), expected.dk.row_bytes(s)) << c << ", dk of " << s;
+    EXPECT_EQ(found.dv.row_bytes(s), expected.dv.row_bytes(s)) << c << ", dv of " << s;
+  }
+}
+
 // By the kernels that the library takes.
 template <bool kChanges>
 void run_as_built(EmulatedBackward& backward, std::int64_t head_dim) {
@@ -110,6 +142,29 @@ TEST(EmulatedHopperGradient, NarrowHeads) {
   expect_hopper_right<32>(make_case("causal", {{150, 50, 0}, {150, 50, 0}}, 3, 1, 24));
   // As many items as are known in advance.
   expect_hopper_right<32>(make_case("same(block(64))", {{640, 640, 0}}, 8, 8, 16));
+}
+
+TEST(EmulatedHopperGradient, NothingOfTheNextSequenceCounts) {
+  for (const char* mask : {"all", "causal & every(16, 4)"}) {
+    expect_apart(case_of_neighbours(mask, 32),
+                 [](EmulatedBackward& b) { b.run_hopper<32, false>(); });
+    expect_apart(case_of_neighbours(mask, 64),
+                 [](EmulatedBackward& b) { b.run_hopper<64, false>(); });
+  }
+  expect_apart(case_of_neighbours("causal", 64),
+               [](EmulatedBackward& b) { b.run_hopper<64, true>(); });
+}
+
+TEST(EmulatedFusedGradient, NothingOfTheNextSequenceCounts) {
+  for (const char* mask : {"all", "causal & every(16, 4)"}) {
+    expect_apart(case_of_neighbours(mask, 64), [](EmulatedBackward& b) { b.run_fused<64>(); });
+  }
+}
+
+TEST(EmulatedPortableGradient, NothingOfTheNextSequenceCounts) {
+  AttentionCase c = make_case("all", {{20, 30, 10}, {10, 10, 0}, {20, 20, 0}}, 2, 1, 50);
+  c.layout.ragged = true;
+  expect_apart(c, [](EmulatedBackward& b) { b.run_portable<64>(); });
 }
 
 TEST(EmulatedHopperGradient, MasksGroupsAndRaggedBatches) {
