@@ -12,7 +12,8 @@
 
 namespace perpend::device {
 
-// Rows [first, end) of a tile of kRows rows, by a warp; seen by whom it releases afterwards.
+// Rows [first, end) of a tile of kRows rows, by a warp whose lanes must meet before it lets others
+// see them.
 template <class Layout, int kRows>
 __device__ __forceinline__ void zero_rows(std::uint32_t tile, int first, int end) {
   if (first >= end) return;
@@ -26,7 +27,6 @@ __device__ __forceinline__ void zero_rows(std::uint32_t tile, int first, int end
     }
   }
   fence_engines();
-  __syncwarp();
 }
 
 // Those behind the `length` rows of their sequence.

@@ -10,6 +10,11 @@ template <class Kernel>
 __device__ __forceinline__ void clean_values(const HopperForwardParams& params,
                                              const HopperShared<Kernel>& shared) {
   RingPlace<Kernel::kStages> values;
+  // A lane left behind might wait for a phase long over.
+  const auto arrive = [](std::uint32_t barrier) {
+    __syncwarp();
+    if (threadIdx.x % 32 == 0) barrier_arrive(barrier);
+  };
   for (RingPlace<Kernel::kItemRing> place;; place.advance()) {
     barrier_wait(shared.item_full(place.stage), place.parity);
     // Stays in shared memory, since these warps have few registers.
@@ -25,11 +30,10 @@ __device__ __forceinline__ void clean_values(const HopperForwardParams& params,
             params.common.lists.steps[item.list_begin + i],
             params.common.lists.items[shared.control->indices[place.stage]].kv_len);
       }
-      if (threadIdx.x % 32 == 0) barrier_arrive(shared.v_clean(values.stage));
+      arrive(shared.v_clean(values.stage));
       values.advance();
     }
-    __syncwarp();
-    if (threadIdx.x % 32 == 0) barrier_arrive(shared.item_empty(place.stage));
+    arrive(shared.item_empty(place.stage));
   }
 }
 

@@ -14,7 +14,9 @@ __device__ __forceinline__ void clean_gradient_rows(const typename Kernel::Param
   using Layout = typename Kernel::Layout;
   RingPlace<Kernel::kStages> inner;
   RingPlace<1> outer;
+  // A lane left behind might wait for a phase long over.
   const auto arrive = [](std::uint32_t barrier) {
+    __syncwarp();
     if (threadIdx.x % 32 == 0) barrier_arrive(barrier);
   };
   const auto num_steps = [](const typename Pass::Item& item) {
@@ -48,7 +50,6 @@ __device__ __forceinline__ void clean_gradient_rows(const typename Kernel::Param
       }
       inner.advance();
     }
-    __syncwarp();
     arrive(shared.item_empty(place.stage));
   }
 }
