@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <utility>
@@ -62,9 +63,15 @@ class EmulatedBackward {
     std::int64_t rows = 0;
     for (const SequenceShape& s : shape_.sequences) rows += s.q_len;
     std::vector<float> sums(static_cast<std::size_t>(shape_.num_q_heads * rows * kHeadDim));
+    // Rows behind the last: any addition to them, also of zero, changes the sign.
+    const std::size_t num_sums = sums.size();
+    sums.resize(num_sums + std::size_t{device::kGradientQueries} * kHeadDim, -0.0F);
     const device::QuerySums dq{sums.data(), rows};
     run_hopper<device::HopperGradient<device::Bf16, kHeadDim, device::FusedPass, false>>(
         device::FusedPassParams{column_pass_, dq}, keys(), queries());
+    EXPECT_TRUE(std::all_of(sums.begin() + static_cast<std::ptrdiff_t>(num_sums), sums.end(),
+                            [](float x) { return std::signbit(x); }))
+        << "something was added behind the last query";
     const device::GradientOutput& to = row_pass_.dq;
     for (int head = 0; head < shape_.num_q_heads; ++head) {
       for (std::int64_t row = 0; row < rows; ++row) {
