@@ -14,11 +14,8 @@
 namespace perpend {
 namespace {
 
-template <int kHeadDim, bool kChanges = false>
-void expect_right(const AttentionCase& c) {
-  ThreadPool threads;
-  AttentionCall call(c);
-  AttentionOutputs outputs = call.outputs();
+template <int kHeadDim, bool kChanges>
+void run(const AttentionArgs& args, const AttentionCase& c) {
   const auto head_dim = static_cast<int>(c.head_dim);
   const Schedule rows = compile(c.masks, c.shape, gpu_tiling(head_dim, Sweep::kRows));
   // As the library takes them: wide kernels that change scores do not skip, narrow ones always may.
@@ -28,7 +25,6 @@ void expect_right(const AttentionCase& c) {
   const ScheduleImage image = make_schedule_image(
       rows, head_dim, {every, 0, kIsWide && kChanges ? PartSkips::kNever : PartSkips::kIfMany});
   const device::Lists lists = lists_of(image, c.shape.group_size());
-  const AttentionArgs args = call.arguments(outputs);
   if (kSkips && image.skips_parts) {
     using Kernel = device::HopperForward<device::Bf16, kHeadDim, kSkips, kChanges>;
     run_hopper_forward<Kernel>(args, lists, c.seed);
@@ -36,10 +32,38 @@ void expect_right(const AttentionCase& c) {
     using Kernel = device::HopperForward<device::Bf16, kHeadDim, false, kChanges>;
     run_hopper_forward<Kernel>(args, lists, c.seed);
   }
+}
+
+template <int kHeadDim, bool kChanges = false>
+void expect_right(const AttentionCase& c) {
+  ThreadPool threads;
+  AttentionCall call(c);
+  AttentionOutputs outputs = call.outputs();
+  run<kHeadDim, kChanges>(call.arguments(outputs), c);
   for (const Deviation& d : AttentionExpectation(call, false, threads).compare(outputs)) {
     EXPECT_TRUE(d.holds()) << c << "\n  " << d;
     if (d.output == AttentionOutput::kLse) continue;
     EXPECT_LT(d.total_error, 5e-3) << c << "\n  " << d;
+  }
+}
+
+// The second sequence may hold anything.
+template <int kHeadDim>
+void expect_apart(const AttentionCase& c) {
+  AttentionCall call(c);
+  AttentionOutputs expected = call.outputs();
+  run<kHeadDim, false>(call.arguments(expected), c);
+  AttentionOutputs found = call.outputs();
+  const AttentionArgs args = call.arguments(found);
+  const auto& sequences = c.shape.sequences;
+  poison(args.q, sequences[0].q_len, sequences[0].q_len + sequences[1].q_len);
+  for (const TensorView& view : {args.k, args.v}) {
+    poison(view, sequences[0].kv_len, sequences[0].kv_len + sequences[1].kv_len);
+  }
+  run<kHeadDim, false>(args, c);
+  for (const std::size_t s : {0, 2}) {
+    EXPECT_EQ(found.o.row_bytes(s), expected.o.row_bytes(s)) << c << ", sequence " << s;
+    EXPECT_EQ(found.lse.row_bytes(s), expected.lse.row_bytes(s)) << c << ", sequence " << s;
   }
 }
 
@@ -82,6 +106,13 @@ TEST(EmulatedHopperForward, ManyItemsOfAStep) {
     expect_right<32>(c);
     c.head_dim = 40;
     expect_right<64>(c);
+  }
+}
+
+TEST(EmulatedHopperForward, NothingOfTheNextSequenceCounts) {
+  for (const char* mask : {"all", "causal", "causal & every(16, 4)"}) {
+    expect_apart<32>(case_of_neighbours(mask, 32));
+    expect_apart<64>(case_of_neighbours(mask, 64));
   }
 }
 

@@ -247,8 +247,16 @@ inline int __any_sync(unsigned /*mask*/, bool value) {
     return any;
   });
 }
-inline unsigned atomicAdd(unsigned* to, unsigned value) {
-  const unsigned before = *to;
+inline unsigned __match_any_sync(unsigned /*mask*/, int value) {
+  return perpend::device::exchanged(value, [&](auto of_lane) {
+    unsigned same = 0;
+    for (unsigned lane = 0; lane < 32; ++lane) same |= (of_lane(lane) == value ? 1U : 0U) << lane;
+    return same;
+  });
+}
+template <class T>
+T atomicAdd(T* to, T value) {
+  const T before = *to;
   *to += value;
   return before;
 }
