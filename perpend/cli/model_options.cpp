@@ -13,7 +13,26 @@ void ModelOptions::add_to(CLI::App& app) {
   add_option(app, "--layers", layers,
              "Mask of each layer, e.g. \"0-9,20-29: causal & (sink(64) | window(448)); "
              "rest: causal\"");
+  add_change_options(app, preset, rope_base, context);
   add_option(app, "--threads", threads, "Host threads; 0: one for each core");
+}
+
+void add_change_options(CLI::App& app, std::string& preset, float& rope_base,
+                        std::int64_t& context) {
+  add_option(app, "--preset", preset,
+             "Masks of a paper: longgen-as or longgen-bs, with parameters as in \"longgen-as("
+             "n_full=12, sink=1, window=31, block=64)\"; excludes --layers");
+  add_option(app, "--rope-base", rope_base,
+             "Base of the rotary frequencies (theta); 0: as the model says");
+  add_option(app, "--context", context, "Tokens that the model may be given; 0: as the model says");
+}
+
+ModelChanges changes_of(const std::string& preset, float rope_base, std::int64_t context) {
+  ModelChanges changes;
+  changes.preset = preset;
+  if (rope_base != 0) changes.rope_theta = rope_base;
+  if (context != 0) changes.context_length = context;
+  return changes;
 }
 
 LinearMode parse_precision(const std::string& text) {
@@ -22,10 +41,16 @@ LinearMode parse_precision(const std::string& text) {
   throw InvalidArgument(concat("precision: expected quantized or f32 (", text, ")"));
 }
 
+ModelChanges ModelOptions::changes() const {
+  check(preset.empty() || layers.empty(),
+        "--preset and --layers exclude each other: both say what the layers see");
+  return changes_of(preset, rope_base, context);
+}
+
 ModelSession::ModelSession(const ModelOptions& options)
     : runtime(options.threads),
       model(resolve_model_path(options.model), parse_precision(options.precision),
-            runtime.context()),
+            runtime.context(), options.changes()),
       kv_dtype(options.precision == "f32" ? DType::kF32 : DType::kF16) {
   if (!options.layers.empty()) {
     layer_masks = parse_layer_masks(options.layers, model.config().num_layers);

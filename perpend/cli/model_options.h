@@ -16,10 +16,20 @@ struct ModelOptions {
   std::string model = "smollm2-135m-instruct";
   std::string precision = "quantized";
   std::string layers;
+  std::string preset;
+  float rope_base = 0;
+  std::int64_t context = 0;
   int threads = 0;
 
   void add_to(CLI::App& app);
+  ModelChanges changes() const;
 };
+
+// The flags that change what a checkpoint says of positions and masks.
+void add_change_options(CLI::App& app, std::string& preset, float& rope_base,
+                        std::int64_t& context);
+// Of their values; 0 and empty: unchanged.
+ModelChanges changes_of(const std::string& preset, float rope_base, std::int64_t context);
 
 // A loaded model with what it runs on.
 struct ModelSession {

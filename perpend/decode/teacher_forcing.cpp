@@ -16,10 +16,7 @@ class Window {
  public:
   explicit Window(const TeacherForcing& run)
       : run_(run),
-        masks_(
-            run.layer_masks.empty()
-                ? std::vector<Mask>(static_cast<std::size_t>(config().num_layers), Mask::causal())
-                : run.layer_masks),
+        masks_(run.layer_masks.empty() ? default_masks(config()) : run.layer_masks),
         store_({.num_layers = config().num_layers,
                 .num_kv_heads = config().num_kv_heads,
                 .head_dim = config().head_dim,

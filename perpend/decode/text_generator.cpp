@@ -21,7 +21,7 @@ double seconds_since(Clock::time_point start) {
 
 std::vector<Mask> masks_of(const GenerateOptions& options, const ModelConfig& config) {
   const auto num_layers = static_cast<std::size_t>(config.num_layers);
-  if (options.layer_masks.empty()) return std::vector<Mask>(num_layers, Mask::causal());
+  if (options.layer_masks.empty()) return default_masks(config);
   check_eq(options.layer_masks.size(), num_layers, "generate: masks and layers differ");
   return options.layer_masks;
 }

@@ -18,7 +18,7 @@ struct GenerateOptions {
   SamplerOptions sampler = {};
   std::vector<std::string> stop = {};  // text that ends the answer; not part of it
   int num_top_logprobs = 0;            // alternatives reported beside each token
-  std::vector<Mask> layer_masks = {};  // one a layer; empty: causal everywhere
+  std::vector<Mask> layer_masks = {};  // one a layer; empty: those of the model
   std::int64_t prefill_chunk = 512;
 };
 

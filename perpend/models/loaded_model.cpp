@@ -10,9 +10,10 @@
 
 namespace perpend {
 
-LoadedModel::LoadedModel(const std::string& path, LinearMode mode, Context& context)
+LoadedModel::LoadedModel(const std::string& path, LinearMode mode, Context& context,
+                         const ModelChanges& changes)
     : checkpoint_(Checkpoint::open(path)) {
-  ModelConfig config = read_model_config(checkpoint_);
+  const ModelConfig config = changed(read_model_config(checkpoint_), changes);
   // A vocabulary takes one thread as long as the weights take all others.
   auto tokenizer = std::async(std::launch::async, [this] { return read_tokenizer(checkpoint_); });
   const WeightReader weights(checkpoint_, config);

@@ -167,6 +167,34 @@ class Generate(unittest.TestCase):
         self.assertLess(peak, held + saved)
 
 
+class LongGen(unittest.TestCase):
+    PRESET = "longgen-as(n_full=10, window=3)"
+
+    def test_a_preset_saves_keys(self):
+        result = generate("-", "--raw", *GREEDY, "--max-tokens", 2, "--preset", self.PRESET, stdin=long_text(800))
+        pages = -(-(result["prompt_tokens"] + 1) // 64)
+        # A sink and a window of three blocks, the last one begun, in 20 of 30 layers.
+        self.assertEqual(result["kv_bytes"], (10 * pages + 20 * 4) * PAGE_BYTES)
+        same = generate(
+            "-", "--raw", *GREEDY, "--max-tokens", 2, "--layers", "10-19: causal; rest: longgen_sink(64, 1, 3)",
+            stdin=long_text(800),
+        )  # fmt: skip
+        self.assertEqual(same["text"], result["text"])
+        self.assertEqual(same["kv_bytes"], result["kv_bytes"])
+
+    def test_a_preset_scores_text(self):
+        with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
+            file.write(long_text(500))
+            file.flush()
+            scores = [
+                json.loads(output_of("perplexity", "--text", file.name, "--json", *flags))["perplexity"]
+                for flags in ([], ["--preset", "longgen-as"], ["--preset", "longgen-as(window=1)"], ["--rope-base", "5e6"])
+            ]
+        # The text fits into the default window, so that every key is kept.
+        self.assertEqual(scores[0], scores[1])
+        self.assertEqual(len(set(scores)), 3)
+
+
 class Help(unittest.TestCase):
     def test_every_command_explains_itself(self):
         commands = re.findall(r"(?m)^  (\w+) {3,}\S", output_of("--help").split("Subcommands:")[1])
@@ -218,6 +246,15 @@ class Mistakes(unittest.TestCase):
         self.check("--head-dim must be in [1, 256] (0)", "mask", "plan", "causal", "--q", 8, "--head-dim", 0)
         self.check("multiple of key/value heads", "mask", "plan", "causal", "--q", 8, "--heads", 3, "--kv-heads", 2)
         self.check("/no/such/folder/x.png", "mask", "show", "causal", "--q", 8, "--png", "/no/such/folder/x.png")
+
+    def test_presets(self):
+        both = ["--preset", "longgen-as", "--layers", "all: causal"]
+        for command in (["generate", "x"], ["perplexity", "--text", __file__]):
+            self.check("--preset and --layers exclude each other", *command, *both)
+        self.check("preset: column 1: expected longgen-as or longgen-bs, found 'longgen'", "generate", "x", "--preset", "longgen")
+        self.check("column 12: expected one of block, n_full", "generate", "x", "--preset", "longgen-as(w=3)")
+        self.check("longgen.n_full: expected at most 30 (layers), found 31", "generate", "x", "--preset", "longgen-as(n_full=31)")
+        self.check("rope-base: expected a positive number", "generate", "x", "--rope-base", "-2")
 
     def test_options(self):
         self.check("temperature must be in [0, 100] (nan)", "generate", "x", "--temperature", "nan")
