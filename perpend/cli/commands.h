@@ -13,5 +13,6 @@ void add_mask_command(CLI::App& app);
 void add_perplexity_command(CLI::App& app);
 void add_verify_command(CLI::App& app);
 void add_bench_command(CLI::App& app);
+void add_plan_command(CLI::App& app);
 
 }  // namespace perpend

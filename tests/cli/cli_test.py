@@ -194,6 +194,23 @@ class LongGen(unittest.TestCase):
         self.assertEqual(scores[0], scores[1])
         self.assertEqual(len(set(scores)), 3)
 
+    def test_plan(self):
+        flags = ["plan", "--model", "llama2-7b", "--preset", "longgen-as", "--context", 131072]
+        plan = json.loads(output_of(*flags, "--json"))
+        self.assertEqual((plan["parameters"], plan["planned"]["kv_bytes"]), (6738415616, 24.625 * 2**30))
+        self.assertEqual([layer["layers"] for layer in plan["layers"]], ["0-9,22-31", "10-21"])
+        self.assertEqual([layer["live_tiles"] for layer in plan["layers"]], [65040, 2098176])
+        for key, bound in [("prefill_bound", 1.79), ("training_bound", 1.84), ("decode_bound", 2.06)]:
+            self.assertAlmostEqual(plan[key], bound, delta=6e-3)
+        text = output_of(*flags)
+        for line in (r"KV +24\.6 GiB +64\.0 GiB +61\.52 % less", r"prefill .* 1\.79 x", r"decode +11\.92 ms +24\.54 ms +2\.06 x"):
+            self.assertRegex(text, line)
+        batch = json.loads(output_of(*flags, "--json", "--batch", 4))
+        self.assertEqual(batch["planned"]["kv_bytes"], 4 * plan["planned"]["kv_bytes"])
+        # A checkpoint is planned by its configuration alone.
+        own = json.loads(output_of("plan", "--model", MODEL, "--json", "--layers", "all: causal"))
+        self.assertEqual((own["parameters"], own["kv_cut"]), (134515008, 0))
+
 
 class Help(unittest.TestCase):
     def test_every_command_explains_itself(self):
@@ -249,12 +266,14 @@ class Mistakes(unittest.TestCase):
 
     def test_presets(self):
         both = ["--preset", "longgen-as", "--layers", "all: causal"]
-        for command in (["generate", "x"], ["perplexity", "--text", __file__]):
+        for command in (["generate", "x"], ["perplexity", "--text", __file__], ["plan"]):
             self.check("--preset and --layers exclude each other", *command, *both)
-        self.check("preset: column 1: expected longgen-as or longgen-bs, found 'longgen'", "generate", "x", "--preset", "longgen")
+        self.check("preset: column 1: expected longgen-as or longgen-bs, found 'longgen'", "plan", "--preset", "longgen")
         self.check("column 12: expected one of block, n_full", "generate", "x", "--preset", "longgen-as(w=3)")
-        self.check("longgen.n_full: expected at most 30 (layers), found 31", "generate", "x", "--preset", "longgen-as(n_full=31)")
+        self.check("longgen.n_full: expected at most 30 (layers), found 31", "plan", "--preset", "longgen-as(n_full=31)")
         self.check("rope-base: expected a positive number", "generate", "x", "--rope-base", "-2")
+        self.check("llama2-7b, llama2-70b", "plan", "--model", "/no/such/file")
+        self.check("batch: expected 1 to", "plan", "--batch", 0)
 
     def test_options(self):
         self.check("temperature must be in [0, 100] (nan)", "generate", "x", "--temperature", "nan")
