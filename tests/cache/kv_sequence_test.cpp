@@ -1,5 +1,6 @@
 #include "perpend/cache/kv_sequence.h"
 
+#include <memory>
 #include <set>
 
 #include <gtest/gtest.h>
@@ -66,6 +67,41 @@ TEST(KvSequence, AFullStoreChangesNothing) {
   EXPECT_EQ(sequence.length(), 6);
   EXPECT_EQ(store.pool().num_used(), used);
   EXPECT_TRUE(sequence.append(2));
+}
+
+TEST(KvSequence, PagesGoWhenNobodyHoldsThemAnyMore) {
+  KvStore store(small_store());
+  PagePool& pool = store.pool();
+  auto first = std::make_unique<KvSequence>(store);
+  ASSERT_TRUE(first->append(8));
+  const std::int32_t page = first->page_table(1)[0];
+  KvSequence second(store);
+  ASSERT_TRUE(second.append_pages(8, {0, 1}));
+  EXPECT_EQ(second.length(), 8);
+  EXPECT_EQ(pool.num_used(), 6);
+  EXPECT_EQ(second.page_table(1)[0], KvSequence::kNoPage);
+  second.share_page(1, 0, page);
+  EXPECT_EQ(pool.num_references(page), 2);
+  EXPECT_EQ(pool.num_used(), 6);
+  EXPECT_EQ(second.held_bytes(), 3 * store.page_bytes());
+  first.reset();
+  EXPECT_EQ(pool.num_references(page), 1);
+  EXPECT_EQ(pool.num_used(), 3);
+  ASSERT_TRUE(second.append(3));
+  EXPECT_EQ(second.slot(1, 2), page * 4 + 2);
+  second.truncate(0);
+  EXPECT_EQ(pool.num_used(), 0);
+}
+
+TEST(KvSequence, OnlyWholePagesCanBeLeftOut) {
+  KvStore store(small_store(8));
+  KvSequence sequence(store);
+  EXPECT_THROW(sequence.append_pages(6, {0, 2}), std::logic_error);
+  ASSERT_TRUE(sequence.append_pages(8, {1, 2}));
+  EXPECT_THROW(sequence.share_page(1, 0, 0), std::logic_error);
+  EXPECT_FALSE(sequence.append_pages(20, {0, 2}));
+  EXPECT_EQ(sequence.length(), 8);
+  EXPECT_EQ(store.pool().num_used(), 2);
 }
 
 TEST(KvSequence, BatchesGatherTablesAndSlots) {
