@@ -8,13 +8,14 @@ namespace perpend {
 
 BlockLoop::BlockLoop(const LanguageModel& model, Context& context, KvSequence& sequence,
                      CachePolicy& policy, std::span<const Mask> layer_masks,
-                     std::int64_t prefill_chunk)
+                     std::int64_t prefill_chunk, PromptPrefill* prompt_prefill)
     : model_(model),
       context_(context),
       sequence_(sequence),
       policy_(policy),
       layer_masks_(layer_masks),
-      prefill_chunk_(prefill_chunk) {
+      prefill_chunk_(prefill_chunk),
+      prompt_prefill_(prompt_prefill) {
   check(prefill_chunk > 0, concat("prefill chunk must be positive (", prefill_chunk, ")"));
 }
 
@@ -27,6 +28,10 @@ void BlockLoop::push(std::span<const std::int32_t> tokens) {
 }
 
 bool BlockLoop::prefill(const std::function<bool(std::int64_t)>& progress) {
+  if (prompt_prefill_ != nullptr && sequence_.length() == 0 &&
+      !prompt_prefill_->run(tokens_, progress)) {
+    return false;
+  }
   while (num_pending() > prefill_chunk_) {
     const std::int64_t first = sequence_.length();
     run({std::span(tokens_).subspan(static_cast<std::size_t>(first),

@@ -12,12 +12,26 @@
 
 namespace perpend {
 
+// A copy of all rows at the input of a layer.
+struct RowsAtLayer {
+  int layer = 0;
+  std::span<float> rows;  // [rows, model_dim]
+};
+
 // One forward pass over a ragged batch: the rows of all sequences one after another.
 struct ForwardInput {
   std::span<const std::int32_t> tokens;      // [rows]
   std::span<const KvRows> sequences;         // whose rows these are; counts add up to rows
   std::span<const Mask> layer_masks;         // [num_layers]
   std::span<const std::int32_t> logit_rows;  // rows whose logits are wanted
+  // A part of the layers: those from `from_layer` on, given the rows at its input where that is not
+  // the first, and below `end_layer`. Where no logits are wanted the last of them only makes its
+  // keys and values.
+  static constexpr int kAllLayers = -1;
+  int from_layer = 0;
+  int end_layer = kAllLayers;
+  std::span<const float> input_rows = {};         // [rows, model_dim]
+  std::span<const RowsAtLayer> wanted_rows = {};  // of layers in (from_layer, end_layer)
 };
 
 // A network from tokens to logits over a paged cache. Weights only: all run-time state is handed

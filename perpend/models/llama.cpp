@@ -1,5 +1,6 @@
 #include "perpend/models/llama.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "perpend/ops/tensor_view_of.h"
@@ -21,6 +22,32 @@ void check_tokens(const ForwardInput& input, const ModelConfig& config) {
   for (std::int32_t token : input.tokens) {
     check(token >= 0 && token < config.vocab_size,
           concat("model: token id ", token, " is outside the vocabulary of ", config.vocab_size));
+  }
+}
+
+std::size_t end_layer(const ForwardInput& input, const ModelConfig& config) {
+  return static_cast<std::size_t>(input.end_layer == ForwardInput::kAllLayers ? config.num_layers
+                                                                              : input.end_layer);
+}
+
+void check_layers(const ForwardInput& input, const ModelConfig& config) {
+  const std::size_t end = end_layer(input, config);
+  const std::size_t num_values = input.tokens.size() * static_cast<std::size_t>(config.model_dim);
+  check(input.from_layer >= 0 && static_cast<std::size_t>(input.from_layer) < end &&
+            end <= static_cast<std::size_t>(config.num_layers),
+        concat("model: layers ", input.from_layer, " to ", end, " of ", config.num_layers));
+  check_eq(input.input_rows.size(), input.from_layer == 0 ? 0 : num_values,
+           "model: values of the input rows and of the tokens differ");
+  check(input.logit_rows.empty() || end == static_cast<std::size_t>(config.num_layers),
+        "model: logits need the last layer");
+  for (const RowsAtLayer& wanted : input.wanted_rows) {
+    check_eq(wanted.rows.size(), num_values, "model: room for rows and tokens differ");
+  }
+}
+
+void copy_wanted_rows(const ForwardInput& input, int layer, const torch::Tensor& x) {
+  for (const RowsAtLayer& wanted : input.wanted_rows) {
+    if (wanted.layer == layer) std::copy_n(x.data_ptr<float>(), x.numel(), wanted.rows.begin());
   }
 }
 
@@ -83,8 +110,17 @@ AttentionBatch Llama::make_batch(const ForwardInput& input, Context& context) co
   return batch;
 }
 
+torch::Tensor Llama::input_rows(const ForwardInput& input, Context& context) const {
+  if (input.from_layer == 0) return embedding_.rows(input.tokens, context);
+  torch::Tensor x =
+      context.workspace->take({static_cast<std::int64_t>(input.tokens.size()), config_.model_dim});
+  std::ranges::copy(input.input_rows, x.data_ptr<float>());
+  return x;
+}
+
 torch::Tensor Llama::forward(const ForwardInput& input, Context& context) const {
   check_tokens(input, config_);
+  check_layers(input, config_);
   const Workspace::Scope pass(*context.workspace);
   const AttentionBatch batch = make_batch(input, context);
   KvBatch kv;
@@ -93,12 +129,20 @@ torch::Tensor Llama::forward(const ForwardInput& input, Context& context) const 
   const Tiling tiling = context.kernels->attention.tiling(
       {DType::kF32, store.config().dtype, config_.head_dim, /*paged=*/true}, Sweep::kRows);
 
-  const torch::Tensor x = embedding_.rows(input.tokens, context);
+  const torch::Tensor x = input_rows(input, context);
+  const auto begin = static_cast<std::size_t>(input.from_layer);
+  const std::size_t end = end_layer(input, config_);
   std::shared_ptr<const Schedule> schedule;
-  for (std::size_t i = 0; i < layers_.size(); ++i) {
+  for (std::size_t i = begin; i < end; ++i) {
     const Workspace::Scope layer_scope(*context.workspace);
     const Layer& layer = layers_[i];
-    if (i == 0 || input.layer_masks[i] != input.layer_masks[i - 1]) {
+    copy_wanted_rows(input, static_cast<int>(i), x);
+    if (i + 1 == end && input.logit_rows.empty()) {
+      layer.attention.cache_keys(layer.attention_norm.forward(x, context), batch,
+                                 kv.layer(static_cast<int>(i)), context);
+      break;
+    }
+    if (i == begin || input.layer_masks[i] != input.layer_masks[i - 1]) {
       schedule = context.schedules->get(input.layer_masks[i], batch.shape, tiling);
     }
     layer.attention.add_to(x, layer.attention_norm.forward(x, context), batch,

@@ -34,6 +34,7 @@ class Llama final : public LanguageModel {
   Layer read_layer(int index, const WeightReader& weights, LinearMode mode,
                    const Context& context) const;
   AttentionBatch make_batch(const ForwardInput& input, Context& context) const;
+  torch::Tensor input_rows(const ForwardInput& input, Context& context) const;
   const Linear& head() const { return config_.tied_embeddings ? embedding_ : head_; }
 
   ModelConfig config_;

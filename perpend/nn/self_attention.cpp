@@ -29,9 +29,8 @@ SelfAttention::SelfAttention(const Config& config, Linear qkv, Linear out,
            "attention: inputs of the output projection and q heads differ");
 }
 
-void SelfAttention::add_to(const torch::Tensor& residual, const torch::Tensor& x,
-                           const AttentionBatch& batch, const KvLayerView& kv,
-                           const Schedule& schedule, Context& context) const {
+TensorView SelfAttention::cache_keys(const torch::Tensor& x, const AttentionBatch& batch,
+                                     const KvLayerView& kv, Context& context) const {
   const int num_q = config_.num_q_heads;
   const int num_kv = config_.num_kv_heads;
   const int dim = config_.head_dim;
@@ -50,7 +49,15 @@ void SelfAttention::add_to(const torch::Tensor& residual, const torch::Tensor& x
   rotary.slots = kv.slots;
   rotary.layout = config_.rotary_layout;
   require(context.kernels->fused.rotary_cache, "rotary", *context.kernels)(rotary, context.stream);
+  return q;
+}
 
+void SelfAttention::add_to(const torch::Tensor& residual, const torch::Tensor& x,
+                           const AttentionBatch& batch, const KvLayerView& kv,
+                           const Schedule& schedule, Context& context) const {
+  const int num_q = config_.num_q_heads;
+  const int dim = config_.head_dim;
+  const TensorView q = cache_keys(x, batch, kv, context);
   const torch::Tensor heads = context.workspace->take({x.size(0), num_q * dim});
   AttentionArgs attention;
   attention.q = q;

@@ -37,6 +37,11 @@ class SelfAttention {
   void add_to(const torch::Tensor& residual, const torch::Tensor& x, const AttentionBatch& batch,
               const KvLayerView& kv, const Schedule& schedule, Context& context) const;
 
+  // The keys and values alone; returns the queries [rows, num_q_heads, head_dim], valid as long as
+  // the scope of the workspace.
+  TensorView cache_keys(const torch::Tensor& x, const AttentionBatch& batch, const KvLayerView& kv,
+                        Context& context) const;
+
   std::size_t num_bytes() const { return qkv_.num_bytes() + out_.num_bytes(); }
 
  private:

@@ -274,6 +274,7 @@ class Mistakes(unittest.TestCase):
         self.check("rope-base: expected a positive number", "generate", "x", "--rope-base", "-2")
         self.check("llama2-7b, llama2-70b", "plan", "--model", "/no/such/file")
         self.check("batch: expected 1 to", "plan", "--batch", 0)
+        self.check("--prefix-cache: expected 0 to", "chat", "--prefix-cache", "-1")
 
     def test_options(self):
         self.check("temperature must be in [0, 100] (nan)", "generate", "x", "--temperature", "nan")
@@ -447,6 +448,27 @@ class Chat(unittest.TestCase):
             terminal.send("/exit\n")
             self.assertEqual(terminal.close(), 0)
         self.assertEqual(afresh, generate(question, *GREEDY, "--max-tokens", 24)["text"])
+
+    def test_a_message_that_was_read_before_is_not_read_again(self):
+        def ask(terminal: Terminal) -> tuple[str, int, int]:
+            terminal.send(long_text(300) + "\n")
+            found = re.search(
+                r"(?s)(.*)\n\[(\d+) prompt tokens, \d+ new(?:, (\d+) cached)?,",
+                terminal.expect(r"\[\d+ prompt tokens.*\]\r\n> $"),
+            )
+            return found[1], int(found[2]), int(found[3] or 0)
+
+        for kept in (64, 0):
+            with self.open("--max-tokens", 4, "--prefill-chunk", 64, "--prefix-cache", kept) as terminal:
+                first, tokens, cached = ask(terminal)
+                self.assertEqual(cached, 0)
+                terminal.send("/new\n")
+                terminal.expect(self.READY)
+                again, _, cached = ask(terminal)
+                self.assertEqual(again, first)
+                self.assertEqual(cached, (tokens - 1) // 64 * 64 if kept else 0)
+                terminal.send("\x04")
+                self.assertEqual(terminal.close(), 0)
 
     def test_interrupt_ends_an_answer(self):
         with self.open("--max-tokens", 4000) as terminal:
