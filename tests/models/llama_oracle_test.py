@@ -10,6 +10,7 @@ import tempfile
 import unittest
 
 import numpy as np
+from family_cases import FAMILIES, GOLDENS, write_family
 from llama_files import write_gguf, write_hugging_face
 from llama_reference import Sizes, logits_of, random_weights
 
@@ -132,6 +133,21 @@ class Families(LlamaTest):
                 (result,) = results_of(path, [{"sequences": [tokens]}])
                 masks = [causal(case.length)] * case.sizes.layers
                 self.assert_close(result["logits"][0], logits_of(case.sizes, weights, tokens, masks))
+
+
+class Transformers(LlamaTest):
+    """The published families against logits of `transformers` (make_family_goldens.py)."""
+
+    def test_logits(self):
+        goldens = json.loads(GOLDENS.read_text())["goldens"]
+        self.assertEqual([golden["name"] for golden in goldens], [family.name for family in FAMILIES])
+        for index, golden in enumerate(goldens):
+            with self.subTest(golden["name"]):
+                path = self.folder / str(index)
+                tokens, digest = write_family(path, index)
+                self.assertEqual(digest, golden["digest"], "the weights are others than those of the goldens")
+                (result,) = results_of(path, [{"sequences": [tokens]}])
+                self.assert_close(result["logits"][0][:: golden["row_step"]], np.array(golden["logits"]))
 
 
 def longgen_mask(length: int, keys: dict, kv_head: int) -> np.ndarray:
