@@ -26,18 +26,18 @@ void check_tokens(const ForwardInput& input, const ModelConfig& config) {
 
 }  // namespace
 
-Llama::Llama(ModelConfig config, const WeightReader& weights, LinearMode mode, Context& context)
+Llama::Llama(ModelConfig config, const WeightReader& weights, WeightForm form, Context& context)
     : config_(std::move(config)),
       rotary_(std::make_shared<RotaryTables>(config_.rotary, config_.context_length)),
-      embedding_(weights.linear({WeightRole::kEmbedding}, mode, context)),
+      embedding_(weights.linear({WeightRole::kEmbedding}, form, context)),
       final_norm_(weights.vector(WeightRole::kFinalNorm), config_.rms_epsilon) {
   for (int index = 0; index < config_.num_layers; ++index) {
-    layers_.push_back(read_layer(index, weights, mode, context));
+    layers_.push_back(read_layer(index, weights, form, context));
   }
-  if (!config_.tied_embeddings) head_ = weights.linear({WeightRole::kHead}, mode, context);
+  if (!config_.tied_embeddings) head_ = weights.linear({WeightRole::kHead}, form, context);
 }
 
-Llama::Layer Llama::read_layer(int index, const WeightReader& weights, LinearMode mode,
+Llama::Layer Llama::read_layer(int index, const WeightReader& weights, WeightForm form,
                                const Context& context) const {
   const SelfAttention::Config heads{config_.num_q_heads, config_.num_kv_heads, config_.head_dim,
                                     config_.rotary.layout};
@@ -45,11 +45,11 @@ Llama::Layer Llama::read_layer(int index, const WeightReader& weights, LinearMod
   return {
       .attention_norm = RmsNorm(weights.vector(kAttentionNorm, index), config_.rms_epsilon),
       .attention =
-          SelfAttention(heads, weights.linear({kQuery, kKey, kValue}, mode, context, index),
-                        weights.linear({kAttentionOutput}, mode, context, index), rotary_),
+          SelfAttention(heads, weights.linear({kQuery, kKey, kValue}, form, context, index),
+                        weights.linear({kAttentionOutput}, form, context, index), rotary_),
       .mlp_norm = RmsNorm(weights.vector(kMlpNorm, index), config_.rms_epsilon),
-      .mlp = GatedMlp(weights.linear({kGate, kUp}, mode, context, index),
-                      weights.linear({kDown}, mode, context, index), Activation::kSilu),
+      .mlp = GatedMlp(weights.linear({kGate, kUp}, form, context, index),
+                      weights.linear({kDown}, form, context, index), Activation::kSilu),
   };
 }
 
@@ -57,6 +57,28 @@ std::size_t Llama::num_bytes() const {
   std::size_t total = embedding_.num_bytes() + head_.num_bytes();
   for (const Layer& layer : layers_) total += layer.attention.num_bytes() + layer.mlp.num_bytes();
   return total;
+}
+
+std::vector<ModelParameter> Llama::parameters() const {
+  using enum WeightRole;
+  std::vector<ModelParameter> list;
+  const auto add = [&](std::vector<WeightRole> roles, int layer, const Linear& linear) {
+    list.push_back({roles, layer, /*is_bias=*/false, linear.weight()});
+    if (linear.bias().defined()) list.push_back({roles, layer, /*is_bias=*/true, linear.bias()});
+  };
+  add({kEmbedding}, 0, embedding_);
+  for (int index = 0; index < config_.num_layers; ++index) {
+    const Layer& layer = layers_[static_cast<std::size_t>(index)];
+    list.push_back({{kAttentionNorm}, index, false, layer.attention_norm.weight()});
+    add({kQuery, kKey, kValue}, index, layer.attention.qkv());
+    add({kAttentionOutput}, index, layer.attention.out());
+    list.push_back({{kMlpNorm}, index, false, layer.mlp_norm.weight()});
+    add({kGate, kUp}, index, layer.mlp.gate_up());
+    add({kDown}, index, layer.mlp.down());
+  }
+  list.push_back({{kFinalNorm}, 0, false, final_norm_.weight()});
+  if (!config_.tied_embeddings) add({kHead}, 0, head_);
+  return list;
 }
 
 AttentionBatch Llama::make_batch(const ForwardInput& input, Context& context) const {
@@ -93,7 +115,10 @@ torch::Tensor Llama::forward(const ForwardInput& input, Context& context) const 
   const Tiling tiling = context.kernels->attention.tiling(
       {DType::kF32, store.config().dtype, config_.head_dim, /*paged=*/true}, Sweep::kRows);
 
-  const torch::Tensor x = embedding_.rows(input.tokens, context);
+  const torch::Tensor tokens =
+      torch::from_blob(const_cast<std::int32_t*>(input.tokens.data()),
+                       static_cast<std::int64_t>(input.tokens.size()), torch::kInt32);
+  torch::Tensor x = embedding_.rows(tokens, context);
   std::shared_ptr<const Schedule> schedule;
   for (std::size_t i = 0; i < layers_.size(); ++i) {
     const Workspace::Scope layer_scope(*context.workspace);
@@ -101,9 +126,9 @@ torch::Tensor Llama::forward(const ForwardInput& input, Context& context) const 
     if (i == 0 || input.layer_masks[i] != input.layer_masks[i - 1]) {
       schedule = context.schedules->get(input.layer_masks[i], batch.shape, tiling);
     }
-    layer.attention.add_to(x, layer.attention_norm.forward(x, context), batch,
-                           kv.layer(static_cast<int>(i)), *schedule, context);
-    layer.mlp.add_to(x, layer.mlp_norm.forward(x, context), context);
+    x = layer.attention.add_to(x, layer.attention_norm.forward(x, context), batch,
+                               kv.layer(static_cast<int>(i)), *schedule, context);
+    x = layer.mlp.add_to(x, layer.mlp_norm.forward(x, context), context);
   }
   const auto num_logit_rows = static_cast<std::int64_t>(input.logit_rows.size());
   const torch::Tensor wanted = context.workspace->take({num_logit_rows, config_.model_dim});
@@ -112,7 +137,7 @@ torch::Tensor Llama::forward(const ForwardInput& input, Context& context) const 
     const float* from = x.data_ptr<float>() + source * x.size(1);
     std::copy_n(from, x.size(1), wanted.data_ptr<float>() + row * x.size(1));
   }
-  return head().forward(final_norm_.forward(wanted, context), context);
+  return head().forward_f32(final_norm_.forward(wanted, context), context);
 }
 
 }  // namespace perpend

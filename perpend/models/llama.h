@@ -17,11 +17,14 @@ class Llama final : public LanguageModel {
  public:
   // Reads and packs all weights. Throws IoError naming a tensor that is missing or of another
   // shape.
-  Llama(ModelConfig config, const WeightReader& weights, LinearMode mode, Context& context);
+  Llama(ModelConfig config, const WeightReader& weights, WeightForm form, Context& context);
 
   const ModelConfig& config() const override { return config_; }
   std::size_t num_bytes() const override;
   torch::Tensor forward(const ForwardInput& input, Context& context) const override;
+
+  // Every tensor of the model once, layer by layer. Throws Unsupported when matrices are packed.
+  std::vector<ModelParameter> parameters() const;
 
  private:
   struct Layer {
@@ -31,7 +34,7 @@ class Llama final : public LanguageModel {
     GatedMlp mlp;
   };
 
-  Layer read_layer(int index, const WeightReader& weights, LinearMode mode,
+  Layer read_layer(int index, const WeightReader& weights, WeightForm form,
                    const Context& context) const;
   AttentionBatch make_batch(const ForwardInput& input, Context& context) const;
   const Linear& head() const { return config_.tied_embeddings ? embedding_ : head_; }

@@ -17,7 +17,7 @@ class LoadedModel {
  public:
   // Opens `path` (a .gguf file or a Hugging Face folder) and packs its weights. Throws IoError and
   // Unsupported, naming file and field.
-  LoadedModel(const std::string& path, LinearMode mode, Context& context);
+  LoadedModel(const std::string& path, WeightForm form, Context& context);
 
   const LanguageModel& network() const { return *network_; }
   const ModelConfig& config() const { return network_->config(); }

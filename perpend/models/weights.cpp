@@ -136,7 +136,7 @@ const StoredTensor* find_bias(const Checkpoint& checkpoint, const ModelConfig& c
   return tensor;
 }
 
-Linear WeightReader::linear(std::initializer_list<WeightRole> roles, LinearMode mode,
+Linear WeightReader::linear(std::initializer_list<WeightRole> roles, WeightForm form,
                             const Context& context, int layer) const {
   std::vector<WeightSource> sources;
   std::vector<float> bias;
@@ -149,7 +149,7 @@ Linear WeightReader::linear(std::initializer_list<WeightRole> roles, LinearMode 
     has_bias |= role_bias != nullptr;
   }
   if (!has_bias) bias.clear();
-  return {sources, std::move(bias), mode, context};
+  return {sources, std::move(bias), form, context};
 }
 
 torch::Tensor WeightReader::vector(WeightRole role, int layer) const {

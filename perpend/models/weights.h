@@ -2,6 +2,7 @@
 
 #include <initializer_list>
 #include <string>
+#include <vector>
 
 #include <torch/types.h>
 
@@ -42,6 +43,14 @@ const StoredTensor& find_weight(const Checkpoint& checkpoint, const ModelConfig&
 const StoredTensor* find_bias(const Checkpoint& checkpoint, const ModelConfig& config,
                               WeightRole role, int layer);
 
+// A tensor of a model and what it is.
+struct ModelParameter {
+  std::vector<WeightRole> roles;  // whose rows it holds, one role after another
+  int layer = 0;                  // 0 outside layers
+  bool is_bias = false;
+  torch::Tensor tensor;
+};
+
 // Finds weights by role, checks their shapes and hands them to layers.
 class WeightReader {
  public:
@@ -50,7 +59,7 @@ class WeightReader {
       : checkpoint_(checkpoint), config_(config) {}
 
   // One Linear of the outputs of all `roles`, in their order, with biases where the file has them.
-  Linear linear(std::initializer_list<WeightRole> roles, LinearMode mode, const Context& context,
+  Linear linear(std::initializer_list<WeightRole> roles, WeightForm form, const Context& context,
                 int layer = 0) const;
   // A vector as f32.
   torch::Tensor vector(WeightRole role, int layer = 0) const;

@@ -10,6 +10,7 @@ namespace perpend {
 // What a layer needs besides its weights and its input. One for each thread that runs models; never
 // shared between two passes that run at the same time.
 struct Context {
+  Device device;  // where weights and activations lie
   const KernelTable* kernels = nullptr;
   Stream stream;
   Workspace* workspace = nullptr;

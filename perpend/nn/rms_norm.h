@@ -16,6 +16,8 @@ class RmsNorm {
   // [rows, dim] f32 -> the same shape, in the workspace.
   torch::Tensor forward(const torch::Tensor& x, Context& context) const;
 
+  const torch::Tensor& weight() const { return weight_; }
+
  private:
   torch::Tensor weight_;
   float epsilon_ = 1e-5F;

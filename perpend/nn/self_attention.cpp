@@ -29,9 +29,9 @@ SelfAttention::SelfAttention(const Config& config, Linear qkv, Linear out,
            "attention: inputs of the output projection and q heads differ");
 }
 
-void SelfAttention::add_to(const torch::Tensor& residual, const torch::Tensor& x,
-                           const AttentionBatch& batch, const KvLayerView& kv,
-                           const Schedule& schedule, Context& context) const {
+torch::Tensor SelfAttention::add_to(const torch::Tensor& residual, const torch::Tensor& x,
+                                    const AttentionBatch& batch, const KvLayerView& kv,
+                                    const Schedule& schedule, Context& context) const {
   const int num_q = config_.num_q_heads;
   const int num_kv = config_.num_kv_heads;
   const int dim = config_.head_dim;
@@ -60,7 +60,7 @@ void SelfAttention::add_to(const torch::Tensor& residual, const torch::Tensor& x
   attention.q_indptr = view_of(batch.q_indptr);
   attention.page_table = kv.page_table;
   attention_forward(attention, schedule, context.stream);
-  out_.add_to(residual, heads, context);
+  return out_.add_to(residual, heads, context);
 }
 
 }  // namespace perpend

@@ -32,10 +32,14 @@ class SelfAttention {
   // `qkv` yields q, k and v one after another; `out` maps the heads back to model_dim.
   SelfAttention(const Config& config, Linear qkv, Linear out, std::shared_ptr<RotaryTables> rotary);
 
-  // residual += out(attention(rotary(qkv(x)))); writes the keys and values of x into `kv`.
-  // x, residual [rows, model_dim] f32.
-  void add_to(const torch::Tensor& residual, const torch::Tensor& x, const AttentionBatch& batch,
-              const KvLayerView& kv, const Schedule& schedule, Context& context) const;
+  // residual + out(attention(rotary(qkv(x)))), as Linear::add_to(); writes the keys and values of x
+  // into `kv`. x, residual [rows, model_dim] f32.
+  torch::Tensor add_to(const torch::Tensor& residual, const torch::Tensor& x,
+                       const AttentionBatch& batch, const KvLayerView& kv, const Schedule& schedule,
+                       Context& context) const;
+
+  const Linear& qkv() const { return qkv_; }
+  const Linear& out() const { return out_; }
 
   std::size_t num_bytes() const { return qkv_.num_bytes() + out_.num_bytes(); }
 
