@@ -11,6 +11,7 @@ BlockLoop::BlockLoop(const LanguageModel& model, Context& context, KvSequence& s
                      std::int64_t prefill_chunk)
     : model_(model),
       context_(context),
+      runner_(model, context),
       sequence_(sequence),
       policy_(policy),
       layer_masks_(layer_masks),
@@ -59,7 +60,7 @@ torch::Tensor BlockLoop::run(const Step& step) {
                              sequence_.store().config().max_tokens));
   }
   const KvRows rows{&sequence_, first, count};
-  return model_.forward({step.tokens, {&rows, 1}, layer_masks_, step.logit_rows}, context_);
+  return runner_.run({step.tokens, {&rows, 1}, layer_masks_, step.logit_rows});
 }
 
 void BlockLoop::commit(std::int64_t first, std::int64_t count) {

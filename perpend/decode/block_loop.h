@@ -7,7 +7,7 @@
 
 #include "perpend/cache/cache_policy.h"
 #include "perpend/decode/denoiser.h"
-#include "perpend/models/language_model.h"
+#include "perpend/models/pass_runner.h"
 
 namespace perpend {
 
@@ -45,6 +45,7 @@ class BlockLoop {
 
   const LanguageModel& model_;
   Context& context_;
+  PassRunner runner_;
   KvSequence& sequence_;
   CachePolicy& policy_;
   std::span<const Mask> layer_masks_;

@@ -33,7 +33,7 @@ class Denoiser {
   // no keys in the cache yet and must lead the block's first committed rows.
   virtual void open(std::span<const std::int32_t> tokens, std::int64_t num_pending) = 0;
   virtual Step next_step() = 0;
-  // logits [logit_rows, vocab_size] f32 of the last step; may be changed.
+  // logits [logit_rows, vocab_size] f32 of the last step, on the host; may be changed.
   virtual StepResult update(const torch::Tensor& logits, const Context& context) = 0;
   // The finished block.
   virtual std::span<const Sample> block() const = 0;

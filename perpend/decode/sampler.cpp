@@ -19,7 +19,7 @@ VocabularySummary summarize(std::span<const float> logits, const Context& contex
   args.logits = TensorView::dense(const_cast<float*>(logits.data()),
                                   {1, static_cast<std::int64_t>(logits.size())});
   args.out = std::span(&summary, 1);
-  context.kernels->fused.vocabulary(args, context.stream);
+  cpu_kernels().fused.vocabulary(args, context.stream);  // logits are on the host
   return summary;
 }
 

@@ -31,8 +31,12 @@ void download(void* to, const void* from, std::size_t num_bytes) {
   cuda_check(cudaMemcpy(to, from, num_bytes, cudaMemcpyDeviceToHost), "memory");
 }
 
+void clear(void* memory, std::size_t num_bytes) {
+  cuda_check(cudaMemset(memory, 0, num_bytes), "memory");
+}
+
 }  // namespace
 
-MemoryTable cuda_memory() { return {num_devices, allocate, release, upload, download}; }
+MemoryTable cuda_memory() { return {num_devices, allocate, release, upload, download, clear}; }
 
 }  // namespace perpend
