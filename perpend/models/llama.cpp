@@ -29,14 +29,16 @@ void check_tokens(const ForwardInput& input, const ModelConfig& config) {
 }  // namespace
 
 Llama::Llama(ModelConfig config, const ModelWeights& weights, WeightForm form, Context& context)
-    : config_(std::move(config)),
-      rotary_(std::make_shared<RotaryTables>(config_.rotary, config_.context_length,
-                                             torch_device(context.device))),
-      embedding_(weights.linear({WeightRole::kEmbedding}, form, context, 0)),
-      final_norm_(weights.vector(WeightRole::kFinalNorm, context, 0), config_.rms_epsilon) {
+    : config_(std::move(config)) {
+  // What is made on a GPU must be there for the stream that will read it.
+  const DeviceScope device(context);
+  rotary_ = std::make_shared<RotaryTables>(config_.rotary, config_.context_length,
+                                           torch_device(context.device));
+  embedding_ = weights.linear({WeightRole::kEmbedding}, form, context, 0);
   for (int index = 0; index < config_.num_layers; ++index) {
     layers_.push_back(read_layer(index, weights, form, context));
   }
+  final_norm_ = RmsNorm(weights.vector(WeightRole::kFinalNorm, context, 0), config_.rms_epsilon);
   if (!config_.tied_embeddings) head_ = weights.linear({WeightRole::kHead}, form, context, 0);
 }
 

@@ -87,6 +87,16 @@ TEST(KvSequence, BatchesGatherTablesAndSlots) {
             (std::vector{of_a[0], of_a[1], of_a[2], none, b.page_table(1)[0], none, none, none}));
 }
 
+TEST(KvStore, PagesMayBeFewerThanTokensInEveryLayerNeed) {
+  KvStoreConfig config = small_store(1000);
+  config.max_pages = 3 * config.num_layers;
+  KvStore store(config);
+  EXPECT_EQ(store.pool().capacity(), config.max_pages);
+  KvSequence sequence(store);
+  EXPECT_TRUE(sequence.append(3 * config.page_size));
+  EXPECT_FALSE(sequence.append(1));
+}
+
 TEST(KvStore, WrongSizesAreRefused) {
   KvStoreConfig config = small_store();
   config.head_dim = 0;

@@ -33,6 +33,8 @@ void download(void* to, const void* from, std::size_t num_bytes) {
 
 void clear(void* memory, std::size_t num_bytes) {
   cuda_check(cudaMemset(memory, 0, num_bytes), "memory");
+  // Unlike a copy it is not over when it returns, and other streams do not wait for this one.
+  cuda_check(cudaStreamSynchronize(nullptr), "memory");
 }
 
 }  // namespace
