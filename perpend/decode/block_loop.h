@@ -40,7 +40,9 @@ class BlockLoop {
   std::int64_t num_pending() const {
     return static_cast<std::int64_t>(tokens_.size()) - sequence_.length();
   }
-  torch::Tensor run(const Step& step);
+  StepResult step(Denoiser& denoiser);
+  // Makes room for the rows of a step.
+  KvRows append(const Step& step);
   void commit(std::int64_t first, std::int64_t count);
 
   const LanguageModel& model_;

@@ -85,6 +85,11 @@ Sample Sampler::sample(std::span<float> logits, std::span<const std::int32_t> hi
   return result;
 }
 
+Sample Sampler::sample(const VocabularySummary& summary) {
+  check_logits({}, summary);
+  return {.chosen = {summary.argmax, summary.max - summary.logsumexp}, .top = {}};
+}
+
 void Sampler::penalise(std::span<float> logits, std::span<const std::int32_t> history) {
   for (; num_history_ < history.size(); ++num_history_) {
     const std::int32_t token = history[num_history_];

@@ -30,6 +30,18 @@ const KvStore& store_of(const ForwardInput& input) {
 
 }  // namespace
 
+void summarize_logits(const torch::Tensor& logits, torch::Tensor& summaries,
+                      const Context& context) {
+  const auto rows = static_cast<std::size_t>(logits.size(0));
+  const auto bytes = static_cast<std::int64_t>(rows * sizeof(VocabularySummary));
+  if (!summaries.defined() || summaries.numel() != bytes) {
+    summaries = torch::empty({bytes}, torch::dtype(torch::kUInt8).device(logits.device()));
+  }
+  auto* out = static_cast<VocabularySummary*>(summaries.data_ptr());
+  require(context.kernels->fused.vocabulary, "vocabulary", *context.kernels)(
+      {view_of(logits), {out, rows}}, context.stream);
+}
+
 DecodeGraph::DecodeGraph(const LanguageModel& model, const ForwardInput& input,
                          std::int64_t max_tokens, const Context& context)
     : model_(model),
@@ -84,12 +96,16 @@ torch::Tensor DecodeGraph::run(const ForwardInput& input) {
   pass_.assign(input, context_);
   if (graph_ == nullptr) {
     // Once as it is: libraries make what they keep, and the workspace grows to its size.
-    model_.run(pass_, context_);
-    graph_ = context_.kernels->capture(context_.device, context_.stream,
-                                       [&] { logits_ = model_.run(pass_, context_); });
+    launch();
+    graph_ = context_.kernels->capture(context_.device, context_.stream, [&] { launch(); });
   }
   graph_->run(context_.stream);
   return logits_;
+}
+
+void DecodeGraph::launch() {
+  logits_ = model_.run(pass_, context_);
+  summarize_logits(logits_, summaries_, context_);
 }
 
 }  // namespace perpend

@@ -10,6 +10,11 @@
 
 namespace perpend {
 
+// A VocabularySummary of each row of logits [rows, vocab_size] f32 on a GPU: their bytes, u8, in
+// its memory; in `summaries` if that has the size.
+void summarize_logits(const torch::Tensor& logits, torch::Tensor& summaries,
+                      const Context& context);
+
 // Passes of one size on a GPU, such as the steps of a decode loop: captured once as a CUDA graph
 // and then launched by one call each, whatever their tokens, positions, pages and lengths are.
 // These lie in memory that stays in its place and is written before each launch: one copy for all
@@ -28,8 +33,12 @@ class DecodeGraph {
   // As LanguageModel::forward(): [logit_rows, vocab_size] f32 on the device, valid until the next
   // call. The first call captures.
   torch::Tensor run(const ForwardInput& input);
+  // Of the logits of the last call, which the graph makes with them: see summarize_logits().
+  const torch::Tensor& summaries() const { return summaries_; }
 
  private:
+  void launch();
+
   const LanguageModel& model_;
   const KvStore* store_;
   std::int64_t max_tokens_;
@@ -43,6 +52,7 @@ class DecodeGraph {
   PassSize size_;
   ForwardPass pass_;
   torch::Tensor logits_;
+  torch::Tensor summaries_;
   std::unique_ptr<CapturedGraph> graph_;
 };
 

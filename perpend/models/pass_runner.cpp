@@ -4,6 +4,7 @@
 #include <bit>
 
 #include "perpend/nn/device_scope.h"
+#include "perpend/ops/tensor_view_of.h"
 
 namespace perpend {
 namespace {
@@ -28,28 +29,47 @@ std::int64_t room_for(const ForwardInput& input, std::int64_t context_length) {
 }  // namespace
 
 torch::Tensor PassRunner::run(const ForwardInput& input) {
-  const torch::Tensor logits = run_on_device(input);
-  return logits.is_cpu() ? logits : on_host(logits);
+  const torch::Tensor logits = run_on_device(input).logits;
+  return logits.is_cpu() ? logits : on_host(logits, host_logits_);
 }
 
-torch::Tensor PassRunner::run_on_device(const ForwardInput& input) {
-  if (!context_.captures_decoding || !is_decoding(input)) return model_.forward(input, context_);
+std::span<const VocabularySummary> PassRunner::summarize(const ForwardInput& input) {
+  Result result = run_on_device(input);
+  const auto rows = static_cast<std::size_t>(result.logits.size(0));
+  if (result.logits.is_cpu()) {
+    summaries_.resize(rows);
+    cpu_kernels().fused.vocabulary({view_of(result.logits), summaries_}, context_.stream);
+    return summaries_;
+  }
+  const DeviceScope device(context_);
+  if (!result.summaries.defined()) {
+    summarize_logits(result.logits, result.summaries, context_);
+  }
+  const torch::Tensor& host = on_host(result.summaries, host_summaries_);
+  return {static_cast<const VocabularySummary*>(host.data_ptr()), rows};
+}
+
+PassRunner::Result PassRunner::run_on_device(const ForwardInput& input) {
+  if (!context_.captures_decoding || !is_decoding(input)) {
+    return {model_.forward(input, context_), {}};
+  }
   if (graph_ == nullptr || !graph_->takes(input)) {
     graph_ = nullptr;  // its memory first
     graph_ = std::make_unique<DecodeGraph>(
         model_, input, room_for(input, model_.config().context_length), context_);
   }
-  return graph_->run(input);
+  const torch::Tensor logits = graph_->run(input);
+  return {logits, graph_->summaries()};
 }
 
-torch::Tensor PassRunner::on_host(const torch::Tensor& logits) {
+const torch::Tensor& PassRunner::on_host(const torch::Tensor& values, torch::Tensor& host) {
   const DeviceScope device(context_);
-  if (!host_logits_.defined() || host_logits_.sizes() != logits.sizes()) {
-    host_logits_ = torch::empty(logits.sizes(), torch::dtype(torch::kFloat32).pinned_memory(true));
+  if (!host.defined() || host.sizes() != values.sizes()) {
+    host = torch::empty(values.sizes(), torch::dtype(values.scalar_type()).pinned_memory(true));
   }
-  host_logits_.copy_(logits, /*non_blocking=*/true);
+  host.copy_(values, /*non_blocking=*/true);
   context_.torch_stream->synchronize();
-  return host_logits_;
+  return host;
 }
 
 }  // namespace perpend
