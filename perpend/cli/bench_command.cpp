@@ -6,6 +6,7 @@
 #include "perpend/cli/attention_benchmark.h"
 #include "perpend/cli/commands.h"
 #include "perpend/cli/options.h"
+#include "perpend/cli/planning_device.h"
 #include "perpend/core/cpu_features.h"
 #include "perpend/kernels/table.h"
 #include "perpend/mask/bindings.h"
@@ -154,11 +155,9 @@ struct BenchSchedule {
 };
 
 Tiling BenchSchedule::tiling(const Workload& workload, Sweep sweep) const {
-  if (device == "gpu" || (device.empty() && options.set == "gpu")) {
+  if (plans_for_gpu("bench", device, options.set == "gpu")) {
     return gpu_tiling(workload.head_dim, sweep);
   }
-  check(device == "cpu" || device.empty(),
-        concat("bench: --device must be cpu or gpu (", device, ")"));
   return cpu_kernels().attention.tiling(attention_case(workload, DType::kBF16).spec(), sweep);
 }
 
