@@ -183,7 +183,7 @@ void BenchSchedule::run() const {
 }  // namespace
 
 void add_bench_command(CLI::App& app) {
-  CLI::App& bench = *app.add_subcommand("bench", "Measure attention and its planning");
+  CLI::App& bench = *app.add_subcommand("bench", "Measure attention, its planning, and models");
   bench.require_subcommand(1);
   auto attention = std::make_shared<BenchAttention>();
   CLI::App& calls =
@@ -207,6 +207,7 @@ void add_bench_command(CLI::App& app) {
              "Tiles of this device's kernels: cpu or gpu; default: that of the set");
   plans.footer("Examples:\n  perpend bench schedule --set gpu");
   plans.callback([schedule] { schedule->run(); });
+  add_bench_model_command(bench);
 }
 
 }  // namespace perpend
