@@ -30,7 +30,7 @@ void check_tokens(const ForwardInput& input, const ModelConfig& config) {
 
 Llama::Llama(ModelConfig config, const ModelWeights& weights, WeightForm form, Context& context)
     : config_(std::move(config)) {
-  // What is made on a GPU must be there for the stream that will read it.
+  // What is made on a GPU must be there for whatever stream will read it.
   const DeviceScope device(context);
   rotary_ = std::make_shared<RotaryTables>(config_.rotary, config_.context_length,
                                            torch_device(context.device));
@@ -40,6 +40,7 @@ Llama::Llama(ModelConfig config, const ModelWeights& weights, WeightForm form, C
   }
   final_norm_ = RmsNorm(weights.vector(WeightRole::kFinalNorm, context, 0), config_.rms_epsilon);
   if (!config_.tied_embeddings) head_ = weights.linear({WeightRole::kHead}, form, context, 0);
+  if (context.torch_stream) context.torch_stream->synchronize();
 }
 
 Llama::Layer Llama::read_layer(int index, const ModelWeights& weights, WeightForm form,
