@@ -14,7 +14,8 @@ namespace perpend {
 // The flags that choose a model and how it runs, shared by all commands that run one.
 struct ModelOptions {
   std::string model = "smollm2-135m-instruct";
-  std::string precision = "quantized";
+  std::string device = "auto";
+  std::string precision = "auto";
   std::string layers;
   std::string preset;
   float rope_base = 0;
@@ -23,6 +24,10 @@ struct ModelOptions {
 
   void add_to(CLI::App& app);
   ModelChanges changes() const;
+  // Where the model runs and how its weights are held there. Throws InvalidArgument, and
+  // Unsupported for a GPU that is not there and a precision that the device does not have.
+  Device chosen_device() const;
+  WeightForm chosen_form() const;
 };
 
 // The flags that change what a checkpoint says of positions and masks.
@@ -49,8 +54,5 @@ struct GenerationFlags {
   GenerationFlags();
   void add_to(CLI::App& app);
 };
-
-// "quantized" or "f32"; throws InvalidArgument.
-LinearMode parse_precision(const std::string& text);
 
 }  // namespace perpend

@@ -28,7 +28,8 @@ std::vector<Mask> masks_of(const GenerateOptions& options, const ModelConfig& co
   return options.layer_masks;
 }
 
-KvStoreConfig store_config(const ModelConfig& config, DType dtype, std::int64_t prefix_bytes) {
+KvStoreConfig store_config(const ModelConfig& config, DType dtype, Device device,
+                           std::int64_t prefix_bytes) {
   KvStoreConfig store;
   store.num_layers = config.num_layers;
   store.num_kv_heads = config.num_kv_heads;
@@ -37,6 +38,7 @@ KvStoreConfig store_config(const ModelConfig& config, DType dtype, std::int64_t 
   const std::int64_t bytes_per_token = 2 * static_cast<std::int64_t>(size_of(dtype)) *
                                        config.num_layers * config.num_kv_heads * config.head_dim;
   store.max_tokens = config.context_length + ceil_div(prefix_bytes, bytes_per_token);
+  store.device = device;
   return store;
 }
 
@@ -74,11 +76,8 @@ struct Generation {
 
 // Keys of the last sequence and of earlier prompts, and what they were made with.
 struct TextGenerator::Cache {
-  Cache(const ModelConfig& config, DType dtype, std::int64_t prefix_bytes,
-        std::vector<Mask> layer_masks)
-      : masks(std::move(layer_masks)),
-        store(store_config(config, dtype, prefix_bytes)),
-        prefixes(store, prefix_bytes) {}
+  Cache(const KvStoreConfig& config, std::int64_t prefix_bytes, std::vector<Mask> layer_masks)
+      : masks(std::move(layer_masks)), store(config), prefixes(store, prefix_bytes) {}
 
   std::vector<Mask> masks;
   SipHash hash = secret_hash();
@@ -113,7 +112,9 @@ void TextGenerator::prepare_cache(const std::vector<std::int32_t>& prompt,
   std::vector<Mask> masks = masks_of(options, model_.config());
   if (cache_ == nullptr || cache_->masks != masks) {
     cache_.reset();
-    cache_ = std::make_unique<Cache>(model_.config(), kv_dtype_, prefix_bytes_, std::move(masks));
+    cache_ = std::make_unique<Cache>(
+        store_config(model_.config(), kv_dtype_, context_.device, prefix_bytes_), prefix_bytes_,
+        std::move(masks));
   }
   std::optional<Generation>& generation = cache_->generation;
   if (generation && options.reuse_decoded) {

@@ -8,6 +8,7 @@
 #include "perpend/io/checkpoint.h"
 #include "perpend/models/language_model.h"
 #include "perpend/models/text_side.h"
+#include "perpend/nn/linear.h"
 
 namespace perpend {
 
@@ -17,7 +18,7 @@ class LoadedModel {
  public:
   // Opens `path` (a .gguf file or a Hugging Face folder) and packs its weights. Throws IoError and
   // Unsupported, naming file and field, and InvalidArgument for changes that do not fit.
-  LoadedModel(const std::string& path, LinearMode mode, Context& context,
+  LoadedModel(const std::string& path, WeightForm form, Context& context,
               const ModelChanges& changes = {});
 
   const LanguageModel& network() const { return *network_; }
