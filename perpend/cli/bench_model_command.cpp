@@ -25,6 +25,7 @@ nlohmann::json object_of(const ModelBenchmark& benchmark, const ModelTimes& time
       {"shape", benchmark.shape},
       {"device", concat(benchmark.device)},
       {"layers", benchmark.layers},
+      {"preset", benchmark.preset},
       {"prompt", benchmark.prompt},
       {"tokens", benchmark.tokens},
       {"batch", benchmark.batch},
@@ -87,6 +88,7 @@ void add_bench_model_command(CLI::App& bench) {
       "model", "Prefill and decoding of a model of random weights, each with what bounds it");
   add_option(sub, "--shape", benchmark.shape, "llama2-7b, llama2-70b, mistral-7b or smollm2-135m");
   add_option(sub, "--layers", benchmark.layers, "Mask of each layer, as for generate");
+  add_option(sub, "--preset", benchmark.preset, "longgen-as or longgen-bs, as for generate");
   add_option(sub, "--device", command->device, "cpu, cuda, cuda:N or auto");
   add_option(sub, "--prompt", benchmark.prompt, "Tokens of each prompt");
   add_option(sub, "--tokens", benchmark.tokens, "Tokens decoded after it");
@@ -104,6 +106,7 @@ void add_bench_model_command(CLI::App& bench) {
       "Examples:\n"
       "  perpend bench model --shape llama2-7b --prompt 4096 --tokens 128\n"
       "  perpend bench model --shape smollm2-135m --batch 32 --json\n"
+      "  perpend bench model --shape llama2-7b --prompt 131072 --preset longgen-as\n"
       "  perpend bench model --shape mistral-7b --prompt 131072 --layers \"0-9,20-31: causal & "
       "(sink(64) | near(64, 31)); rest: causal\"");
   sub.callback([command] { command->run(); });

@@ -172,7 +172,9 @@ ModelConfig checked_config(const ModelBenchmark& benchmark) {
         "bench model: --prompt, --tokens, --batch, --chunk and --reps must be at least 1");
   config->context_length =
       std::max(config->context_length, benchmark.prompt + benchmark.tokens + kWarmUps);
-  return *config;
+  check(benchmark.preset.empty() || benchmark.layers.empty(),
+        "bench model: --preset and --layers exclude each other");
+  return changed(*config, {.preset = benchmark.preset});
 }
 
 // Values of the matrices that every token of a prompt is multiplied with.
@@ -209,10 +211,9 @@ void measure_decoding(const ModelBenchmark& benchmark, Sequences& sequences, Pas
 
 ModelTimes time_model(const ModelBenchmark& benchmark) {
   const ModelConfig config = checked_config(benchmark);
-  const auto masks =
-      benchmark.layers.empty()
-          ? std::vector<Mask>(static_cast<std::size_t>(config.num_layers), Mask::causal())
-          : parse_layer_masks(benchmark.layers, config.num_layers);
+  const auto masks = benchmark.layers.empty()
+                         ? default_masks(config)
+                         : parse_layer_masks(benchmark.layers, config.num_layers);
   Runtime runtime(benchmark.device, benchmark.threads);
   Context& context = runtime.context();
   if (benchmark.without_graph) context.captures_decoding = false;

@@ -11,6 +11,7 @@ namespace perpend {
 struct ModelBenchmark {
   std::string shape = "smollm2-135m";
   std::string layers;  // masks; empty: causal everywhere
+  std::string preset;  // instead of them, see parse_preset()
   Device device;
   std::int64_t prompt = 512;  // tokens of each sequence
   std::int64_t tokens = 64;   // decoded after it
