@@ -11,9 +11,9 @@
 namespace perpend {
 namespace {
 
-constexpr std::int64_t kBlock = 4;
+constexpr std::int64_t kKeyBlock = 4;
 constexpr std::int32_t kNumBlocks = 9;
-constexpr std::int64_t kNumTokens = kBlock * kNumBlocks;
+constexpr std::int64_t kNumTokens = kKeyBlock * kNumBlocks;
 constexpr int kNumQueryHeads = 4;
 constexpr int kNumKvHeads = 2;
 
@@ -22,7 +22,7 @@ constexpr int kNumKvHeads = 2;
 using Dependence = std::vector<std::vector<std::vector<bool>>>;
 
 bool sees(const Mask& mask, std::int64_t q, std::int64_t k) {
-  if (k / kBlock > q / kBlock) return false;
+  if (k / kKeyBlock > q / kKeyBlock) return false;
   for (int head = 0; head < kNumQueryHeads; ++head) {
     if (mask.visible(q, k, {head, head / (kNumQueryHeads / kNumKvHeads)})) return true;
   }
@@ -51,7 +51,7 @@ Dependence dependence_of(std::span<const Mask> masks) {
 
 struct KeyedTokens {
   explicit KeyedTokens(std::span<const Mask> masks)
-      : visibility(masks, kBlock, kNumTokens, kNumQueryHeads, kNumKvHeads) {}
+      : visibility(masks, kKeyBlock, kNumTokens, kNumQueryHeads, kNumKvHeads) {}
   BlockKeys keys(std::span<const std::int32_t> tokens) {
     return {visibility, SipHash(1, 2), tokens, kNumBlocks};
   }
@@ -72,7 +72,7 @@ void expect_keys_follow_edits(std::span<const Mask> masks, bool exact, Random& r
   for (int layer = 0; layer <= static_cast<int>(masks.size()); ++layer) {
     for (std::int32_t block = 0; block < kNumBlocks; ++block) {
       bool touched = false;
-      for (std::int64_t row = block * kBlock; row < (block + 1) * kBlock; ++row) {
+      for (std::int64_t row = block * kKeyBlock; row < (block + 1) * kKeyBlock; ++row) {
         touched |= depends[static_cast<std::size_t>(layer)][static_cast<std::size_t>(row)][edited];
       }
       const bool kept = before.at(layer, block) == after.at(layer, block);
@@ -91,12 +91,12 @@ TEST(BlockKeys, ChangeWithEveryTokenThatARowDependsOnAndNoOther) {
     const auto num_layers = static_cast<int>(1 + random.next_below(5));
     // Blocks of the masks are those of the keys, so that what a block sees is known exactly.
     std::vector<Mask> masks;
-    for (const Mask& mask : random_layer_masks(random, num_layers, kBlock)) {
+    for (const Mask& mask : random_layer_masks(random, num_layers, kKeyBlock)) {
       masks.push_back(mask.str().find("window") == std::string::npos ? mask : Mask::causal());
     }
     // A block depends on all that its rows do; rows of one block may see each other or not, which a
     // key does not tell apart: mark them alike.
-    for (Mask& mask : masks) mask = mask | (Mask::same(Label::block(kBlock)));
+    for (Mask& mask : masks) mask = mask | (Mask::same(Label::block(kKeyBlock)));
     expect_keys_follow_edits(masks, true, random);
   }
 }
@@ -118,7 +118,7 @@ TEST(BlockKeys, TellPlacesLayersAndSizesApart) {
   const BlockKeys keys = keyed.keys(tokens);
   EXPECT_FALSE(keys.at(0, 0) == keys.at(0, 1));
   EXPECT_FALSE(keys.at(0, 1) == keys.at(1, 1));
-  BlockVisibility coarse(masks, 2 * kBlock, kNumTokens);
+  BlockVisibility coarse(masks, 2 * kKeyBlock, kNumTokens);
   const BlockKeys others(coarse, SipHash(1, 2), tokens, 1);
   EXPECT_FALSE(keys.at(0, 0) == others.at(0, 0));
 }

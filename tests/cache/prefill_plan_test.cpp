@@ -9,12 +9,12 @@
 namespace perpend {
 namespace {
 
-constexpr std::int64_t kBlock = 4;
-constexpr std::int64_t kMaxLen = 60;
+constexpr std::int64_t kPlanBlock = 4;
+constexpr std::int64_t kPlanMaxLen = 60;
 
 bool block_sees(const Mask& mask, std::int64_t block, std::int64_t other) {
-  for (std::int64_t q = block * kBlock; q < (block + 1) * kBlock; ++q) {
-    for (std::int64_t k = other * kBlock; k < (other + 1) * kBlock; ++k) {
+  for (std::int64_t q = block * kPlanBlock; q < (block + 1) * kPlanBlock; ++q) {
+    for (std::int64_t k = other * kPlanBlock; k < (other + 1) * kPlanBlock; ++k) {
       for (int head = 0; head < 2; ++head) {
         if (mask.visible(q, k, {head, head})) return true;
       }
@@ -24,8 +24,8 @@ bool block_sees(const Mask& mask, std::int64_t block, std::int64_t other) {
 }
 
 bool seen_later(const Mask& mask, std::int64_t block, std::int64_t next_q) {
-  for (std::int64_t q = next_q; q < kMaxLen; ++q) {
-    for (std::int64_t k = block * kBlock; k < (block + 1) * kBlock; ++k) {
+  for (std::int64_t q = next_q; q < kPlanMaxLen; ++q) {
+    for (std::int64_t k = block * kPlanBlock; k < (block + 1) * kPlanBlock; ++k) {
       for (int head = 0; head < 2; ++head) {
         if (mask.visible(q, k, {head, head})) return true;
       }
@@ -37,9 +37,9 @@ bool seen_later(const Mask& mask, std::int64_t block, std::int64_t next_q) {
 // What lies in a cache, drawn at random, and what a plan makes of it.
 struct PlannedPrompt {
   PlannedPrompt(Random& random, int num_layers, std::int32_t blocks)
-      : masks(random_layer_masks(random, num_layers, kBlock)),
+      : masks(random_layer_masks(random, num_layers, kPlanBlock)),
         num_blocks(blocks),
-        visibility(masks, kBlock, kMaxLen, 2, 2) {
+        visibility(masks, kPlanBlock, kPlanMaxLen, 2, 2) {
     const std::uint64_t share = random.next_below(5);
     for (auto* table : {&keys, &rows}) {
       for (int i = 0; i < (num_layers + 1) * num_blocks; ++i) {
@@ -89,7 +89,7 @@ TEST(PrefillPlan, EveryKeyThatARowSeesIsThereAndEveryRowHasItsInput) {
           ASSERT_TRUE(!block_sees(mask, block, other) || plan.has_keys(layer, other))
               << "layer " << layer << " of block " << block << " sees block " << other;
         }
-        ASSERT_TRUE(!seen_later(mask, block, plan.num_blocks * kBlock) ||
+        ASSERT_TRUE(!seen_later(mask, block, plan.num_blocks * kPlanBlock) ||
                     plan.has_keys(layer, block))
             << "layer " << layer << " of block " << block;
       }
@@ -114,8 +114,8 @@ class Hourglass : public testing::Test {
 
   const Mask sparse_ = parse_mask("longgen_sink(4, 0, 2)");
   BlockVisibility visibility_{
-      std::vector<Mask>{sparse_, sparse_, Mask::causal(), Mask::causal(), sparse_, sparse_}, kBlock,
-      kMaxLen};
+      std::vector<Mask>{sparse_, sparse_, Mask::causal(), Mask::causal(), sparse_, sparse_},
+      kPlanBlock, kPlanMaxLen};
 };
 
 TEST_F(Hourglass, LayersWhoseKeysNobodySeesDoNotRun) {
