@@ -4,6 +4,7 @@
 
 #include "perpend/core/error.h"
 #include "perpend/core/random.h"
+#include "tests/campaign.h"
 #include "tests/mask/random_mask.h"
 
 namespace perpend {
@@ -32,7 +33,7 @@ BlockCensus brute_force(const Mask& mask, std::int64_t num_tokens, std::int64_t 
 
 TEST(BlockCensus, CountsWhatAPairByPairCountFinds) {
   Random random(20261127);
-  for (int i = 0; i < 150; ++i) {
+  for (int i = num_trials(60); i > 0; --i) {
     const auto num_tokens = static_cast<std::int64_t>(1 + random.next_below(150));
     const auto block_size = static_cast<std::int64_t>(1 + random.next_below(80));
     const Mask mask = random_mask(random, num_tokens);
