@@ -28,17 +28,25 @@ std::vector<Mask> masks_of(const GenerateOptions& options, const ModelConfig& co
   return options.layer_masks;
 }
 
+// Room for one sequence under these masks and for what is kept of others.
 KvStoreConfig store_config(const ModelConfig& config, DType dtype, Device device,
+                           std::span<const Mask> masks, std::int64_t chunk,
                            std::int64_t prefix_bytes) {
   KvStoreConfig store;
   store.num_layers = config.num_layers;
   store.num_kv_heads = config.num_kv_heads;
   store.head_dim = config.head_dim;
   store.dtype = dtype;
-  const std::int64_t bytes_per_token = 2 * static_cast<std::int64_t>(size_of(dtype)) *
-                                       config.num_layers * config.num_kv_heads * config.head_dim;
-  store.max_tokens = config.context_length + ceil_div(prefix_bytes, bytes_per_token);
+  store.max_tokens = config.context_length;
   store.device = device;
+  const std::int64_t page_bytes = 2 * static_cast<std::int64_t>(size_of(dtype)) * store.page_size *
+                                  config.num_kv_heads * config.head_dim;
+  store.max_pages = enough_pages(masks, {.max_len = config.context_length,
+                                         .step = chunk,
+                                         .page_size = store.page_size,
+                                         .num_q_heads = config.num_q_heads,
+                                         .num_kv_heads = config.num_kv_heads}) +
+                    prefix_bytes / page_bytes;
   return store;
 }
 
@@ -56,7 +64,7 @@ struct Generation {
       : sequence(store),
         policy({masks.begin(), masks.end()}, model.config().context_length,
                model.config().num_q_heads, model.config().num_kv_heads) {
-    if (chunk > 0 && chunk % store.config().page_size == 0) {
+    if (chunk % store.config().page_size == 0) {
       PrefixStore* kept = prefixes.max_bytes() > 0 ? &prefixes : nullptr;
       prefill.emplace(
           PromptPrefill::Parts{model.network(), context, sequence, policy, masks, kept, hash},
@@ -76,10 +84,15 @@ struct Generation {
 
 // Keys of the last sequence and of earlier prompts, and what they were made with.
 struct TextGenerator::Cache {
-  Cache(const KvStoreConfig& config, std::int64_t prefix_bytes, std::vector<Mask> layer_masks)
-      : masks(std::move(layer_masks)), store(config), prefixes(store, prefix_bytes) {}
+  Cache(const KvStoreConfig& config, std::int64_t prefix_bytes, std::int64_t prefill_chunk,
+        std::vector<Mask> layer_masks)
+      : masks(std::move(layer_masks)),
+        chunk(prefill_chunk),
+        store(config),
+        prefixes(store, prefix_bytes) {}
 
   std::vector<Mask> masks;
+  std::int64_t chunk;
   SipHash hash = secret_hash();
   KvStore store;
   PrefixStore prefixes;
@@ -110,11 +123,13 @@ TextGenerator::~TextGenerator() = default;
 void TextGenerator::prepare_cache(const std::vector<std::int32_t>& prompt,
                                   const GenerateOptions& options) {
   std::vector<Mask> masks = masks_of(options, model_.config());
-  if (cache_ == nullptr || cache_->masks != masks) {
+  const std::int64_t chunk = options.prefill_chunk;
+  check(chunk > 0, concat("prefill chunk must be positive (", chunk, ")"));
+  if (cache_ == nullptr || cache_->masks != masks || cache_->chunk != chunk) {
     cache_.reset();
-    cache_ = std::make_unique<Cache>(
-        store_config(model_.config(), kv_dtype_, context_.device, prefix_bytes_), prefix_bytes_,
-        std::move(masks));
+    const KvStoreConfig config =
+        store_config(model_.config(), kv_dtype_, context_.device, masks, chunk, prefix_bytes_);
+    cache_ = std::make_unique<Cache>(config, prefix_bytes_, chunk, std::move(masks));
   }
   std::optional<Generation>& generation = cache_->generation;
   if (generation && options.reuse_decoded) {
@@ -128,7 +143,7 @@ void TextGenerator::prepare_cache(const std::vector<std::int32_t>& prompt,
   generation.reset();
   cache_->store.pool().reset_peak();
   generation.emplace(model_, context_, cache_->store, cache_->prefixes, cache_->hash, cache_->masks,
-                     options.prefill_chunk);
+                     chunk);
   generation->loop->push(prompt);
 }
 
