@@ -106,13 +106,21 @@ torch::Tensor Llama::run(const ForwardPass& pass, Context& context) const {
   const DeviceScope device(context);
   const Workspace::Scope scope(*context.workspace);
   torch::Tensor x = embedding_.rows(pass.tokens(), context);
-  for (int i = 0; i < config_.num_layers; ++i) {
-    const Workspace::Scope layer_scope(*context.workspace);
-    const Layer& layer = layers_[static_cast<std::size_t>(i)];
-    x = layer.attention.add_to(x, layer.attention_norm.forward(x, context), pass.attention(i),
-                               context);
-    x = layer.mlp.add_to(x, layer.mlp_norm.forward(x, context), context);
-  }
+  for (int i = 0; i < config_.num_layers; ++i) x = run_layer(i, x, pass, context);
+  return logits(x, pass, context);
+}
+
+torch::Tensor Llama::run_layer(int index, const torch::Tensor& x, const ForwardPass& pass,
+                               Context& context) const {
+  const Workspace::Scope scope(*context.workspace);
+  const Layer& layer = layers_[static_cast<std::size_t>(index)];
+  const torch::Tensor seen = layer.attention.add_to(x, layer.attention_norm.forward(x, context),
+                                                    pass.attention(index), context);
+  return layer.mlp.add_to(seen, layer.mlp_norm.forward(seen, context), context);
+}
+
+torch::Tensor Llama::logits(const torch::Tensor& x, const ForwardPass& pass,
+                            Context& context) const {
   torch::Tensor wanted = context.workspace->take({pass.logit_rows().size(0), config_.model_dim});
   at::index_select_out(wanted, x, 0, pass.logit_rows());
   return head().forward_f32(final_norm_.forward(wanted, context), context);

@@ -38,6 +38,9 @@ class Llama final : public LanguageModel {
 
   Layer read_layer(int index, const ModelWeights& weights, WeightForm form,
                    const Context& context) const;
+  torch::Tensor run_layer(int index, const torch::Tensor& x, const ForwardPass& pass,
+                          Context& context) const;
+  torch::Tensor logits(const torch::Tensor& x, const ForwardPass& pass, Context& context) const;
   const Linear& head() const { return config_.tied_embeddings ? embedding_ : head_; }
 
   ModelConfig config_;
