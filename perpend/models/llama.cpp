@@ -144,18 +144,35 @@ torch::Tensor Llama::run_layers(const ForwardPass& pass, std::span<const float> 
   torch::Tensor x = layers.begin == 0 ? embedding_.rows(pass.tokens(), context)
                                       : rows_from_host(input_rows, pass, config_, context);
   for (auto i = static_cast<int>(layers.begin); i < layers.end; ++i) {
-    const Workspace::Scope layer_scope(*context.workspace);
-    const Layer& layer = layers_[static_cast<std::size_t>(i)];
     copy_wanted_rows(wanted_rows, i, x);
-    const torch::Tensor normed = layer.attention_norm.forward(x, context);
     if (i + 1 == layers.end && !has_logits) {
-      layer.attention.cache_keys(normed, pass.attention(i), context);
-      break;
+      make_keys(i, x, pass, context);
+      return context.workspace->take({0, config_.vocab_size});
     }
-    x = layer.attention.add_to(x, normed, pass.attention(i), context);
-    x = layer.mlp.add_to(x, layer.mlp_norm.forward(x, context), context);
+    x = run_layer(i, x, pass, context);
   }
-  if (!has_logits) return context.workspace->take({0, config_.vocab_size});
+  return logits(x, pass, context);
+}
+
+void Llama::make_keys(int index, const torch::Tensor& x, const ForwardPass& pass,
+                      Context& context) const {
+  const Workspace::Scope scope(*context.workspace);
+  const Layer& layer = layers_[static_cast<std::size_t>(index)];
+  layer.attention.cache_keys(layer.attention_norm.forward(x, context), pass.attention(index),
+                             context);
+}
+
+torch::Tensor Llama::run_layer(int index, const torch::Tensor& x, const ForwardPass& pass,
+                               Context& context) const {
+  const Workspace::Scope scope(*context.workspace);
+  const Layer& layer = layers_[static_cast<std::size_t>(index)];
+  const torch::Tensor seen = layer.attention.add_to(x, layer.attention_norm.forward(x, context),
+                                                    pass.attention(index), context);
+  return layer.mlp.add_to(seen, layer.mlp_norm.forward(seen, context), context);
+}
+
+torch::Tensor Llama::logits(const torch::Tensor& x, const ForwardPass& pass,
+                            Context& context) const {
   torch::Tensor wanted = context.workspace->take({pass.logit_rows().size(0), config_.model_dim});
   at::index_select_out(wanted, x, 0, pass.logit_rows());
   return head().forward_f32(final_norm_.forward(wanted, context), context);

