@@ -15,13 +15,18 @@ namespace perpend {
 // SmolLM2, Mistral without its window, Qwen2 and Qwen2.5 (biases on q, k, v).
 class Llama final : public LanguageModel {
  public:
-  // Reads and packs all weights. Throws IoError naming a tensor that is missing or of another
-  // shape.
-  Llama(ModelConfig config, const WeightReader& weights, LinearMode mode, Context& context);
+  // Takes all weights in that form, in the memory of the context's device. Throws as `weights`
+  // does.
+  Llama(ModelConfig config, const ModelWeights& weights, WeightForm form, Context& context);
 
   const ModelConfig& config() const override { return config_; }
   std::size_t num_bytes() const override;
   torch::Tensor forward(const ForwardInput& input, Context& context) const override;
+  void prepare(const ForwardInput& input) const override;
+  torch::Tensor run(const ForwardPass& pass, Context& context) const override;
+
+  // Every tensor of the model once, layer by layer. Throws Unsupported when matrices are packed.
+  std::vector<ModelParameter> parameters() const;
 
  private:
   struct Layer {
@@ -31,9 +36,17 @@ class Llama final : public LanguageModel {
     GatedMlp mlp;
   };
 
-  Layer read_layer(int index, const WeightReader& weights, LinearMode mode,
+  Layer read_layer(int index, const ModelWeights& weights, WeightForm form,
                    const Context& context) const;
-  AttentionBatch make_batch(const ForwardInput& input, Context& context) const;
+  // The layers of a pass, given and keeping rows in memory of the host.
+  torch::Tensor run_layers(const ForwardPass& pass, std::span<const float> input_rows,
+                           std::span<const RowsAtLayer> wanted_rows, Context& context) const;
+  torch::Tensor run_layer(int index, const torch::Tensor& x, const ForwardPass& pass,
+                          Context& context) const;
+  torch::Tensor logits(const torch::Tensor& x, const ForwardPass& pass, Context& context) const;
+  // The keys and values of a layer alone.
+  void make_keys(int index, const torch::Tensor& x, const ForwardPass& pass,
+                 Context& context) const;
   const Linear& head() const { return config_.tied_embeddings ? embedding_ : head_; }
 
   ModelConfig config_;

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "perpend/core/error.h"
+#include "perpend/models/longgen_config.h"
 
 namespace perpend {
 namespace {
@@ -260,7 +261,30 @@ ModelConfig read_model_config(const Checkpoint& checkpoint) {
                            : read_hugging_face_config(checkpoint);
   check_sizes(config, checkpoint.path());
   check_constants(config, checkpoint.path());
+  config.longgen = read_longgen(checkpoint, config.architecture, config.num_layers);
   return config;
+}
+
+ModelConfig changed(ModelConfig config, const ModelChanges& changes) {
+  if (!changes.preset.empty()) {
+    config.longgen = parse_preset(changes.preset, config.num_layers, config.num_kv_heads);
+  }
+  if (changes.rope_theta) {
+    check(*changes.rope_theta > 0 && std::isfinite(*changes.rope_theta),
+          concat("rope-base: expected a positive number, found ", *changes.rope_theta));
+    config.rotary.theta = *changes.rope_theta;
+  }
+  if (changes.context_length) {
+    check(*changes.context_length > 0 && *changes.context_length <= kMaxSize,
+          concat("context: expected 1 to ", kMaxSize, " tokens, found ", *changes.context_length));
+    config.context_length = *changes.context_length;
+  }
+  return config;
+}
+
+std::vector<Mask> default_masks(const ModelConfig& config) {
+  if (config.longgen) return layer_masks(*config.longgen, config.num_layers);
+  return std::vector<Mask>(static_cast<std::size_t>(config.num_layers), Mask::causal());
 }
 
 }  // namespace perpend

@@ -11,11 +11,14 @@
 
 namespace perpend {
 
-// What the attention layers of one forward pass share.
-struct AttentionBatch {
-  AttentionShape shape;     // sequences, heads
-  torch::Tensor q_indptr;   // [batch + 1] i32
-  torch::Tensor positions;  // [rows] i32
+// What an attention layer reads besides x, all where its kernels run.
+struct AttentionInput {
+  TensorView positions;  // [rows] i32
+  TensorView q_indptr;   // [batch + 1] i32
+  KvLayerView kv;
+  // Which pairs are live: a schedule, or a plan that another schedule may replace in place.
+  const Schedule* schedule = nullptr;
+  const AttentionPlan* plan = nullptr;
 };
 
 // Multi-head attention with grouped keys over a paged cache and any mask.
@@ -32,10 +35,18 @@ class SelfAttention {
   // `qkv` yields q, k and v one after another; `out` maps the heads back to model_dim.
   SelfAttention(const Config& config, Linear qkv, Linear out, std::shared_ptr<RotaryTables> rotary);
 
-  // residual += out(attention(rotary(qkv(x)))); writes the keys and values of x into `kv`.
-  // x, residual [rows, model_dim] f32.
-  void add_to(const torch::Tensor& residual, const torch::Tensor& x, const AttentionBatch& batch,
-              const KvLayerView& kv, const Schedule& schedule, Context& context) const;
+  // residual + out(attention(rotary(qkv(x)))), as Linear::add_to(); writes the keys and values of x
+  // into its pages. x, residual [rows, model_dim], x of the type of the context.
+  torch::Tensor add_to(const torch::Tensor& residual, const torch::Tensor& x,
+                       const AttentionInput& input, Context& context) const;
+
+  const Linear& qkv() const { return qkv_; }
+  const Linear& out() const { return out_; }
+
+  // The keys and values alone; returns the queries [rows, num_q_heads, head_dim], valid as long as
+  // the scope of the workspace.
+  TensorView cache_keys(const torch::Tensor& x, const AttentionInput& input,
+                        Context& context) const;
 
   std::size_t num_bytes() const { return qkv_.num_bytes() + out_.num_bytes(); }
 
