@@ -26,28 +26,29 @@ void check_tokens(const ForwardInput& input, const ModelConfig& config) {
 
 }  // namespace
 
-Llama::Llama(ModelConfig config, const WeightReader& weights, WeightForm form, Context& context)
+Llama::Llama(ModelConfig config, const ModelWeights& weights, WeightForm form, Context& context)
     : config_(std::move(config)),
       rotary_(std::make_shared<RotaryTables>(config_.rotary, config_.context_length)),
-      embedding_(weights.linear({WeightRole::kEmbedding}, form, context)),
-      final_norm_(weights.vector(WeightRole::kFinalNorm), config_.rms_epsilon) {
+      embedding_(weights.linear({WeightRole::kEmbedding}, form, context, 0)),
+      final_norm_(weights.vector(WeightRole::kFinalNorm, context, 0), config_.rms_epsilon) {
   for (int index = 0; index < config_.num_layers; ++index) {
     layers_.push_back(read_layer(index, weights, form, context));
   }
-  if (!config_.tied_embeddings) head_ = weights.linear({WeightRole::kHead}, form, context);
+  if (!config_.tied_embeddings) head_ = weights.linear({WeightRole::kHead}, form, context, 0);
 }
 
-Llama::Layer Llama::read_layer(int index, const WeightReader& weights, WeightForm form,
+Llama::Layer Llama::read_layer(int index, const ModelWeights& weights, WeightForm form,
                                const Context& context) const {
   const SelfAttention::Config heads{config_.num_q_heads, config_.num_kv_heads, config_.head_dim,
                                     config_.rotary.layout};
   using enum WeightRole;
   return {
-      .attention_norm = RmsNorm(weights.vector(kAttentionNorm, index), config_.rms_epsilon),
+      .attention_norm =
+          RmsNorm(weights.vector(kAttentionNorm, context, index), config_.rms_epsilon),
       .attention =
           SelfAttention(heads, weights.linear({kQuery, kKey, kValue}, form, context, index),
                         weights.linear({kAttentionOutput}, form, context, index), rotary_),
-      .mlp_norm = RmsNorm(weights.vector(kMlpNorm, index), config_.rms_epsilon),
+      .mlp_norm = RmsNorm(weights.vector(kMlpNorm, context, index), config_.rms_epsilon),
       .mlp = GatedMlp(weights.linear({kGate, kUp}, form, context, index),
                       weights.linear({kDown}, form, context, index), Activation::kSilu),
   };

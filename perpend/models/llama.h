@@ -3,6 +3,7 @@
 #include <memory>
 #include <vector>
 
+#include "perpend/models/differentiable_model.h"
 #include "perpend/models/language_model.h"
 #include "perpend/models/weights.h"
 #include "perpend/nn/gated_mlp.h"
@@ -13,11 +14,10 @@ namespace perpend {
 
 // Decoder-only transformers of the Llama shape: Llama 2 and 3 (arXiv:2307.09288, arXiv:2407.21783),
 // SmolLM2, Mistral without its window, Qwen2 and Qwen2.5 (biases on q, k, v).
-class Llama final : public LanguageModel {
+class Llama final : public LanguageModel, public DifferentiableModel {
  public:
-  // Reads and packs all weights. Throws IoError naming a tensor that is missing or of another
-  // shape.
-  Llama(ModelConfig config, const WeightReader& weights, WeightForm form, Context& context);
+  // Takes all weights in that form. Throws as `weights` does.
+  Llama(ModelConfig config, const ModelWeights& weights, WeightForm form, Context& context);
 
   const ModelConfig& config() const override { return config_; }
   std::size_t num_bytes() const override;
@@ -25,6 +25,13 @@ class Llama final : public LanguageModel {
 
   // Every tensor of the model once, layer by layer. Throws Unsupported when matrices are packed.
   std::vector<ModelParameter> parameters() const;
+
+  std::vector<NamedParameter> named_parameters() const override;
+  std::vector<NamedLinear> layer_linears() override;
+  torch::Tensor head_weight() const override { return head().weight(); }
+  TrainOutput train_forward(const TrainInput& input) const override;
+  // Adds the adapters of all matrices to them.
+  void merge_adapters();
 
  private:
   struct Layer {
@@ -34,8 +41,11 @@ class Llama final : public LanguageModel {
     GatedMlp mlp;
   };
 
-  Layer read_layer(int index, const WeightReader& weights, WeightForm form,
+  Layer read_layer(int index, const ModelWeights& weights, WeightForm form,
                    const Context& context) const;
+  // The tensors that a recorded pass through a layer reads and that are trained.
+  static std::vector<torch::Tensor> trained_leaves(const Layer& layer);
+  TrainBatch make_train_batch(const TrainInput& input) const;
   AttentionBatch make_batch(const ForwardInput& input, Context& context) const;
   const Linear& head() const { return config_.tied_embeddings ? embedding_ : head_; }
 

@@ -8,6 +8,7 @@
 #include "perpend/io/checkpoint.h"
 #include "perpend/models/language_model.h"
 #include "perpend/models/text_side.h"
+#include "perpend/nn/linear.h"
 
 namespace perpend {
 

@@ -32,5 +32,7 @@ RotaryLayout gguf_rotary_layout(std::string_view architecture);
 // for an architecture, activation, sliding window or position scaling that is not built; each names
 // the file and the key.
 ModelConfig read_model_config(const Checkpoint& checkpoint);
+// Of the text of a config.json; `path` begins errors.
+ModelConfig parse_model_config(std::string_view config_json, const std::string& path);
 
 }  // namespace perpend

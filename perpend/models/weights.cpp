@@ -3,6 +3,7 @@
 #include <numeric>
 
 #include "perpend/formats/block_format.h"
+#include "perpend/ops/tensor_view_of.h"
 
 namespace perpend {
 namespace {
@@ -152,9 +153,9 @@ Linear WeightReader::linear(std::initializer_list<WeightRole> roles, WeightForm 
   return {sources, std::move(bias), form, context};
 }
 
-torch::Tensor WeightReader::vector(WeightRole role, int layer) const {
+torch::Tensor WeightReader::vector(WeightRole role, const Context& context, int layer) const {
   std::vector<float> values = to_f32(find_weight(checkpoint_, config_, role, layer));
-  return torch::from_blob(values.data(), {static_cast<std::int64_t>(values.size())}).clone();
+  return torch::tensor(values).to(torch_device(context.device));
 }
 
 }  // namespace perpend
