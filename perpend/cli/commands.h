@@ -14,5 +14,7 @@ void add_perplexity_command(CLI::App& app);
 void add_train_command(CLI::App& app);
 void add_verify_command(CLI::App& app);
 void add_bench_command(CLI::App& app);
+// The part of `bench` that runs models.
+void add_bench_model_command(CLI::App& bench);
 
 }  // namespace perpend

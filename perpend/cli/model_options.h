@@ -14,11 +14,16 @@ namespace perpend {
 // The flags that choose a model and how it runs, shared by all commands that run one.
 struct ModelOptions {
   std::string model = "smollm2-135m-instruct";
-  std::string precision = "quantized";
+  std::string device = "auto";
+  std::string precision = "auto";
   std::string layers;
   int threads = 0;
 
   void add_to(CLI::App& app);
+  // Where the model runs and how its weights are held there. Throws InvalidArgument, and
+  // Unsupported for a GPU that is not there and a precision that the device does not have.
+  Device chosen_device() const;
+  WeightForm chosen_form() const;
 };
 
 // A loaded model with what it runs on.
@@ -39,8 +44,5 @@ struct GenerationFlags {
   GenerationFlags();
   void add_to(CLI::App& app);
 };
-
-// "quantized" or "f32"; throws InvalidArgument.
-LinearMode parse_precision(const std::string& text);
 
 }  // namespace perpend

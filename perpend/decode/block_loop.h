@@ -7,7 +7,7 @@
 
 #include "perpend/cache/cache_policy.h"
 #include "perpend/decode/denoiser.h"
-#include "perpend/models/language_model.h"
+#include "perpend/models/pass_runner.h"
 
 namespace perpend {
 
@@ -40,11 +40,14 @@ class BlockLoop {
   std::int64_t num_pending() const {
     return static_cast<std::int64_t>(tokens_.size()) - sequence_.length();
   }
-  torch::Tensor run(const Step& step);
+  StepResult step(Denoiser& denoiser);
+  // Makes room for the rows of a step.
+  KvRows append(const Step& step);
   void commit(std::int64_t first, std::int64_t count);
 
   const LanguageModel& model_;
   Context& context_;
+  PassRunner runner_;
   KvSequence& sequence_;
   CachePolicy& policy_;
   std::span<const Mask> layer_masks_;

@@ -26,13 +26,14 @@ std::vector<Mask> masks_of(const GenerateOptions& options, const ModelConfig& co
   return options.layer_masks;
 }
 
-KvStoreConfig store_config(const ModelConfig& config, DType dtype, std::int64_t max_tokens) {
+KvStoreConfig store_config(const ModelConfig& config, DType dtype, Device device) {
   KvStoreConfig store;
   store.num_layers = config.num_layers;
   store.num_kv_heads = config.num_kv_heads;
   store.head_dim = config.head_dim;
   store.dtype = dtype;
-  store.max_tokens = max_tokens;
+  store.max_tokens = config.context_length;
+  store.device = device;
   return store;
 }
 
@@ -43,7 +44,7 @@ struct TextGenerator::Cache {
   Cache(const LoadedModel& model, Context& context, DType dtype, std::vector<Mask> layer_masks,
         std::int64_t prefill_chunk)
       : masks(std::move(layer_masks)),
-        store(store_config(model.config(), dtype, model.config().context_length)),
+        store(store_config(model.config(), dtype, context.device)),
         sequence(store),
         policy(masks, model.config().context_length, model.config().num_q_heads,
                model.config().num_kv_heads),

@@ -92,6 +92,8 @@ struct AttentionTable {
   // block_attention.h; null where there are no such plans.
   std::unique_ptr<BlockAttentionPlan> (*make_block_plan)(const BlockAttentionSpec& spec,
                                                          Device device) = nullptr;
+  // Whether make_plan() has plans for this GPU; null where there are none.
+  bool (*has_plans)(Device device) = nullptr;
 };
 
 // Throws Unsupported unless the kernels of `device` take `spec`.

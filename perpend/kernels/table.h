@@ -1,11 +1,14 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
 #include <string_view>
 
 #include "perpend/core/cpu_features.h"
 #include "perpend/core/device.h"
+#include "perpend/core/function_ref.h"
 #include "perpend/kernels/attention.h"
+#include "perpend/kernels/captured_graph.h"
 #include "perpend/kernels/gated_mlp.h"
 #include "perpend/kernels/norm.h"
 #include "perpend/kernels/quantized.h"
@@ -31,6 +34,7 @@ struct MemoryTable {
   void (*release)(void* memory);
   void (*upload)(void* to, const void* from, std::size_t num_bytes);
   void (*download)(void* to, const void* from, std::size_t num_bytes);
+  void (*clear)(void* memory, std::size_t num_bytes);  // to zeros
 };
 
 // All that a device brings. An empty entry means Unsupported.
@@ -43,6 +47,10 @@ struct KernelTable {
   // Whether what is launched on a stream is recorded into a graph instead of run. Throws
   // DeviceError.
   bool (*is_capturing)(Stream stream) = nullptr;
+  // What `launches` puts on `stream`, recorded instead of run; the stream must not be the default
+  // one. Null where there are no graphs. Throws DeviceError, and what `launches` throws.
+  std::unique_ptr<CapturedGraph> (*capture)(Device device, Stream stream,
+                                            FunctionRef<void()> launches) = nullptr;
 };
 
 const KernelTable& cpu_kernels();

@@ -12,6 +12,8 @@
 
 namespace perpend {
 
+class ForwardPass;
+
 // One forward pass over a ragged batch: the rows of all sequences one after another.
 struct ForwardInput {
   std::span<const std::int32_t> tokens;      // [rows]
@@ -31,9 +33,18 @@ class LanguageModel {
   virtual std::size_t num_bytes() const = 0;
 
   // Writes keys and values of all rows into their sequences' pages (already appended) and returns
-  // [logit_rows, vocab_size] f32 in the workspace of `context`, valid until its next pass.
-  // Throws InvalidArgument for token ids beyond the vocabulary and positions beyond the context.
+  // [logit_rows, vocab_size] f32 on the device of `context`, in its workspace, valid until its next
+  // pass. Throws InvalidArgument for token ids beyond the vocabulary and positions beyond the
+  // context.
   virtual torch::Tensor forward(const ForwardInput& input, Context& context) const = 0;
+
+  // The two halves of forward(), for passes that are captured (decode_graph.h). Throw Unsupported
+  // unless a model says otherwise.
+  //
+  // Checks `input` and makes ready what depends on its positions.
+  virtual void prepare(const ForwardInput& input) const;
+  // Only launches, of the same kind and order for all passes of one size.
+  virtual torch::Tensor run(const ForwardPass& pass, Context& context) const;
 };
 
 }  // namespace perpend

@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "perpend/models/forward_pass.h"
+#include "perpend/nn/device_scope.h"
 #include "perpend/ops/tensor_view_of.h"
 
 namespace perpend {
@@ -27,14 +29,18 @@ void check_tokens(const ForwardInput& input, const ModelConfig& config) {
 }  // namespace
 
 Llama::Llama(ModelConfig config, const ModelWeights& weights, WeightForm form, Context& context)
-    : config_(std::move(config)),
-      rotary_(std::make_shared<RotaryTables>(config_.rotary, config_.context_length)),
-      embedding_(weights.linear({WeightRole::kEmbedding}, form, context, 0)),
-      final_norm_(weights.vector(WeightRole::kFinalNorm, context, 0), config_.rms_epsilon) {
+    : config_(std::move(config)) {
+  // What is made on a GPU must be there for whatever stream will read it.
+  const DeviceScope device(context);
+  rotary_ = std::make_shared<RotaryTables>(config_.rotary, config_.context_length,
+                                           torch_device(context.device));
+  embedding_ = weights.linear({WeightRole::kEmbedding}, form, context, 0);
   for (int index = 0; index < config_.num_layers; ++index) {
     layers_.push_back(read_layer(index, weights, form, context));
   }
+  final_norm_ = RmsNorm(weights.vector(WeightRole::kFinalNorm, context, 0), config_.rms_epsilon);
   if (!config_.tied_embeddings) head_ = weights.linear({WeightRole::kHead}, form, context, 0);
+  if (context.torch_stream) context.torch_stream->synchronize();
 }
 
 Llama::Layer Llama::read_layer(int index, const ModelWeights& weights, WeightForm form,
@@ -82,62 +88,41 @@ std::vector<ModelParameter> Llama::parameters() const {
   return list;
 }
 
-AttentionBatch Llama::make_batch(const ForwardInput& input, Context& context) const {
-  const auto num_rows = static_cast<std::int64_t>(input.tokens.size());
-  const auto num_sequences = static_cast<std::int64_t>(input.sequences.size());
-  AttentionBatch batch;
-  batch.shape.num_q_heads = config_.num_q_heads;
-  batch.shape.num_kv_heads = config_.num_kv_heads;
-  batch.positions = context.workspace->take({num_rows}, torch::kInt32);
-  batch.q_indptr = context.workspace->take({num_sequences + 1}, torch::kInt32);
-  auto* positions = static_cast<std::int32_t*>(batch.positions.data_ptr());
-  auto* q_indptr = static_cast<std::int32_t*>(batch.q_indptr.data_ptr());
-  q_indptr[0] = 0;
-  for (const KvRows& rows : input.sequences) {
-    const std::int64_t end = rows.begin + rows.count;
-    rotary_->ensure(end);
-    for (std::int64_t position = rows.begin; position < end; ++position) {
-      *positions++ = static_cast<std::int32_t>(position);
-    }
-    q_indptr[1] = q_indptr[0] + static_cast<std::int32_t>(rows.count);
-    ++q_indptr;
-    batch.shape.sequences.push_back({rows.count, end, rows.begin});
-  }
-  return batch;
+void Llama::prepare(const ForwardInput& input) const {
+  check_tokens(input, config_);
+  for (const KvRows& rows : input.sequences) rotary_->ensure(rows.begin + rows.count);
 }
 
 torch::Tensor Llama::forward(const ForwardInput& input, Context& context) const {
-  check_tokens(input, config_);
-  const Workspace::Scope pass(*context.workspace);
-  const AttentionBatch batch = make_batch(input, context);
-  KvBatch kv;
-  kv.assign(input.sequences);
-  const KvStore& store = input.sequences.front().sequence->store();
-  const Tiling tiling = context.kernels->attention.tiling(
-      {DType::kF32, store.config().dtype, config_.head_dim, /*paged=*/true}, Sweep::kRows);
+  const DeviceScope device(context);
+  prepare(input);
+  ForwardPass pass(size_of(input), context);
+  pass.assign(input, context);
+  pass.set_schedules(input, config_, context);
+  return run(pass, context);
+}
 
-  const torch::Tensor tokens =
-      torch::from_blob(const_cast<std::int32_t*>(input.tokens.data()),
-                       static_cast<std::int64_t>(input.tokens.size()), torch::kInt32);
-  torch::Tensor x = embedding_.rows(tokens, context);
-  std::shared_ptr<const Schedule> schedule;
-  for (std::size_t i = 0; i < layers_.size(); ++i) {
-    const Workspace::Scope layer_scope(*context.workspace);
-    const Layer& layer = layers_[i];
-    if (i == 0 || input.layer_masks[i] != input.layer_masks[i - 1]) {
-      schedule = context.schedules->get(input.layer_masks[i], batch.shape, tiling);
-    }
-    x = layer.attention.add_to(x, layer.attention_norm.forward(x, context), batch,
-                               kv.layer(static_cast<int>(i)), *schedule, context);
-    x = layer.mlp.add_to(x, layer.mlp_norm.forward(x, context), context);
-  }
-  const auto num_logit_rows = static_cast<std::int64_t>(input.logit_rows.size());
-  const torch::Tensor wanted = context.workspace->take({num_logit_rows, config_.model_dim});
-  for (std::int64_t row = 0; row < num_logit_rows; ++row) {
-    const auto source = input.logit_rows[static_cast<std::size_t>(row)];
-    const float* from = x.data_ptr<float>() + source * x.size(1);
-    std::copy_n(from, x.size(1), wanted.data_ptr<float>() + row * x.size(1));
-  }
+torch::Tensor Llama::run(const ForwardPass& pass, Context& context) const {
+  const DeviceScope device(context);
+  const Workspace::Scope scope(*context.workspace);
+  torch::Tensor x = embedding_.rows(pass.tokens(), context);
+  for (int i = 0; i < config_.num_layers; ++i) x = run_layer(i, x, pass, context);
+  return logits(x, pass, context);
+}
+
+torch::Tensor Llama::run_layer(int index, const torch::Tensor& x, const ForwardPass& pass,
+                               Context& context) const {
+  const Workspace::Scope scope(*context.workspace);
+  const Layer& layer = layers_[static_cast<std::size_t>(index)];
+  const torch::Tensor seen = layer.attention.add_to(x, layer.attention_norm.forward(x, context),
+                                                    pass.attention(index), context);
+  return layer.mlp.add_to(seen, layer.mlp_norm.forward(seen, context), context);
+}
+
+torch::Tensor Llama::logits(const torch::Tensor& x, const ForwardPass& pass,
+                            Context& context) const {
+  torch::Tensor wanted = context.workspace->take({pass.logit_rows().size(0), config_.model_dim});
+  at::index_select_out(wanted, x, 0, pass.logit_rows());
   return head().forward_f32(final_norm_.forward(wanted, context), context);
 }
 

@@ -16,12 +16,15 @@ namespace perpend {
 // SmolLM2, Mistral without its window, Qwen2 and Qwen2.5 (biases on q, k, v).
 class Llama final : public LanguageModel, public DifferentiableModel {
  public:
-  // Takes all weights in that form. Throws as `weights` does.
+  // Takes all weights in that form, in the memory of the context's device. Throws as `weights`
+  // does.
   Llama(ModelConfig config, const ModelWeights& weights, WeightForm form, Context& context);
 
   const ModelConfig& config() const override { return config_; }
   std::size_t num_bytes() const override;
   torch::Tensor forward(const ForwardInput& input, Context& context) const override;
+  void prepare(const ForwardInput& input) const override;
+  torch::Tensor run(const ForwardPass& pass, Context& context) const override;
 
   // Every tensor of the model once, layer by layer. Throws Unsupported when matrices are packed.
   std::vector<ModelParameter> parameters() const;
@@ -46,7 +49,9 @@ class Llama final : public LanguageModel, public DifferentiableModel {
   // The tensors that a recorded pass through a layer reads and that are trained.
   static std::vector<torch::Tensor> trained_leaves(const Layer& layer);
   TrainBatch make_train_batch(const TrainInput& input) const;
-  AttentionBatch make_batch(const ForwardInput& input, Context& context) const;
+  torch::Tensor run_layer(int index, const torch::Tensor& x, const ForwardPass& pass,
+                          Context& context) const;
+  torch::Tensor logits(const torch::Tensor& x, const ForwardPass& pass, Context& context) const;
   const Linear& head() const { return config_.tied_embeddings ? embedding_ : head_; }
 
   ModelConfig config_;

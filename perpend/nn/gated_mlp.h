@@ -15,7 +15,8 @@ class GatedMlp {
   // `gate_up` yields gate and up one after another.
   GatedMlp(Linear gate_up, Linear down, Activation activation);
 
-  // residual + mlp(x), as Linear::add_to(); x, residual [rows, model_dim] f32.
+  // residual + mlp(x), as Linear::add_to(); x, residual [rows, model_dim], x of the type of the
+  // context.
   torch::Tensor add_to(const torch::Tensor& residual, const torch::Tensor& x,
                        Context& context) const;
 

@@ -13,7 +13,7 @@ class RmsNorm {
   // weight [dim] f32.
   RmsNorm(torch::Tensor weight, float epsilon) : weight_(std::move(weight)), epsilon_(epsilon) {}
 
-  // [rows, dim] f32 -> the same shape, in the workspace.
+  // [rows, dim] f32 -> the same shape, of the type of the context, in the workspace.
   torch::Tensor forward(const torch::Tensor& x, Context& context) const;
 
   // The same recorded by autograd: a new tensor.

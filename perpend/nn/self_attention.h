@@ -13,11 +13,14 @@
 
 namespace perpend {
 
-// What the attention layers of one forward pass share.
-struct AttentionBatch {
-  AttentionShape shape;     // sequences, heads
-  torch::Tensor q_indptr;   // [batch + 1] i32
-  torch::Tensor positions;  // [rows] i32
+// What an attention layer reads besides x, all where its kernels run.
+struct AttentionInput {
+  TensorView positions;  // [rows] i32
+  TensorView q_indptr;   // [batch + 1] i32
+  KvLayerView kv;
+  // Which pairs are live: a schedule, or a plan that another schedule may replace in place.
+  const Schedule* schedule = nullptr;
+  const AttentionPlan* plan = nullptr;
 };
 
 // What the attention layers of one pass share that autograd records.
@@ -48,10 +51,9 @@ class SelfAttention {
   SelfAttention(const Config& config, Linear qkv, Linear out, std::shared_ptr<RotaryTables> rotary);
 
   // residual + out(attention(rotary(qkv(x)))), as Linear::add_to(); writes the keys and values of x
-  // into `kv`. x, residual [rows, model_dim] f32.
+  // into its pages. x, residual [rows, model_dim], x of the type of the context.
   torch::Tensor add_to(const torch::Tensor& residual, const torch::Tensor& x,
-                       const AttentionBatch& batch, const KvLayerView& kv, const Schedule& schedule,
-                       Context& context) const;
+                       const AttentionInput& input, Context& context) const;
 
   // out(attention(rotary(qkv(x)))) recorded by autograd, each sequence of the batch for itself:
   // a new tensor of the type of the matrices, as x is. `masks`: one, or one for each sequence.

@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "perpend/nn/device_choice.h"
 #include "perpend/train/block_rank_loss.h"
 #include "perpend/train/config_table.h"
 #include "perpend/train/next_token_loss.h"
@@ -131,9 +132,9 @@ std::vector<WeightedLoss> read_losses(const ConfigTable& root) {
 TrainConfig read_train_config(const std::string& path) {
   const ConfigTable root = ConfigTable::open(path);
   TrainConfig config;
-  config.device = root.choice("device", {"cpu", "cuda"}, "cpu");
+  config.device = choose_device(root.text("device", "cpu"));
   config.threads = static_cast<int>(root.integer("threads", 0, 4096, 0));
-  const bool on_gpu = config.device == "cuda";
+  const bool on_gpu = config.device.type == DeviceType::kCuda;
   LoopOptions& loop = config.loop;
   loop.out = root.text("out");
   loop.num_steps = root.integer("steps", 1, kMaxCount);

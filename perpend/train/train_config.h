@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "perpend/core/device.h"
 #include "perpend/train/lora.h"
 #include "perpend/train/trainer.h"
 #include "perpend/train/training_loop.h"
@@ -28,7 +29,7 @@ struct DataSource {
 
 // All that `perpend train` reads; docs/training.md describes the keys.
 struct TrainConfig {
-  std::string device = "cpu";
+  Device device;
   int threads = 0;
   ModelSource model;
   std::optional<LoraOptions> lora;

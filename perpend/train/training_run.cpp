@@ -9,12 +9,12 @@
 #include "perpend/models/loaded_model.h"
 #include "perpend/models/random_weights.h"
 #include "perpend/models/text_side.h"
+#include "perpend/nn/device_scope.h"
 #include "perpend/train/chunked_dataset.h"
 #include "perpend/train/memory_dataset.h"
 #include "perpend/train/model_folder.h"
 #include "perpend/train/sequence_folder.h"
 #include "perpend/train/text_dataset.h"
-#include "perpend/train/training_device.h"
 
 namespace perpend {
 namespace {
@@ -25,10 +25,10 @@ constexpr std::uint64_t kAdapterSeed = 0x6C6F7261;
 }  // namespace
 
 TrainingRun::TrainingRun(TrainConfig config)
-    : config_(std::move(config)), runtime_(config_.threads) {
+    : config_(std::move(config)), runtime_(config_.device, config_.threads) {
+  const DeviceScope scope(runtime_.context());
   // Training lives in LibTorch, whose threads inference holds back.
   at::set_num_threads(runtime_.num_threads());
-  runtime_.context().device = open_training_device(config_.device);
   model_ = make_model();
   std::vector<TrainedTensor> trained = choose_trained();
   const auto masks = parse_layer_masks(config_.model.layers, model_->config().num_layers);
@@ -84,6 +84,7 @@ std::shared_ptr<const Dataset> TrainingRun::open_data() const {
 }
 
 bool TrainingRun::run(LoopProgress progress) {
+  const DeviceScope scope(runtime_.context());
   if (!run_training(*trainer_, config_.loop, progress)) return false;
   write_result();
   return true;

@@ -74,17 +74,27 @@ TEST(KvSequence, BatchesGatherTablesAndSlots) {
   KvSequence b(store);
   ASSERT_TRUE(a.append(9));
   ASSERT_TRUE(b.append(2));
-  KvBatch batch;
   const KvRows rows[] = {{&a, 7, 2}, {&b, 0, 2}};
-  batch.assign(rows);
-  const KvLayerView view = batch.layer(1);
-  EXPECT_EQ(view.page_table.shape, Dims({2, 3}));
-  const auto* slots = view.slots.as<const std::int64_t>();
-  EXPECT_EQ(slots[0], a.slot(1, 7));
-  EXPECT_EQ(slots[1], a.slot(1, 8));
-  EXPECT_EQ(slots[2], b.slot(1, 0));
-  EXPECT_EQ(view.page_table.as<const std::int32_t>()[3], b.page_table(1)[0]);
-  EXPECT_EQ(view.page_table.as<const std::int32_t>()[4], KvSequence::kNoPage);
+  ASSERT_EQ(max_pages(rows), 3);
+  std::vector<std::int64_t> slots(4);
+  write_slots(rows, 1, slots.data());
+  EXPECT_EQ(slots, (std::vector{a.slot(1, 7), a.slot(1, 8), b.slot(1, 0), b.slot(1, 1)}));
+  std::vector<std::int32_t> tables(8, 99);
+  write_page_tables(rows, 1, 4, tables.data());
+  const auto of_a = a.page_table(1);
+  const std::int32_t none = KvSequence::kNoPage;
+  EXPECT_EQ(tables,
+            (std::vector{of_a[0], of_a[1], of_a[2], none, b.page_table(1)[0], none, none, none}));
+}
+
+TEST(KvStore, PagesMayBeFewerThanTokensInEveryLayerNeed) {
+  KvStoreConfig config = small_store(1000);
+  config.max_pages = 3 * config.num_layers;
+  KvStore store(config);
+  EXPECT_EQ(store.pool().capacity(), config.max_pages);
+  KvSequence sequence(store);
+  EXPECT_TRUE(sequence.append(3 * config.page_size));
+  EXPECT_FALSE(sequence.append(1));
 }
 
 TEST(KvStore, WrongSizesAreRefused) {

@@ -229,6 +229,11 @@ class Mistakes(unittest.TestCase):
         self.check("max-tokens must be positive", "generate", "x", "--max-tokens", 0)
         self.check("threads", "generate", "x", "--threads", "-1")
         self.check("f16", "generate", "x", "--precision", "f16")
+        self.check("precision bf16: needs a GPU", "generate", "x", "--precision", "bf16", "--device", "cpu")
+        self.check("expected cpu, cuda, cuda:N or auto (tpu)", "generate", "x", "--device", "tpu")
+        self.check("expected cpu, cuda, cuda:N or auto (cuda:x)", "perplexity", "--text", "x", PERPEND_DEVICE="cuda:x")
+        # No machine has that many, and builds without CUDA have none.
+        self.check("device cuda:99: this ", "chat", "--device", "cuda:99")
         self.check("--chat and --raw", "generate", "x", "--chat", "--raw")
         self.check("--system", "generate", "x", "--raw", "--system", "y")
 

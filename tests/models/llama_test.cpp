@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include "perpend/core/error.h"
+#include "perpend/models/pass_runner.h"
 #include "perpend/nn/runtime.h"
 #include "tests/decode/tiny_llama.h"
 #include "tests/io/temporary_folder.h"
@@ -24,7 +25,9 @@ class LlamaForms : public testing::Test {
     return {config, WeightReader(checkpoint, config), form, runtime_.context()};
   }
 
-  torch::Tensor logits(const Llama& model, const std::vector<std::int32_t>& tokens) {
+  // Hands run() a pass over `tokens` that wants all logits.
+  template <class Run>
+  auto with_pass(const Llama& model, const std::vector<std::int32_t>& tokens, Run run) {
     const ModelConfig& config = model.config();
     KvStore store({.num_layers = config.num_layers,
                    .num_kv_heads = config.num_kv_heads,
@@ -37,7 +40,12 @@ class LlamaForms : public testing::Test {
     const std::vector<Mask> masks(static_cast<std::size_t>(config.num_layers), Mask::causal());
     std::vector<std::int32_t> wanted(tokens.size());
     std::iota(wanted.begin(), wanted.end(), 0);
-    return model.forward({tokens, {&rows, 1}, masks, wanted}, runtime_.context()).clone();
+    return run(ForwardInput{tokens, {&rows, 1}, masks, wanted});
+  }
+  torch::Tensor logits(const Llama& model, const std::vector<std::int32_t>& tokens) {
+    return with_pass(model, tokens, [&](const ForwardInput& input) {
+      return model.forward(input, runtime_.context()).clone();
+    });
   }
 
   TemporaryFolder folder_;
@@ -51,6 +59,29 @@ TEST_F(LlamaForms, TensorsGiveTheLogitsOfBlocks) {
   const torch::Tensor expected = logits(load(LinearMode::kF32), tokens);
   const torch::Tensor found = logits(load(torch::kFloat32), tokens);
   EXPECT_LT(((found - expected).norm() / expected.norm()).item<double>(), 1e-5);
+}
+
+TEST_F(LlamaForms, SummariesAreThoseOfTheLogits) {
+  const Llama model = load(LinearMode::kF32);
+  const std::vector<std::int32_t> tokens = {3, 1, 4, 1, 5};
+  const torch::Tensor expected = logits(model, tokens);
+  PassRunner runner(model, runtime_.context());
+  with_pass(model, tokens, [&](const ForwardInput& input) {
+    std::int64_t row = 0;
+    for (const VocabularySummary& summary : runner.summarize(input)) {
+      EXPECT_EQ(summary.argmax, expected[row].argmax().item<std::int64_t>());
+      EXPECT_NEAR(summary.logsumexp, expected[row].logsumexp(0).item<double>(), 1e-5);
+      ++row;
+    }
+    EXPECT_EQ(row, 5);
+  });
+}
+
+TEST_F(LlamaForms, WhatHasNoGraphsSaysSo) {
+  const Llama model = load(torch::kFloat32);
+  with_pass(model, {1}, [&](const ForwardInput& input) {
+    EXPECT_THROW(DecodeGraph(model, input, 512, runtime_.context()), Unsupported);
+  });
 }
 
 TEST_F(LlamaForms, ParametersAreAllTensorsOnce) {

@@ -5,8 +5,8 @@
 
 #include "perpend/core/error.h"
 #include "perpend/kernels/table.h"
+#include "perpend/nn/device_choice.h"
 #include "perpend/train/block_rank_loss.h"
-#include "perpend/train/training_device.h"
 #include "tests/train/tiny_training.h"
 
 namespace perpend {
@@ -17,20 +17,19 @@ class TrainCuda : public testing::Test {
   void SetUp() override {
     if (cuda_kernels().attention.forward == nullptr) GTEST_SKIP() << "no CUDA kernels";
     try {
-      on_gpu_.runtime.context().device = open_training_device("cuda");
+      on_gpu_ = std::make_unique<Side>(choose_device("cuda"), torch::kBFloat16);
     } catch (const Unsupported& error) {
       GTEST_SKIP() << error.what();
     }
-    on_gpu_.make(torch::kBFloat16);
-    on_cpu_.make(torch::kFloat32);
+    on_cpu_ = std::make_unique<Side>(Device{}, torch::kFloat32);
     const at::NoGradGuard no_grad;
-    const auto from = on_gpu_.tensors();
-    const auto to = on_cpu_.tensors();
+    const auto from = on_gpu_->tensors();
+    const auto to = on_cpu_->tensors();
     for (std::size_t i = 0; i < from.size(); ++i) to[i].tensor.copy_(from[i].tensor);
   }
 
   struct Side {
-    void make(torch::ScalarType type) {
+    Side(Device device, torch::ScalarType type) : runtime(device, 2) {
       ModelConfig config = TinyModel::shape();
       config.model_dim = 128;
       config.head_dim = 64;
@@ -61,12 +60,12 @@ class TrainCuda : public testing::Test {
               options};
     }
 
-    Runtime runtime{2};
+    Runtime runtime;
     std::unique_ptr<Llama> llama;
   };
 
-  Side on_gpu_;
-  Side on_cpu_;
+  std::unique_ptr<Side> on_gpu_;
+  std::unique_ptr<Side> on_cpu_;
 };
 
 TEST_F(TrainCuda, GradientsAreThoseOfTheCpu) {
@@ -79,8 +78,8 @@ TEST_F(TrainCuda, GradientsAreThoseOfTheCpu) {
   const Mask mask = parse_mask("causal & (same(doc) | k_in(doc, 0) | q_in(doc, 4))");
   auto losses = next_token();
   losses.push_back({std::make_shared<BlockRankLoss>(1, 0.05), 0.1});
-  Trainer found = on_gpu_.trainer(prompts, losses, mask, /*recompute=*/true);
-  Trainer expected = on_cpu_.trainer(prompts, losses, mask, /*recompute=*/false);
+  Trainer found = on_gpu_->trainer(prompts, losses, mask, /*recompute=*/true);
+  Trainer expected = on_cpu_->trainer(prompts, losses, mask, /*recompute=*/false);
   EXPECT_NEAR(found.step().loss.item<double>(), expected.step().loss.item<double>(), 2e-2);
   const auto found_state = found.optimizer().state();
   const auto expected_state = expected.optimizer().state();
@@ -96,7 +95,7 @@ TEST_F(TrainCuda, LossFalls) {
     sequences[0].tokens.push_back(i * i % 13);
     sequences[1].tokens.push_back(i * 3 % 7);
   }
-  Trainer trainer = on_gpu_.trainer(sequences, next_token(), Mask::causal(), false);
+  Trainer trainer = on_gpu_->trainer(sequences, next_token(), Mask::causal(), false);
   const double first = trainer.step().loss.item<double>();
   for (int i = 0; i < 60; ++i) trainer.step();
   EXPECT_GT(first, 3.0);
