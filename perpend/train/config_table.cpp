@@ -81,7 +81,17 @@ void ConfigTable::wrong(const std::string& key, std::string_view expected) const
   fail(key, concat("expected ", expected, ", found ", values_.at(key).dump()));
 }
 
-void ConfigTable::missing(const std::string& key) const { fail(key, "this key is missing"); }
+void ConfigTable::missing(const std::string& key) const {
+  // More likely misspelt than left out where there is one like it.
+  const std::vector<std::string_view> known = {key};
+  for (const auto& [other, value] : values_.items()) {
+    const std::string text = unknown_word("key", other, known, key);
+    if (!asked_.contains(other) && text.find("did you mean") != std::string::npos) {
+      throw IoError(place(other) + text);
+    }
+  }
+  fail(key, "this key is missing");
+}
 
 const json* ConfigTable::find(const std::string& key) const {
   asked_.insert(key);

@@ -49,17 +49,16 @@ std::string read_shape(const ConfigTable& table) {
 ModelSource read_model(const ConfigTable& table, const std::string& default_dtype) {
   ModelSource source;
   source.path = table.text("path", "");
+  const ConfigTable shape = table.table("shape");
+  source.dtype = table.choice("dtype", {"f32", "bf16"}, default_dtype);
+  source.layers = table.text("layers", "causal");
+  source.rope_theta = table.number("rope_theta", 0.0, 1e12, 0.0);
+  source.context_length = table.integer("context_length", 0, kMaxCount, 0);
+  table.check_all_read();
   if (table.has("shape") == !source.path.empty()) {
     table.fail("path", "expected either path (weights to start from) or [model.shape]");
   }
-  if (table.has("shape")) source.config_json = read_shape(table.table("shape"));
-  source.dtype = table.choice("dtype", {"f32", "bf16"}, default_dtype);
-  source.layers = table.text("layers", "causal");
-  if (table.has("rope_theta")) source.rope_theta = table.number("rope_theta", 1.0, 1e12);
-  if (table.has("context_length")) {
-    source.context_length = table.integer("context_length", 1, kMaxCount);
-  }
-  table.check_all_read();
+  if (table.has("shape")) source.config_json = read_shape(shape);
   return source;
 }
 
@@ -81,10 +80,10 @@ DataSource read_data(const ConfigTable& table, BatchOptions& batch) {
   batch.sequences = table.integer("batch_sequences", 0, kMaxCount, 0);
   batch.tokens = table.integer("batch_tokens", 0, kMaxCount, 0);
   batch.shuffle = table.flag("shuffle", true);
+  table.check_all_read();
   if ((batch.sequences > 0) == (batch.tokens > 0)) {
     table.fail("batch_tokens", "expected either batch_tokens or batch_sequences, positive");
   }
-  table.check_all_read();
   return source;
 }
 

@@ -17,9 +17,9 @@ struct ModelSource {
   std::string path;         // a .gguf file or a Hugging Face folder; empty: random weights
   std::string config_json;  // of random weights: the text of their config.json
   std::string dtype = "f32";
-  std::string layers = "causal";  // masks of layers, see parse_layer_masks()
-  std::optional<double> rope_theta;
-  std::optional<std::int64_t> context_length;
+  std::string layers = "causal";    // masks of layers, see parse_layer_masks()
+  double rope_theta = 0.0;          // 0: as the model says
+  std::int64_t context_length = 0;  // likewise
 };
 
 struct DataSource {

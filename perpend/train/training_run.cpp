@@ -45,8 +45,8 @@ std::unique_ptr<Llama> TrainingRun::make_model() {
     source_ = Checkpoint::open(resolve_model_path(source.path));
     config = read_model_config(*source_);
   }
-  if (source.rope_theta) config.rotary.theta = static_cast<float>(*source.rope_theta);
-  if (source.context_length) config.context_length = *source.context_length;
+  if (source.rope_theta > 0) config.rotary.theta = static_cast<float>(source.rope_theta);
+  if (source.context_length > 0) config.context_length = source.context_length;
   const WeightForm form = source.dtype == "bf16" ? torch::kBFloat16 : torch::kFloat32;
   if (source_) {
     return std::make_unique<Llama>(config, WeightReader(*source_, config), form,

@@ -88,12 +88,15 @@ TEST(TrainConfig, HasDefaultsAndRefusesWhatItDoesNotKnow) {
               HasSubstr("bad.toml:1: unknown key 'stpes', did you mean"));
   EXPECT_THAT(error_with("", "betta1 = 0.5"), HasSubstr("[optimizer] unknown key 'betta1'"));
   EXPECT_THAT(error_with("", "beta1 = 2.0"), HasSubstr("expected a number from 0 to 1"));
-  EXPECT_THAT(error_with("", "[lora]\nrnak = 1"), HasSubstr("[lora] rank: this key is missing"));
+  EXPECT_THAT(error_with("", "[lora]\nrnak = 1"),
+              HasSubstr("[lora] unknown key 'rnak', did you mean 'rank'?"));
+  EXPECT_THAT(error_with("", "[lora]\nalpha = 1"), HasSubstr("[lora] rank: this key is missing"));
   EXPECT_THAT(error_with("", "[[loss]]\nkind = \"next\""),
               HasSubstr("[loss[0]] kind: unknown value"));
   EXPECT_THAT(error_with("", "[[loss]]\nkind = \"blockrank\"\nlayer = 1\ntua = 1"),
               HasSubstr("did you mean 'tau'?"));
-  EXPECT_THAT(error_with("", "[data2]"), HasSubstr("unknown key 'data2'"));
+  EXPECT_THAT(error_with("", "[data2]"), HasSubstr("unknown key 'data2', did you mean"));
+  EXPECT_THAT(error_with("", "[lorra]"), HasSubstr("unknown key 'lorra', did you mean 'lora'?"));
 }
 
 TEST(TrainConfig, ReadsTheExampleOfTheGuide) {
