@@ -30,6 +30,7 @@ nlohmann::json object_of(const ModelBenchmark& benchmark, const ModelTimes& time
       {"batch", benchmark.batch},
       {"chunk", benchmark.chunk},
       {"graph", !benchmark.without_graph},
+      {"library_products", benchmark.library_products},
       {"prefill_ms", times.prefill_ms},
       {"prefill_flops", times.prefill_flops},
       {"decode_ms", times.decode_ms},
@@ -96,6 +97,8 @@ void add_bench_model_command(CLI::App& bench) {
   add_option(sub, "--threads", benchmark.threads, "Host threads; 0: one for each core");
   add_flag(sub, "--without-graph", benchmark.without_graph,
            "Decode launch by launch instead of by a captured CUDA graph");
+  add_flag(sub, "--library-products", benchmark.library_products,
+           "Decode with the products of LibTorch instead of our own for few rows");
   add_flag(sub, "--json", command->json, "Print one JSON object");
   sub.footer(
       "The bound of prefill is its operations over the rate of a product of 8192 x 8192 matrices, "

@@ -216,6 +216,7 @@ ModelTimes time_model(const ModelBenchmark& benchmark) {
   Runtime runtime(benchmark.device, benchmark.threads);
   Context& context = runtime.context();
   if (benchmark.without_graph) context.captures_decoding = false;
+  context.multiplies_few_rows = !benchmark.library_products;
   ModelTimes times;
   if (context.torch_stream) measure_device(context, times);
   const Llama model(config, RandomWeights(config, kSeed), context.type, context);

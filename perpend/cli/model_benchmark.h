@@ -19,6 +19,7 @@ struct ModelBenchmark {
   int reps = 3;               // prefills, of which the median counts
   int threads = 0;
   bool without_graph = false;
+  bool library_products = false;  // LibTorch's for few rows too
 };
 
 // Medians of wall-clock times, and what bounds them.

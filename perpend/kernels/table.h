@@ -9,6 +9,7 @@
 #include "perpend/core/function_ref.h"
 #include "perpend/kernels/attention.h"
 #include "perpend/kernels/captured_graph.h"
+#include "perpend/kernels/few_rows_product.h"
 #include "perpend/kernels/gated_mlp.h"
 #include "perpend/kernels/norm.h"
 #include "perpend/kernels/quantized.h"
@@ -23,6 +24,7 @@ struct FusedTable {
   void (*rotary_cache)(const RotaryCacheArgs& args, Stream stream);
   void (*gated_mlp)(const GatedMlpArgs& args, Stream stream);
   void (*vocabulary)(const VocabularyArgs& args, Stream stream);
+  void (*few_rows_product)(const FewRowsProductArgs& args, Stream stream) = nullptr;
 };
 
 // Memory of a device for those who bring none of their own, such as tests. On a CPU all is empty:

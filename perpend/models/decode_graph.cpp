@@ -16,7 +16,8 @@ Context with_workspace(const Context& context, Workspace& workspace) {
           .stream = context.stream,
           .torch_stream = context.torch_stream,
           .workspace = &workspace,
-          .schedules = context.schedules};
+          .schedules = context.schedules,
+          .multiplies_few_rows = context.multiplies_few_rows};
 }
 
 PassSize with_room(PassSize size, std::int64_t max_tokens, std::int64_t page_size) {

@@ -26,6 +26,7 @@ struct Context {
   Workspace* workspace = nullptr;
   ScheduleCache* schedules = nullptr;
   bool captures_decoding = false;     // whether passes of single tokens run as captured graphs
+  bool multiplies_few_rows = true;    // whether a GPU uses our own products for few rows
   AlignedBuffer linear_scratch = {};  // quantised activations
 };
 

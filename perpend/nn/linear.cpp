@@ -8,9 +8,21 @@
 namespace perpend {
 namespace {
 
+// By our own kernel, if this device has it and it takes these operands.
+bool multiply_few_rows(const torch::Tensor& x, const torch::Tensor& weight,
+                       const torch::Tensor& out, bool accumulate, const Context& context) {
+  const auto product = context.kernels->fused.few_rows_product;
+  if (product == nullptr || !context.multiplies_few_rows) return false;
+  const FewRowsProductArgs args{view_of(x), view_of(weight), view_of(out), accumulate};
+  if (!args.fits()) return false;
+  product(args, context.stream);
+  return true;
+}
+
 // out = x W^T, or out += x W^T, each sum in f32 and rounded once to the type of `out`.
 void multiply(const torch::Tensor& x, const torch::Tensor& weight, torch::Tensor out,
-              bool accumulate) {
+              bool accumulate, const Context& context) {
+  if (multiply_few_rows(x, weight, out, accumulate, context)) return;
   const torch::Tensor columns = weight.t();
   if (out.scalar_type() == weight.scalar_type()) {
     accumulate ? out.addmm_(x, columns) : at::mm_out(out, x, columns);
@@ -112,7 +124,7 @@ void Linear::run(const torch::Tensor& x, const torch::Tensor& out, bool accumula
   check(adapters_.empty(), "linear: adapters must be merged before the model is run");
   if (const auto* dense = std::get_if<Dense>(&form_)) {
     check_eq(x.scalar_type(), dense->weight.scalar_type(), "linear: types of x and W differ");
-    multiply(x, dense->weight, out, accumulate);
+    multiply(x, dense->weight, out, accumulate, context);
     if (dense->bias.defined()) out.add_(dense->bias);
     return;
   }
