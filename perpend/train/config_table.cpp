@@ -131,7 +131,7 @@ std::string ConfigTable::text(const std::string& key, std::optional<std::string>
 
 std::string ConfigTable::choice(const std::string& key, const std::vector<std::string>& choices,
                                 std::optional<std::string> otherwise) const {
-  const std::string value = text(key, std::move(otherwise));
+  std::string value = text(key, std::move(otherwise));
   if (std::find(choices.begin(), choices.end(), value) != choices.end()) return value;
   const std::vector<std::string_view> known(choices.begin(), choices.end());
   fail(key, unknown_word("value", value, known, list_of(choices)));
