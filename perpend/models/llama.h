@@ -3,6 +3,7 @@
 #include <memory>
 #include <vector>
 
+#include "perpend/models/differentiable_model.h"
 #include "perpend/models/language_model.h"
 #include "perpend/models/weights.h"
 #include "perpend/nn/gated_mlp.h"
@@ -13,7 +14,7 @@ namespace perpend {
 
 // Decoder-only transformers of the Llama shape: Llama 2 and 3 (arXiv:2307.09288, arXiv:2407.21783),
 // SmolLM2, Mistral without its window, Qwen2 and Qwen2.5 (biases on q, k, v).
-class Llama final : public LanguageModel {
+class Llama final : public LanguageModel, public DifferentiableModel {
  public:
   // Takes all weights in that form, in the memory of the context's device. Throws as `weights`
   // does.
@@ -28,6 +29,13 @@ class Llama final : public LanguageModel {
   // Every tensor of the model once, layer by layer. Throws Unsupported when matrices are packed.
   std::vector<ModelParameter> parameters() const;
 
+  std::vector<NamedParameter> named_parameters() const override;
+  std::vector<NamedLinear> layer_linears() override;
+  torch::Tensor head_weight() const override { return head().weight(); }
+  TrainOutput train_forward(const TrainInput& input) const override;
+  // Adds the adapters of all matrices to them.
+  void merge_adapters();
+
  private:
   struct Layer {
     RmsNorm attention_norm;
@@ -41,6 +49,9 @@ class Llama final : public LanguageModel {
   // The layers of a pass, given and keeping rows in memory of the host.
   torch::Tensor run_layers(const ForwardPass& pass, std::span<const float> input_rows,
                            std::span<const RowsAtLayer> wanted_rows, Context& context) const;
+  // The tensors that a recorded pass through a layer reads and that are trained.
+  static std::vector<torch::Tensor> trained_leaves(const Layer& layer);
+  TrainBatch make_train_batch(const TrainInput& input) const;
   torch::Tensor run_layer(int index, const torch::Tensor& x, const ForwardPass& pass,
                           Context& context) const;
   torch::Tensor logits(const torch::Tensor& x, const ForwardPass& pass, Context& context) const;

@@ -43,6 +43,8 @@ RotaryLayout gguf_rotary_layout(std::string_view architecture);
 // for an architecture, activation, sliding window or position scaling that is not built; each names
 // the file and the key.
 ModelConfig read_model_config(const Checkpoint& checkpoint);
+// Of the text of a config.json; `path` begins errors.
+ModelConfig parse_model_config(std::string_view config_json, const std::string& path);
 
 // Throws InvalidArgument for a preset that does not fit the model and numbers out of range.
 ModelConfig changed(ModelConfig config, const ModelChanges& changes);

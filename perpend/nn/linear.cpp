@@ -121,6 +121,7 @@ torch::Tensor Linear::add_to(const torch::Tensor& sum, const torch::Tensor& x,
 
 void Linear::run(const torch::Tensor& x, const torch::Tensor& out, bool accumulate,
                  Context& context) const {
+  check(adapters_.empty(), "linear: adapters must be merged before the model is run");
   if (const auto* dense = std::get_if<Dense>(&form_)) {
     check_eq(x.scalar_type(), dense->weight.scalar_type(), "linear: types of x and W differ");
     multiply(x, dense->weight, out, accumulate, context);

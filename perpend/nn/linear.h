@@ -7,6 +7,7 @@
 #include <torch/types.h>
 
 #include "perpend/nn/context.h"
+#include "perpend/nn/lora_adapter.h"
 
 namespace perpend {
 
@@ -48,6 +49,17 @@ class Linear {
   // Rows of W itself, an embedding look-up: ids [n] i32 -> [n, in_features] f32.
   torch::Tensor rows(const torch::Tensor& ids, Context& context) const;
 
+  // A low-rank addition, of which each output may have one; W and the adapter's tensors are of one
+  // type and device. Only train_forward() adds it up as it is; merge it before any other use.
+  // Throws InvalidArgument for shapes that do not fit.
+  void add_adapter(LoraAdapter adapter);
+  const std::vector<LoraAdapter>& adapters() const { return adapters_; }
+  // Adds all adapters to W itself, rounded once, and forgets them.
+  void merge_adapters();
+
+  // W x + b with the adapters, recorded by autograd: a new tensor of the type of W.
+  torch::Tensor train_forward(const torch::Tensor& x) const;
+
  private:
   struct Packed {
     PackedWeight weight;
@@ -64,6 +76,7 @@ class Linear {
            Context& context) const;
 
   std::variant<Packed, Dense> form_;
+  std::vector<LoraAdapter> adapters_;
 };
 
 }  // namespace perpend

@@ -16,6 +16,9 @@ class RmsNorm {
   // [rows, dim] f32 -> the same shape, of the type of the context, in the workspace.
   torch::Tensor forward(const torch::Tensor& x, Context& context) const;
 
+  // The same recorded by autograd: a new tensor.
+  torch::Tensor train_forward(const torch::Tensor& x) const;
+
   const torch::Tensor& weight() const { return weight_; }
 
  private:

@@ -1,10 +1,12 @@
 #pragma once
 
 #include <memory>
+#include <span>
 
 #include <torch/types.h>
 
 #include "perpend/cache/kv_batch.h"
+#include "perpend/mask/mask.h"
 #include "perpend/nn/context.h"
 #include "perpend/nn/linear.h"
 #include "perpend/nn/rotary.h"
@@ -19,6 +21,19 @@ struct AttentionInput {
   // Which pairs are live: a schedule, or a plan that another schedule may replace in place.
   const Schedule* schedule = nullptr;
   const AttentionPlan* plan = nullptr;
+};
+
+// What the attention layers of one pass share that autograd records.
+struct TrainBatch {
+  torch::Tensor cos;       // [rows, rotary_dim / 2] f32, of each row's position
+  torch::Tensor sin;       // the same shape
+  torch::Tensor q_indptr;  // [batch + 1] i32 of the host
+};
+
+// q and k behind the rotary embedding.
+struct RotatedHeads {
+  torch::Tensor q;  // [rows, num_q_heads, head_dim]
+  torch::Tensor k;  // [rows, num_kv_heads, head_dim]
 };
 
 // Multi-head attention with grouped keys over a paged cache and any mask.
@@ -40,6 +55,17 @@ class SelfAttention {
   torch::Tensor add_to(const torch::Tensor& residual, const torch::Tensor& x,
                        const AttentionInput& input, Context& context) const;
 
+  // out(attention(rotary(qkv(x)))) recorded by autograd, each sequence of the batch for itself:
+  // a new tensor of the type of the matrices, as x is. `masks`: one, or one for each sequence.
+  struct TrainOutput {
+    torch::Tensor out;
+    RotatedHeads heads;
+  };
+  TrainOutput train_forward(const torch::Tensor& x, const TrainBatch& batch,
+                            std::span<const Mask> masks) const;
+
+  Linear& qkv() { return qkv_; }
+  Linear& out() { return out_; }
   const Linear& qkv() const { return qkv_; }
   const Linear& out() const { return out_; }
 
