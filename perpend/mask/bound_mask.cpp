@@ -24,6 +24,12 @@ BoundMask::Stretch BoundMask::stretch(Sweep sweep, Range outer, Range inner) con
       .stretch(program_->nodes.front(), inner.begin, inner.end);
 }
 
+std::int64_t BoundMask::steady_end(Sweep sweep, Range outer, Range inner) const {
+  const std::int64_t end = NodeQuestions(*program_, sweep, outer)
+                               .steady_end(program_->nodes.front(), inner.begin, inner.end);
+  return std::min(end, inner.end);
+}
+
 std::uint64_t BoundMask::word(Sweep sweep, std::int64_t outer, std::int64_t inner_begin) const {
   return NodeQuestions(*program_, sweep, {outer, outer + 1})
       .word(program_->nodes.front(), outer, inner_begin);

@@ -39,6 +39,10 @@ class BoundMask {
   };
   Stretch stretch(Sweep sweep, Range outer, Range inner) const;
 
+  // Up to where in `inner` (not empty) each of `outer` has the pair it has at inner.begin; may be
+  // cautious, but is behind inner.begin.
+  std::int64_t steady_end(Sweep sweep, Range outer, Range inner) const;
+
   // Pairs (outer, inner_begin + i) for i in [0, 64) as one word, bit i for inner_begin + i.
   std::uint64_t word(Sweep sweep, std::int64_t outer, std::int64_t inner_begin) const;
 

@@ -89,6 +89,17 @@ Stretch NodeQuestions::band_stretch(const Node& node, std::int64_t begin, std::i
   return {Answer::kSome, std::min(hull.end, end)};
 }
 
+// All bands begin between where the first and the last do, and so do they end.
+std::int64_t NodeQuestions::steady_band_end(const Node& node, std::int64_t begin) const {
+  const Range a = band(node, outer_.begin);
+  const Range b = band(node, outer_.end - 1);
+  const auto next_edge = [begin](std::int64_t first, std::int64_t last) {
+    if (last <= begin) return kUnbounded;
+    return std::max(first, begin + 1);
+  };
+  return std::min(next_edge(a.begin, b.begin), next_edge(a.end, b.end));
+}
+
 Stretch NodeQuestions::member_stretch(const Node& node, std::int64_t begin,
                                       std::int64_t end) const {
   const LabelNode& label = program_.label(node);
@@ -225,6 +236,20 @@ Stretch NodeQuestions::stretch(const Node& node, std::int64_t begin, std::int64_
     known = {begin, part.end, part.answer};
   }
   return {known.answer, std::min(known.end, end)};
+}
+
+std::int64_t NodeQuestions::steady_end(const Node& node, std::int64_t begin,
+                                       std::int64_t end) const {
+  if (node.is_band()) return steady_band_end(node, begin);
+  if (node.is_side()) return is_inner(node) ? side_stretch(node, begin, end).end : end;
+  if (node.is_comparison()) return program_.label(node).run(begin).end;
+  if (node.op == Op::kTiles) return begin + 1;
+  std::int64_t steady = end;
+  const Node* last = &node + node.size;
+  for (const Node* child = &node + 1; child != last; child += child->size) {
+    steady = std::min(steady, steady_end(*child, begin, end));
+  }
+  return steady;
 }
 
 Stretch NodeQuestions::asked_stretch(const Node& node, std::int64_t begin, std::int64_t end) const {

@@ -13,6 +13,9 @@ constexpr std::size_t kTilesTogether = 16;
 // Lists of more pieces are not worth a name.
 constexpr std::size_t kMostAnchors = 32;
 
+// Ranges of so many steps are asked how far they go on as they begin.
+constexpr std::int64_t kLongRange = 4;
+
 }  // namespace
 
 ListBuilder::ListBuilder(Schedule& schedule, const TilePlan& plan, const CompileOptions& options,
@@ -299,17 +302,33 @@ void ListBuilder::lay_cells() {
   run_.clear();
 }
 
+// Where a long range goes on as it begins, its steps are like the first of them.
 void ListBuilder::look_at(Range cells) {
-  for (std::int64_t begin = cells.begin; begin < cells.end; begin += inner_tile_) {
+  std::int64_t asked = cells.begin;
+  for (std::int64_t begin = cells.begin; begin < cells.end;) {
     const Range inner{begin, std::min({begin + inner_tile_, cells.end, axes_.inner_len})};
-    std::int32_t pattern = patterns_.find(*mask_, classes_, outer_, inner_positions(inner));
-    for (std::int64_t cell = begin; cell < inner.end; cell += cell_, ++pattern) {
-      const CellPattern& of = patterns_[pattern];
-      if (of.is_full() && !of.is_dead()) {
-        packer_.add_full({cell, cell + cell_}, of.live_parts);
-      } else if (!of.is_dead()) {
-        packer_.add_partial(cell, pattern);
-      }
+    std::int64_t count = 1;
+    if (begin >= asked && cells.end - begin >= kLongRange * inner_tile_) {
+      const std::int64_t end =
+          mask_->steady_end(sweep_, outer_, inner_positions({begin, axes_.inner_len})) -
+          axes_.inner_offset;
+      count = std::max<std::int64_t>(1, (std::min(end, cells.end) - begin) / inner_tile_);
+      asked = begin + std::max(count, kLongRange) * inner_tile_;
+    }
+    const std::int32_t pattern = patterns_.find(*mask_, classes_, outer_, inner_positions(inner));
+    for (; count > 0; --count, begin += inner_tile_)
+      add_cells(begin, begin + inner.size(), pattern);
+  }
+}
+
+// Cells that have the patterns from `pattern` on.
+void ListBuilder::add_cells(std::int64_t begin, std::int64_t end, std::int32_t pattern) {
+  for (std::int64_t cell = begin; cell < end; cell += cell_, ++pattern) {
+    const CellPattern& of = patterns_[pattern];
+    if (of.is_full() && !of.is_dead()) {
+      packer_.add_full({cell, cell + cell_}, of.live_parts);
+    } else if (!of.is_dead()) {
+      packer_.add_partial(cell, pattern);
     }
   }
 }

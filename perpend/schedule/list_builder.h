@@ -70,6 +70,7 @@ class ListBuilder {
   void lay_tile();
   void lay_cells();
   void look_at(Range cells);
+  void add_cells(std::int64_t begin, std::int64_t end, std::int32_t pattern);
 
   const CompileOptions& options_;
   bool reuses_lists_;  // not in the few lists of a sample
