@@ -61,21 +61,9 @@ std::int64_t bytes_of(const std::vector<T>& values) {
 }  // namespace
 
 float list_cost(const Schedule& schedule, std::int32_t list) {
-  const TilePlan& plan = schedule.plan;
-  const std::span steps = schedule.list(list);
-  int skipped = 0;
-  int partial = 0;
-  int sub_tiles = 0;
-  for (const TileEntry& step : steps) {
-    skipped += live_parts_of(plan, step) < plan.num_parts() ? 1 : 0;
-    partial += step.is_full() ? 0 : 1;
-    sub_tiles += step.num_sub_tiles;
-  }
-  const TileCosts& costs = schedule.tiling.costs;
-  return static_cast<float>(steps.size()) +
-         (costs.half_skipped - 1.0F) * static_cast<float>(skipped) +
-         (costs.partial - 1.0F) * static_cast<float>(partial) +
-         costs.gathered * static_cast<float>(sub_tiles);
+  StepCounts counts;
+  for (const TileEntry& step : schedule.list(list)) counts.add(step, schedule.plan.all_parts());
+  return counts.cost(schedule.tiling.costs);
 }
 
 double ScheduleCost::bytes(std::int64_t head_dim, std::int64_t value_bytes) const {

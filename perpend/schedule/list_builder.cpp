@@ -16,10 +16,14 @@ constexpr std::size_t kMostAnchors = 32;
 // Ranges of so many steps are asked how far they go on as they begin.
 constexpr std::int64_t kLongRange = 4;
 
+// How many names are tried before one comes again.
+constexpr std::int64_t kFewGroups = 32;
+constexpr std::int64_t kFewTiles = 128;
+
 }  // namespace
 
-ListBuilder::ListBuilder(Schedule& schedule, const TilePlan& plan, const CompileOptions& options,
-                         bool with_bitmaps)
+ListBuilder::ListBuilder(Schedule& schedule, std::vector<float>& costs, const TilePlan& plan,
+                         const CompileOptions& options, bool with_bitmaps)
     : options_(options),
       reuses_lists_(options.reuse_lists && with_bitmaps),
       sweep_(schedule.sweep),
@@ -29,9 +33,9 @@ ListBuilder::ListBuilder(Schedule& schedule, const TilePlan& plan, const Compile
       cell_(plan.sub_tile),
       any_start_(schedule.tiling.any_start),
       patterns_(plan, schedule.sweep, options.reuse_classes),
-      packer_(schedule, plan, patterns_, with_bitmaps),
-      by_group_({any_start_ ? cell_ : inner_tile_, cell_}, cell_ - 1),
-      by_tile_(by_group_) {}
+      packer_(schedule, costs, plan, patterns_, with_bitmaps),
+      by_group_({any_start_ ? cell_ : inner_tile_, cell_}, cell_ - 1, kFewGroups),
+      by_tile_({any_start_ ? cell_ : inner_tile_, cell_}, cell_ - 1, kFewTiles) {}
 
 void ListBuilder::add_lists(const BoundMask& mask, const Problem& problem,
                             std::span<const Range> tiles) {
@@ -57,6 +61,7 @@ void ListBuilder::add_lists(const BoundMask& mask, const Problem& problem,
       regions_.assign(wide_.begin(), wide_.end());
       if (few.size() > 1) narrow(rows_of(few), wide_, regions_);
       share_full_cells(rows_of(few));
+      if (finish_like(by_group_, few, regions_)) continue;
       for (const Range tile : few) add_list(tile);
     }
   }
@@ -132,30 +137,30 @@ void ListBuilder::restart() {
   by_tile_.clear();
 }
 
-// A list like this one is looked for by what all tiles of the group left undecided, which takes no
-// walk; where that is seldom found, by what the tile's own walk finds, which depends less on where
-// its group lies.
+// A list for which no group like its own was found may still be like that of another tile, which
+// depends less on where groups begin.
 void ListBuilder::add_list(Range rows) {
   outer_ = outer_positions(rows);
   present_ = rows.size() > outer_part_ ? 3 : 1;
   packer_.start(rows.size(), axes_.inner_len);
-  const bool asks_group = by_group_.is_worthwhile();
-  if (asks_group && finish_like(by_group_, regions_)) return;
   walk_tile();
-  if (!asks_group && finish_like(by_tile_, of_tile_)) return;
-  lay_tile();
-  packer_.finish();
-  packer_.keep(asks_group ? by_group_ : by_tile_);
+  if (!finish_like(by_tile_, {&rows, 1}, of_tile_)) {
+    lay_tile();
+    packer_.finish();
+    packer_.keep(by_tile_);
+  }
+  packer_.keep(by_group_);
   if (patterns_.is_large()) {
     patterns_.clear();
     packer_.forget_patterns();
   }
 }
 
-// Finishes the list as one with such regions before it, if there was one. Lists of one name have
-// equal bits in regions of equal sizes, and what lies so near to another region or to the end of
-// the sequence that a cell may reach both lies there equally.
-bool ListBuilder::finish_like(ListTemplates& templates, std::span<const Region> regions) {
+// Finishes the lists of neighbouring tiles as those with such regions before them, if there were
+// any. Lists of one name have equal bits in regions of equal sizes, and what lies so near to
+// another region or to the end of the sequence that a cell may reach both lies there equally.
+bool ListBuilder::finish_like(ListTemplates& templates, std::span<const Range> tiles,
+                              std::span<const Region> regions) {
   auto loose = packer_.shared_loose();
   if (!reuses_lists_ || !templates.is_worthwhile() ||
       regions.size() + loose.size() > kMostAnchors) {
@@ -163,7 +168,8 @@ bool ListBuilder::finish_like(ListTemplates& templates, std::span<const Region> 
     return false;
   }
   ListName& name = templates.name();
-  name.start(classes_, outer_.size(), any_start_ ? outer_.begin - axes_.inner_offset : 0);
+  const Range outer = outer_positions({tiles.front().begin, tiles.back().end});
+  name.start(classes_, tiles, any_start_ ? outer.begin - axes_.inner_offset : 0);
   for (const Region& region : regions) {
     const std::int64_t begin = region.is_shared ? region.inner.end : region.inner.begin;
     for (; !loose.empty() && loose.front().begin < begin; loose = loose.subspan(1)) {
@@ -175,13 +181,15 @@ bool ListBuilder::finish_like(ListTemplates& templates, std::span<const Region> 
       name.add(region.inner, ListName::Kind::kFull, region.parts);
     } else {
       name.add(region.inner, ListName::Kind::kUndecided);
-      mask_->append_class(sweep_, outer_, inner_positions(region.inner), name.words());
+      mask_->append_class(sweep_, outer, inner_positions(region.inner), name.words());
     }
   }
   name.add_end(axes_.inner_len);
-  const bool is_kept = templates.find();
-  if (is_kept) packer_.finish(templates);
-  return is_kept;
+  if (!templates.find(tiles.size())) return false;
+  for (std::size_t i = 0; i < tiles.size(); ++i) {
+    packer_.finish_like(templates, i, tiles[i].size());
+  }
+  return true;
 }
 
 void ListBuilder::walk_tile() {

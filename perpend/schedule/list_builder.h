@@ -16,10 +16,10 @@ namespace perpend {
 // ones, and packs them into steps. A list that is like one before it is written down from that.
 class ListBuilder {
  public:
-  // `schedule` has its sweep and tiling already. Without `with_bitmaps` lists are made for their
-  // cost only.
-  ListBuilder(Schedule& schedule, const TilePlan& plan, const CompileOptions& options,
-              bool with_bitmaps = true);
+  // `schedule` has its sweep and tiling already. Appends the cost of each list to `costs`. Without
+  // `with_bitmaps` lists are made for that only.
+  ListBuilder(Schedule& schedule, std::vector<float>& costs, const TilePlan& plan,
+              const CompileOptions& options, bool with_bitmaps = true);
   ListBuilder(const ListBuilder&) = delete;
   ListBuilder& operator=(const ListBuilder&) = delete;
 
@@ -61,7 +61,8 @@ class ListBuilder {
   void share_full_cells(Range rows);
   bool may_share(std::size_t region) const;
   void add_list(Range rows);
-  bool finish_like(ListTemplates& templates, std::span<const Region> regions);
+  bool finish_like(ListTemplates& templates, std::span<const Range> tiles,
+                   std::span<const Region> regions);
   void walk_tile();
   void walk_undecided(Walk& tile, Range inner);
   void walk_parts(Range inner);
@@ -82,8 +83,8 @@ class ListBuilder {
   bool any_start_;
   CellPatterns patterns_;
   StepPacker packer_;
-  ListTemplates by_group_;  // lists by the regions of the tiles that asked together
-  ListTemplates by_tile_;   // and by those of their own
+  ListTemplates by_group_;  // lists of tiles that asked together
+  ListTemplates by_tile_;   // and of one tile
 
   const BoundMask* mask_ = nullptr;
   std::int32_t classes_ = 0;

@@ -28,6 +28,8 @@ struct TilePlan {
   bool aligned = false;  // items begin at the starts of segments too
 
   int num_parts() const { return outer_tile / outer_part; }
+  // As bits of TileEntry::live_parts.
+  std::uint8_t all_parts() const { return num_parts() == 1 ? 1 : 3; }
   friend bool operator==(const TilePlan&, const TilePlan&) = default;
 };
 

@@ -12,12 +12,14 @@ constexpr std::uint8_t kBoth = 3;
 
 }  // namespace
 
-StepPacker::StepPacker(Schedule& schedule, const TilePlan& plan, CellPatterns& patterns,
-                       bool with_bitmaps)
+StepPacker::StepPacker(Schedule& schedule, std::vector<float>& costs, const TilePlan& plan,
+                       CellPatterns& patterns, bool with_bitmaps)
     : schedule_(schedule),
+      costs_(costs),
       patterns_(patterns),
       with_bitmaps_(with_bitmaps),
       any_start_(schedule.tiling.any_start),
+      all_parts_(plan.all_parts()),
       outer_part_(plan.outer_part),
       inner_tile_(plan.inner_tile),
       cell_(plan.sub_tile),
@@ -32,6 +34,8 @@ void StepPacker::share(std::span<const Range> runs, std::int64_t rows, std::int6
   make_full_steps(present_parts());
   merge_full_steps();
   shared_full_.swap(full_);
+  shared_counts_ = {};
+  for (const TileEntry& step : shared_full_) shared_counts_.add(step, all_parts_);
   shared_loose_.swap(group.leftover);
 }
 
@@ -78,27 +82,32 @@ void StepPacker::finish() {
 
   merge_full_steps();
   sort_by_position(partial_);
+  counts_ = {};
+  for (const TileEntry& step : partial_) counts_.add(step, all_parts_);
+  for (const TileEntry& step : full_) counts_.add(step, all_parts_);
+  append_list();
+}
+
+void StepPacker::finish_like(const ListTemplates& templates, std::size_t index, std::int64_t rows) {
+  rows_ = rows;
+  counts_ = templates.write(index, partial_, full_, schedule_.sub_tiles);
+  append_list();
+}
+
+void StepPacker::append_list() {
   std::vector<TileEntry>& entries = schedule_.entries;
   const std::size_t first = entries.size();
   entries.insert(entries.end(), partial_.begin(), partial_.end());
   merge_by_position(shared_full_, full_, entries);
-  close_list(first);
-}
-
-void StepPacker::finish(const ListTemplates& templates) {
-  std::vector<TileEntry>& entries = schedule_.entries;
-  const std::size_t first = entries.size();
-  templates.write_partial(entries, schedule_.sub_tiles);
-  const bool apart = shared_full_.empty() || !templates.has_full() ||
-                     position(shared_full_.back()) < templates.first_full();
-  if (apart) {
-    entries.insert(entries.end(), shared_full_.begin(), shared_full_.end());
-    templates.write_full(entries, schedule_.sub_tiles);
-  } else {
-    templates.write_full(full_, schedule_.sub_tiles);
-    merge_by_position(shared_full_, full_, entries);
+  StepCounts counts = counts_ + shared_counts_;
+  if (present_parts() != all_parts_) {
+    // Shared steps are those of whole items.
+    for (TileEntry& step : std::span(entries).subspan(first)) step.live_parts = present_parts();
+    counts.skipped = counts.steps;
   }
-  close_list(first);
+  schedule_.lists.push_back(
+      {static_cast<std::int64_t>(first), static_cast<std::int64_t>(entries.size())});
+  costs_.push_back(counts.cost(schedule_.tiling.costs));
 }
 
 void StepPacker::forget_patterns() {
@@ -116,16 +125,6 @@ void StepPacker::merge_full_steps() {
   } else {
     merge_by_position(contiguous_, gathered_, full_);
   }
-}
-
-void StepPacker::close_list(std::size_t first) {
-  std::vector<TileEntry>& entries = schedule_.entries;
-  // Shared steps are those of whole items.
-  for (std::size_t i = first; present_parts() == kFirst && i < entries.size(); ++i) {
-    entries[i].live_parts = kFirst;
-  }
-  schedule_.lists.push_back(
-      {static_cast<std::int64_t>(first), static_cast<std::int64_t>(entries.size())});
 }
 
 // Whole steps of full cells: as many contiguous ones as the runs hold, the rest gathered; what does
