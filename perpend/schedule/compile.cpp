@@ -19,11 +19,11 @@ void check_tiling(const Tiling& tiling) {
          "schedule: outer_part must be outer_tile or half of it (", tiling.outer_part, " vs ",
          tiling.outer_tile, ")");
   for (const int sub_tile : tiling.sub_tiles) {
-    demand(
-        sub_tile == 0 || (sub_tile > 0 && 64 % sub_tile == 0 && tiling.inner_tile % sub_tile == 0 &&
-                          sub_tile < tiling.inner_tile && tiling.inner_tile / sub_tile < 256),
-        "schedule: sub-tiles must divide 64 and the inner tile (", sub_tile, " vs ",
-        tiling.inner_tile, ")");
+    demand(sub_tile == 0 || (sub_tile > 0 && 64 % sub_tile == 0 &&
+                             tiling.inner_tile % sub_tile == 0 && sub_tile < tiling.inner_tile &&
+                             tiling.inner_tile / sub_tile <= TileEntry::kMostSubTiles),
+           "schedule: sub-tiles must divide 64 and the inner tile, ", TileEntry::kMostSubTiles,
+           " in one at most (", sub_tile, " vs ", tiling.inner_tile, ")");
   }
 }
 

@@ -14,11 +14,11 @@ struct StepCounts {
   std::int64_t sub_tiles = 0;  // gathered
 
   // `live_parts` are what is expected of a step that no part skips.
-  void add(const TileEntry& step, std::uint8_t live_parts) {
+  void add(const TileEntry& step, unsigned live_parts) {
     ++steps;
     partial += step.is_full() ? 0 : 1;
-    skipped += (step.live_parts & live_parts) == live_parts ? 0 : 1;
-    sub_tiles += step.num_sub_tiles;
+    skipped += (step.live_parts() & live_parts) == live_parts ? 0 : 1;
+    sub_tiles += step.num_sub_tiles();
   }
   // In units of one full tile.
   float cost(const TileCosts& costs) const {

@@ -66,7 +66,7 @@ void ListTemplates::keep(std::span<const TileEntry> partial, std::span<const Til
       continue;
     }
     const auto cells = sub_tiles.subspan(static_cast<std::size_t>(step.begin));
-    for (const std::int32_t cell : cells.first(step.num_sub_tiles)) keep_place(cell);
+    for (const std::int32_t cell : cells.first(step.num_sub_tiles())) keep_place(cell);
   }
   lists_.push_back(list);
   ++templates_[static_cast<std::size_t>(present_)].num_lists;
@@ -101,7 +101,7 @@ const ListTemplates::Place* ListTemplates::write(std::span<const TileEntry> step
       continue;
     }
     entry.begin = static_cast<std::int32_t>(sub_tiles.size());
-    for (int s = entry.num_sub_tiles; s > 0; --s) sub_tiles.push_back(next_position());
+    for (int s = entry.num_sub_tiles(); s > 0; --s) sub_tiles.push_back(next_position());
   }
   return place;
 }

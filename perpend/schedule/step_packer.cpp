@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <iterator>
 
+#include "perpend/core/demand.h"
+
 namespace perpend {
 namespace {
 
@@ -102,7 +104,7 @@ void StepPacker::append_list() {
   StepCounts counts = counts_ + shared_counts_;
   if (present_parts() != all_parts_) {
     // Shared steps are those of whole items.
-    for (TileEntry& step : std::span(entries).subspan(first)) step.live_parts = present_parts();
+    for (TileEntry& step : std::span(entries).subspan(first)) step.set_live_parts(present_parts());
     counts.skipped = counts.steps;
   }
   schedule_.lists.push_back(
@@ -176,7 +178,7 @@ std::int64_t StepPacker::add_contiguous(Range cells, std::uint8_t parts) {
   std::int64_t begin = cells.begin;
   if (!contiguous_.empty() && contiguous_.back().begin > begin) in_order_ = false;
   for (; begin + inner_tile_ <= cells.end; begin += inner_tile_) {
-    contiguous_.push_back({static_cast<std::int32_t>(begin), TileEntry::kFull, 0, parts});
+    contiguous_.push_back(TileEntry::contiguous(begin, TileEntry::kFull, parts));
   }
   return begin;
 }
@@ -246,11 +248,10 @@ void StepPacker::add_step(std::span<const Cell> cells) {
   const bool reaches_end = cells.back().begin + cell_ >= inner_len_;
   const bool contiguous =
       adjacent && may_be_contiguous(begin) && (cells.size() == cells_per_step_ || reaches_end);
-  TileEntry entry{static_cast<std::int32_t>(begin), TileEntry::kFull, 0, live};
+  TileEntry entry = TileEntry::contiguous(begin, TileEntry::kFull, live);
   if (!contiguous) {
-    entry.begin = static_cast<std::int32_t>(schedule_.sub_tiles.size());
-    entry.num_sub_tiles = static_cast<std::uint8_t>(cells.size());
-    entry.sub_tile = static_cast<std::uint8_t>(cell_);
+    entry = TileEntry::gathered(schedule_.sub_tiles.size(), TileEntry::kFull, live, cells.size(),
+                                cell_);
     for (const Cell& cell : cells) schedule_.sub_tiles.push_back(cell.begin);
   }
   if (full && (contiguous || (cells.size() == cells_per_step_ && !clipped))) {
@@ -259,7 +260,7 @@ void StepPacker::add_step(std::span<const Cell> cells) {
     steps.push_back(entry);
     return;
   }
-  entry.bitmap = bitmap_of(cells);
+  entry.set_bitmap(bitmap_of(cells));
   partial_.push_back(entry);
 }
 
@@ -290,7 +291,10 @@ std::int32_t StepPacker::make_bitmap(std::span<const Cell> cells) {
       }
     }
   }
-  return schedule_.bitmaps.add(bits_);
+  const std::int32_t bitmap = schedule_.bitmaps.add(bits_);
+  demand(bitmap < TileEntry::kMostBitmaps, "schedule: more than ", TileEntry::kMostBitmaps,
+         " different partial tiles");
+  return bitmap;
 }
 
 std::int32_t StepPacker::position(const TileEntry& entry) const {

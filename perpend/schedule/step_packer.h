@@ -98,7 +98,7 @@ class StepPacker {
   CellPatterns& patterns_;
   bool with_bitmaps_;
   bool any_start_;
-  std::uint8_t all_parts_;
+  unsigned all_parts_;
   std::int64_t outer_part_;
   std::int64_t inner_tile_;
   std::int64_t cell_;
