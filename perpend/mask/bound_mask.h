@@ -80,11 +80,12 @@ class MaskWalk {
   BoundMask::Stretch stretch(Range inner);
   void append_class(Range inner, std::vector<std::int64_t>& key);
 
-  // What a node of the program said last: `answer` in [begin, end).
+  // What a node of the program said last: `answer` in [begin, end). Nothing to construct: walks are
+  // made by the thousand, and few masks have so many nodes as there is room for.
   struct Memory {
-    std::int64_t begin = 0;
-    std::int64_t end = 0;
-    Answer answer = Answer::kNone;
+    std::int64_t begin;
+    std::int64_t end;
+    Answer answer;
   };
 
  private:

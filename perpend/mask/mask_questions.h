@@ -22,7 +22,15 @@ class NodeQuestions {
       : program_(program), memory_(memory), outer_(outer), sweep_(sweep) {}
 
   bool pair(const Node& node, std::int64_t outer, std::int64_t inner) const;
-  Stretch stretch(const Node& node, std::int64_t begin, std::int64_t end) const;
+  Stretch stretch(const Node& node, std::int64_t begin, std::int64_t end) const {
+    if (memory_ == nullptr) return asked_stretch(node, begin, end);
+    MaskWalk::Memory& known = memory_[&node - program_.nodes.data()];
+    if (begin < known.begin || begin >= known.end) {
+      const Stretch part = asked_stretch(node, begin, end);
+      known = {begin, part.end, part.answer};
+    }
+    return {known.answer, std::min(known.end, end)};
+  }
   // Where behind `begin` some outer position may first have another answer; beyond `end` also.
   std::int64_t steady_end(const Node& node, std::int64_t begin, std::int64_t end) const;
   // word() for each outer position, at most kMostRows of them.

@@ -65,7 +65,7 @@ Range NodeQuestions::band(const Node& node, std::int64_t outer) const {
       return by_rows() ? Range{outer - node.a + 1, outer + node.b}
                        : Range{outer - node.b + 1, outer + node.a};
     case Op::kNear: {
-      const std::int64_t block = outer / node.a * node.a;
+      const std::int64_t block = quotient(outer, node.a) * node.a;
       return by_rows() ? Range{block - node.b, kUnbounded}
                        : Range{-kUnbounded, block + node.b + node.a};
     }
@@ -133,8 +133,8 @@ Stretch NodeQuestions::side_stretch(const Node& node, std::int64_t begin, std::i
       return next == last ? Stretch{Answer::kNone, end} : in_interval(*next);
     }
     case Op::kEvery: {
-      const std::int64_t block = begin / node.a;
-      const std::int64_t phase = (block + node.c) % node.b;
+      const std::int64_t block = quotient(begin, node.a);
+      const std::int64_t phase = block + node.c - quotient(block + node.c, node.b) * node.b;
       return phase == 0 ? until(Answer::kAll, (block + 1) * node.a)
                         : until(Answer::kNone, (block + node.b - phase) * node.a);
     }
@@ -226,16 +226,6 @@ Stretch NodeQuestions::joined_stretch(const Node& node, std::int64_t begin,
     all.end = std::min(all.end, part.end);
   }
   return settled.end > begin ? settled : all;
-}
-
-Stretch NodeQuestions::stretch(const Node& node, std::int64_t begin, std::int64_t end) const {
-  if (memory_ == nullptr) return asked_stretch(node, begin, end);
-  MaskWalk::Memory& known = memory_[&node - program_.nodes.data()];
-  if (begin < known.begin || begin >= known.end) {
-    const Stretch part = asked_stretch(node, begin, end);
-    known = {begin, part.end, part.answer};
-  }
-  return {known.answer, std::min(known.end, end)};
 }
 
 std::int64_t NodeQuestions::steady_end(const Node& node, std::int64_t begin,

@@ -46,7 +46,12 @@ bool ListTemplates::find(std::size_t num_lists) {
 
 void ListTemplates::keep_place(std::int32_t position) {
   const auto& anchors = name_.anchors();
-  const auto anchor = std::ranges::upper_bound(anchors, position + reach_) - 1;
+  const std::int32_t end = position + reach_;
+  // Mostly that of the place before.
+  const std::size_t last = places_.empty() ? 0 : static_cast<std::size_t>(places_.back().anchor);
+  const bool is_last = last + 1 < anchors.size() && anchors[last] <= end && end < anchors[last + 1];
+  const auto anchor = is_last ? anchors.begin() + static_cast<std::ptrdiff_t>(last)
+                              : std::ranges::upper_bound(anchors, end) - 1;
   places_.push_back({static_cast<std::int32_t>(anchor - anchors.begin()), position - *anchor});
 }
 
