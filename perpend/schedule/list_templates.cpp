@@ -57,7 +57,7 @@ void ListTemplates::keep_place(std::int32_t position) {
 
 void ListTemplates::keep(std::span<const TileEntry> partial, std::span<const TileEntry> full,
                          const StepCounts& counts, std::span<const std::int32_t> sub_tiles) {
-  constexpr std::size_t kMostSteps = 256;  // a long list costs memory, and is made fast by the step
+  constexpr std::size_t kMostSteps = 64;  // a long list costs memory, and is made fast by the step
   if (present_ < 0) return;
   if (partial.size() + full.size() > kMostSteps) return skip();
   List list{steps_.size(), 0, 0, places_.size(), counts};
@@ -79,9 +79,10 @@ void ListTemplates::keep(std::span<const TileEntry> partial, std::span<const Til
 
 const StepCounts& ListTemplates::write(std::size_t index, std::vector<TileEntry>& partial,
                                        std::vector<TileEntry>& full,
-                                       std::vector<std::int32_t>& sub_tiles) const {
+                                       std::vector<std::int32_t>& sub_tiles) {
   const Template& present = templates_[static_cast<std::size_t>(present_)];
   const List& list = lists_[present.first + index];
+  num_written_ += list.end - list.first;
   const Place* place = places_.data() + list.first_place;
   const std::span steps(steps_);
   place = write(steps.subspan(list.first, list.first_full - list.first), place, partial, sub_tiles);
@@ -120,6 +121,7 @@ void ListTemplates::clear() {
   present_ = -1;
   num_new_ = 0;
   num_known_ = 0;
+  num_written_ = 0;
 }
 
 }  // namespace perpend

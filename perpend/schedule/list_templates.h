@@ -54,8 +54,12 @@ class ListTemplates {
   ListTemplates(ListName name, std::int64_t reach, std::int64_t few)
       : name_(std::move(name)), reach_(static_cast<std::int32_t>(reach)), few_(few) {}
 
-  // Whether lists of one name have been frequent enough to look for more.
-  bool is_worthwhile() const { return num_new_ < few_ + num_known_; }
+  // Whether lists of one name have been frequent enough to look for more, and steps of lists that
+  // are kept to keep more.
+  bool is_worthwhile() const {
+    constexpr std::size_t kFewSteps = 4096;
+    return num_new_ < few_ + num_known_ && steps_.size() < kFewSteps + num_written_;
+  }
   // To be filled before find().
   ListName& name() { return name_; }
   // Whether the `num_lists` lists of the present name are kept.
@@ -70,7 +74,7 @@ class ListTemplates {
 
   // Writes the own steps of the present list `index`, which is kept, and returns what they count.
   const StepCounts& write(std::size_t index, std::vector<TileEntry>& partial,
-                          std::vector<TileEntry>& full, std::vector<std::int32_t>& sub_tiles) const;
+                          std::vector<TileEntry>& full, std::vector<std::int32_t>& sub_tiles);
 
  private:
   struct List {
@@ -104,6 +108,7 @@ class ListTemplates {
   std::vector<Place> places_;
   std::int64_t num_new_ = 0;
   std::int64_t num_known_ = 0;
+  std::size_t num_written_ = 0;  // steps
 };
 
 }  // namespace perpend

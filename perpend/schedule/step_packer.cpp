@@ -90,7 +90,7 @@ void StepPacker::finish() {
   append_list();
 }
 
-void StepPacker::finish_like(const ListTemplates& templates, std::size_t index, std::int64_t rows) {
+void StepPacker::finish_like(ListTemplates& templates, std::size_t index, std::int64_t rows) {
   rows_ = rows;
   counts_ = templates.write(index, partial_, full_, schedule_.sub_tiles);
   append_list();

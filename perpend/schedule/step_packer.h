@@ -33,7 +33,7 @@ class StepPacker {
   void finish();
   // The same of an item of `rows` rows, whose own steps, those that are not shared, are those of
   // the present template's list `index`.
-  void finish_like(const ListTemplates& templates, std::size_t index, std::int64_t rows);
+  void finish_like(ListTemplates& templates, std::size_t index, std::int64_t rows);
   // Keeps the own steps of the item that was finished last.
   void keep(ListTemplates& templates) const {
     templates.keep(partial_, full_, counts_, schedule_.sub_tiles);
