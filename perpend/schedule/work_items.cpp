@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <limits>
 #include <numeric>
 
 namespace perpend {
@@ -28,11 +29,6 @@ class ItemRuns {
     for (std::size_t s = 0; s < schedule.shape.sequences.size(); ++s) add_sequence(s);
   }
 
-  std::size_t num_items() const {
-    std::size_t count = 0;
-    for (const ItemRun& run : runs_) count += run.tiles.size();
-    return count;
-  }
   // Calls body(item, cost) for each, by sequence, head and position.
   template <class Body>
   void for_each(Body body) const {
@@ -113,13 +109,28 @@ class ItemRuns {
   std::vector<ItemRun> runs_;
 };
 
+// What sorting asks of the costs first.
+struct CostSummary {
+  std::size_t num_items = 0;
+  float longest = 0;
+  float last = std::numeric_limits<float>::infinity();
+  bool falls = true;
+
+  explicit CostSummary(const ItemRuns& runs) {
+    runs.for_each([this](const WorkItem&, float cost) {
+      ++num_items;
+      longest = std::max(longest, cost);
+      falls &= cost <= last;
+      last = cost;
+    });
+  }
+};
+
 // A counting sort, since a fraction of a tile, or a small part of the longest item, makes no
 // difference: items are written where they belong.
-void write_sorted(const ItemRuns& runs, std::vector<WorkItem>& items) {
+void write_sorted(const ItemRuns& runs, float longest, std::vector<WorkItem>& items) {
   constexpr float kStepsOfATile = 32;
   constexpr std::size_t kMostSteps = 4096;
-  float longest = 0;
-  runs.for_each([&](const WorkItem&, float cost) { longest = std::max(longest, cost); });
   const float scale = std::min(kStepsOfATile, static_cast<float>(kMostSteps - 1) / longest);
   const auto last = static_cast<std::int32_t>(longest * scale);
   // Falls as the cost rises.
@@ -137,10 +148,14 @@ void write_sorted(const ItemRuns& runs, std::vector<WorkItem>& items) {
 void make_items(const Problems& problems, const TilesOfProblems& laid, std::vector<float> costs,
                 bool sort, Schedule& schedule) {
   const ItemRuns runs(problems, laid, std::move(costs), schedule);
-  schedule.items.resize(runs.num_items());
-  if (sort) return write_sorted(runs, schedule.items);
-  auto next = schedule.items.begin();
-  runs.for_each([&](const WorkItem& item, float) { *next++ = item; });
+  const CostSummary summary(runs);
+  if (sort && !summary.falls) {
+    schedule.items.resize(summary.num_items);
+    write_sorted(runs, summary.longest, schedule.items);
+  } else {
+    schedule.items.reserve(summary.num_items);
+    runs.for_each([&](const WorkItem& item, float) { schedule.items.push_back(item); });
+  }
 }
 
 }  // namespace perpend
