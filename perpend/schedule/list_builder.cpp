@@ -61,7 +61,11 @@ void ListBuilder::add_lists(const BoundMask& mask, const Problem& problem,
       regions_.assign(wide_.begin(), wide_.end());
       if (few.size() > 1) narrow(rows_of(few), wide_, regions_);
       share_full_cells(rows_of(few));
-      if (finish_like(by_group_, few, regions_)) continue;
+      if (few.size() == 1) {
+        by_group_.skip();
+      } else if (finish_like(by_group_, few, regions_)) {
+        continue;
+      }
       for (const Range tile : few) add_list(tile);
     }
   }
