@@ -18,6 +18,7 @@ constexpr std::int64_t kLongRange = 4;
 
 // How many names are tried before one comes again.
 constexpr std::int64_t kFewGroups = 32;
+constexpr std::int64_t kFewHalves = 16;
 constexpr std::int64_t kFewTiles = 128;
 
 }  // namespace
@@ -34,8 +35,10 @@ ListBuilder::ListBuilder(Schedule& schedule, std::vector<float>& costs, const Ti
       any_start_(schedule.tiling.any_start),
       patterns_(plan, schedule.sweep, options.reuse_classes),
       packer_(schedule, costs, plan, patterns_, with_bitmaps),
-      by_group_({any_start_ ? cell_ : inner_tile_, cell_}, cell_ - 1, kFewGroups),
-      by_tile_({any_start_ ? cell_ : inner_tile_, cell_}, cell_ - 1, kFewTiles) {}
+      groups_(kLevels, {{any_start_ ? cell_ : inner_tile_, cell_}, cell_ - 1, kFewHalves}),
+      by_tile_({any_start_ ? cell_ : inner_tile_, cell_}, cell_ - 1, kFewTiles) {
+  groups_.front() = {{any_start_ ? cell_ : inner_tile_, cell_}, cell_ - 1, kFewGroups};
+}
 
 void ListBuilder::add_lists(const BoundMask& mask, const Problem& problem,
                             std::span<const Range> tiles) {
@@ -61,12 +64,7 @@ void ListBuilder::add_lists(const BoundMask& mask, const Problem& problem,
       regions_.assign(wide_.begin(), wide_.end());
       if (few.size() > 1) narrow(rows_of(few), wide_, regions_);
       share_full_cells(rows_of(few));
-      if (few.size() == 1) {
-        by_group_.skip();
-      } else if (finish_like(by_group_, few, regions_)) {
-        continue;
-      }
-      for (const Range tile : few) add_list(tile);
+      add_group(few, regions_, 0);
     }
   }
 }
@@ -84,7 +82,8 @@ void ListBuilder::narrow(Range rows, std::span<const Region> from, std::vector<R
   to.clear();
   const auto add = [&](Range inner, bool all) {
     const std::uint8_t parts = all ? 1 : 0;
-    if (!to.empty() && to.back().inner.end == inner.begin && to.back().parts == parts) {
+    if (!to.empty() && !to.back().is_shared && to.back().inner.end == inner.begin &&
+        to.back().parts == parts) {
       to.back().inner.end = inner.end;
     } else {
       to.push_back({inner, parts});
@@ -92,6 +91,10 @@ void ListBuilder::narrow(Range rows, std::span<const Region> from, std::vector<R
   };
   Walk together = walk(outer_positions(rows));
   for (const Region& region : from) {
+    if (region.is_shared) {
+      to.push_back(region);
+      continue;
+    }
     if (region.parts != 0) add(region.inner, true);
     for (std::int64_t begin = region.inner.begin; region.parts == 0 && begin < region.inner.end;) {
       const auto part = together.stretch({begin, region.inner.end});
@@ -137,23 +140,36 @@ bool ListBuilder::may_share(std::size_t region) const {
 void ListBuilder::restart() {
   patterns_.clear();
   packer_.forget_patterns();
-  by_group_.clear();
+  for (ListTemplates& groups : groups_) groups.clear();
   by_tile_.clear();
 }
 
-// A list for which no group like its own was found may still be like that of another tile, which
-// depends less on where groups begin.
-void ListBuilder::add_list(Range rows) {
+// Lists of which no group like their own is found are looked for half by half: what makes a group
+// different is often one tile.
+void ListBuilder::add_group(std::span<const Range> tiles, std::span<const Region> regions,
+                            std::size_t level) {
+  if (tiles.size() == 1) return add_list(tiles.front(), regions, level);
+  if (level > 0 && groups_[level].is_worthwhile()) {
+    narrow({tiles.front().begin, tiles.back().end}, regions, of_group_[level]);
+    regions = of_group_[level];
+  }
+  if (finish_like(groups_[level], tiles, regions, level)) return;
+  const std::size_t half = tiles.size() / 2;
+  add_group(tiles.first(half), regions, level + 1);
+  add_group(tiles.subspan(half), regions, level + 1);
+}
+
+void ListBuilder::add_list(Range rows, std::span<const Region> regions, std::size_t level) {
   outer_ = outer_positions(rows);
   present_ = rows.size() > outer_part_ ? 3 : 1;
   packer_.start(rows.size(), axes_.inner_len);
-  walk_tile();
-  if (!finish_like(by_tile_, {&rows, 1}, of_tile_)) {
+  walk_tile(regions);
+  if (!finish_like(by_tile_, {&rows, 1}, of_tile_, level)) {
     lay_tile();
     packer_.finish();
     packer_.keep(by_tile_);
+    keep_list(level);
   }
-  packer_.keep(by_group_);
   if (patterns_.is_large()) {
     patterns_.clear();
     packer_.forget_patterns();
@@ -164,7 +180,7 @@ void ListBuilder::add_list(Range rows) {
 // any. Lists of one name have equal bits in regions of equal sizes, and what lies so near to
 // another region or to the end of the sequence that a cell may reach both lies there equally.
 bool ListBuilder::finish_like(ListTemplates& templates, std::span<const Range> tiles,
-                              std::span<const Region> regions) {
+                              std::span<const Region> regions, std::size_t level) {
   auto loose = packer_.shared_loose();
   if (!reuses_lists_ || !templates.is_worthwhile() ||
       regions.size() + loose.size() > kMostAnchors) {
@@ -192,14 +208,20 @@ bool ListBuilder::finish_like(ListTemplates& templates, std::span<const Range> t
   if (!templates.find(tiles.size())) return false;
   for (std::size_t i = 0; i < tiles.size(); ++i) {
     packer_.finish_like(templates, i, tiles[i].size());
+    keep_list(level);
   }
   return true;
 }
 
-void ListBuilder::walk_tile() {
+// For the groups that the list is part of, those of lower levels.
+void ListBuilder::keep_list(std::size_t level) {
+  for (ListTemplates& groups : std::span(groups_).first(level)) packer_.keep(groups);
+}
+
+void ListBuilder::walk_tile(std::span<const Region> regions) {
   of_tile_.clear();
   Walk tile = walk(outer_);
-  for (const Region& region : regions_) {
+  for (const Region& region : regions) {
     if (region.is_shared) {
       of_tile_.push_back(region);
     } else if (region.parts != 0) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -60,10 +61,12 @@ class ListBuilder {
   void narrow(Range rows, std::span<const Region> from, std::vector<Region>& to) const;
   void share_full_cells(Range rows);
   bool may_share(std::size_t region) const;
-  void add_list(Range rows);
+  void add_group(std::span<const Range> tiles, std::span<const Region> regions, std::size_t level);
+  void add_list(Range rows, std::span<const Region> regions, std::size_t level);
   bool finish_like(ListTemplates& templates, std::span<const Range> tiles,
-                   std::span<const Region> regions);
-  void walk_tile();
+                   std::span<const Region> regions, std::size_t level);
+  void keep_list(std::size_t level);
+  void walk_tile(std::span<const Region> regions);
   void walk_undecided(Walk& tile, Range inner);
   void walk_parts(Range inner);
   void add_region(Region region);
@@ -83,8 +86,10 @@ class ListBuilder {
   bool any_start_;
   CellPatterns patterns_;
   StepPacker packer_;
-  ListTemplates by_group_;  // lists of tiles that asked together
-  ListTemplates by_tile_;   // and of one tile
+  // The lists of tiles that ask together, of either half of them, and so on down to two tiles.
+  static constexpr std::size_t kLevels = 4;
+  std::vector<ListTemplates> groups_;
+  ListTemplates by_tile_;  // and of one
 
   const BoundMask* mask_ = nullptr;
   std::int32_t classes_ = 0;
@@ -92,6 +97,7 @@ class ListBuilder {
   std::vector<Region> wide_;     // live or undecided regions of many neighbouring tiles together
   std::vector<Region> regions_;  // of few
   std::vector<Region> rest_;     // the same while their full cells are being shared
+  std::array<std::vector<Region>, kLevels> of_group_;  // of parts of the few, by level
   std::vector<Range> shared_;    // whole cells that are full for all of these tiles
   Range outer_;                  // of the present tile, in positions
   std::uint8_t present_ = 0;     // its parts
