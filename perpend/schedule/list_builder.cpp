@@ -19,6 +19,7 @@ constexpr std::int64_t kLongRange = 4;
 // How many names are tried before one comes again.
 constexpr std::int64_t kFewGroups = 32;
 constexpr std::int64_t kFewHalves = 16;
+constexpr std::int64_t kGroupsAsWhole = 8;
 constexpr std::int64_t kFewTiles = 128;
 
 }  // namespace
@@ -144,8 +145,8 @@ void ListBuilder::restart() {
   by_tile_.clear();
 }
 
-// Lists of which no group like their own is found are looked for half by half: what makes a group
-// different is often one tile.
+// Lists of which no group like their own is found are looked for half by half, since what makes a
+// group different is often one tile; not in the first few groups, which may be all.
 void ListBuilder::add_group(std::span<const Range> tiles, std::span<const Region> regions,
                             std::size_t level) {
   if (tiles.size() == 1) return add_list(tiles.front(), regions, level);
@@ -154,6 +155,10 @@ void ListBuilder::add_group(std::span<const Range> tiles, std::span<const Region
     regions = of_group_[level];
   }
   if (finish_like(groups_[level], tiles, regions, level)) return;
+  if (groups_.front().num_new() <= kGroupsAsWhole) {
+    for (const Range tile : tiles) add_list(tile, regions, level + 1);
+    return;
+  }
   const std::size_t half = tiles.size() / 2;
   add_group(tiles.first(half), regions, level + 1);
   add_group(tiles.subspan(half), regions, level + 1);

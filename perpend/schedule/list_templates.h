@@ -60,6 +60,8 @@ class ListTemplates {
     constexpr std::size_t kFewSteps = 4096;
     return num_new_ < few_ + num_known_ && steps_.size() < kFewSteps + num_written_;
   }
+  // Names that were new.
+  std::int64_t num_new() const { return num_new_; }
   // To be filled before find().
   ListName& name() { return name_; }
   // Whether the `num_lists` lists of the present name are kept.
