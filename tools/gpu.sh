@@ -82,7 +82,7 @@ test_python() {
     say "there is no Python package in $build: its tests were not run"
     return
   fi
-  for name in cuda_operator cuda_graph cuda_streams cuda_compile; do
+  for name in cuda_operator cuda_graph cuda_streams cuda_compile cuda_block; do
     run_python_test "$name" || failed=1
   done
   return $failed
