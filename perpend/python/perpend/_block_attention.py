@@ -29,7 +29,7 @@ def block_attention(
 
     For lists that a model or a measurement chooses anew in each step, as in MoBA (arXiv:2502.13189), NSA
     (arXiv:2502.11089), or sparse video attention: top-k block indices go in as they come out of ``torch.topk``. On a
-    GPU they never come to the host; forward and backward are planned there, in some 10 to 40 microseconds.
+    GPU they never come to the host; forward and backward are planned there.
 
     Args:
         q: ``[batch, num_q_heads, q_len, head_dim]``; dtypes and devices as :func:`perpend.attention`.
