@@ -254,6 +254,11 @@ TEST(EmulatedBlockGradient, ListsOfBlocks) {
     spec.causal = block != 128;
     expect_block_gradients_right(spec, 1);
   }
+  spec.q_block = 16;
+  spec.kv_block = 64;
+  spec.max_blocks = 3;
+  spec.causal = true;
+  expect_block_gradients_right(spec, 3);
   // Heads of a group with lists of their own, and one list for all.
   spec.batch = 2;
   spec.num_q_heads = 4;
