@@ -145,12 +145,10 @@ TEST(EmulatedHopperGradient, NarrowHeads) {
 }
 
 TEST(EmulatedHopperGradient, NothingOfTheNextSequenceCounts) {
-  for (const char* mask : {"all", "causal & every(16, 4)"}) {
-    expect_apart(case_of_neighbours(mask, 32),
-                 [](EmulatedBackward& b) { b.run_hopper<32, false>(); });
-    expect_apart(case_of_neighbours(mask, 64),
-                 [](EmulatedBackward& b) { b.run_hopper<64, false>(); });
-  }
+  expect_apart(case_of_neighbours("causal & every(16, 4)", 32),
+               [](EmulatedBackward& b) { b.run_hopper<32, false>(); });
+  expect_apart(case_of_neighbours("all", 64),
+               [](EmulatedBackward& b) { b.run_hopper<64, false>(); });
   expect_apart(case_of_neighbours("causal", 64),
                [](EmulatedBackward& b) { b.run_hopper<64, true>(); });
 }
