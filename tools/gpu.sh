@@ -151,7 +151,7 @@ python_tests() {
     record python "not run" 0 "$build has no Python package for $python: $(tail -n 1 "$out/python.log")"
     return
   fi
-  for name in cuda_operator cuda_graph cuda_streams cuda_compile; do
+  for name in cuda_operator cuda_graph cuda_streams cuda_compile cuda_block; do
     run_limited "python_$name" "${PERPEND_SECONDS:-300}" \
       env PYTHONPATH="$build/python:tests" "$python" "tests/python/${name}_test.py"
     grep '^not run: ' "$out/python_$name.log" || true
