@@ -11,6 +11,7 @@
 #include "perpend/io/safetensors_folder_writer.h"
 #include "perpend/io/text_file.h"
 #include "perpend/models/convert/hugging_face_folder.h"
+#include "perpend/models/longgen_config.h"
 #include "perpend/models/rotary_rows.h"
 
 namespace perpend {
@@ -59,6 +60,7 @@ void write_config(const std::string& path, const std::string& text, const ModelC
   if (json.contains("rope_parameters") && json["rope_parameters"].is_object()) {
     json["rope_parameters"]["rope_theta"] = config.rotary.theta;
   }
+  if (config.longgen) json["longgen"] = longgen_json(*config.longgen);
   json["torch_dtype"] = matrix.scalar_type() == torch::kFloat32 ? "float32" : "bfloat16";
   AtomicFile file(path);
   file.write(json_document(json, path));
@@ -76,7 +78,7 @@ void write_model_folder(const std::string& folder, const DifferentiableModel& mo
     const TensorPlan plan =
         plan_tensors(*texts.source, model.config(), Checkpoint::Kind::kHuggingFace, {});
     std::vector<std::string> notes;
-    write_text_files(*texts.source, model.config(), plan, staging, notes);
+    write_text_files(*texts.source, model.config(), plan, {}, staging, notes);
     config_json = read_text_file(staging + "/config.json");
   }
   write_config(staging + "/config.json", config_json, model.config(), model.head_weight());

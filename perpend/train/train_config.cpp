@@ -51,12 +51,19 @@ ModelSource read_model(const ConfigTable& table, const std::string& default_dtyp
   source.path = table.text("path", "");
   const ConfigTable shape = table.table("shape");
   source.dtype = table.choice("dtype", {"f32", "bf16"}, default_dtype);
-  source.layers = table.text("layers", "causal");
-  source.rope_theta = table.number("rope_theta", 0.0, 1e12, 0.0);
-  source.context_length = table.integer("context_length", 0, kMaxCount, 0);
+  source.layers = table.text("layers", "");
+  source.changes.preset = table.text("preset", "");
+  // 0: as the model says.
+  const double rope_theta = table.number("rope_theta", 0.0, 1e12, 0.0);
+  if (rope_theta > 0) source.changes.rope_theta = static_cast<float>(rope_theta);
+  const std::int64_t context_length = table.integer("context_length", 0, kMaxCount, 0);
+  if (context_length > 0) source.changes.context_length = context_length;
   table.check_all_read();
   if (table.has("shape") == !source.path.empty()) {
     table.fail("path", "expected either path (weights to start from) or [model.shape]");
+  }
+  if (!source.layers.empty() && !source.changes.preset.empty()) {
+    table.fail("preset", "excludes layers: both say what the layers see");
   }
   if (table.has("shape")) source.config_json = read_shape(shape);
   return source;

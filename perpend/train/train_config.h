@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "perpend/core/device.h"
+#include "perpend/models/model_config.h"
 #include "perpend/train/lora.h"
 #include "perpend/train/trainer.h"
 #include "perpend/train/training_loop.h"
@@ -17,9 +18,8 @@ struct ModelSource {
   std::string path;         // a .gguf file or a Hugging Face folder; empty: random weights
   std::string config_json;  // of random weights: the text of their config.json
   std::string dtype = "f32";
-  std::string layers = "causal";    // masks of layers, see parse_layer_masks()
-  double rope_theta = 0.0;          // 0: as the model says
-  std::int64_t context_length = 0;  // likewise
+  std::string layers;  // masks of layers, see parse_layer_masks(); empty: the model's own
+  ModelChanges changes;
 };
 
 struct DataSource {

@@ -31,7 +31,9 @@ TrainingRun::TrainingRun(TrainConfig config)
   at::set_num_threads(runtime_.num_threads());
   model_ = make_model();
   std::vector<TrainedTensor> trained = choose_trained();
-  const auto masks = parse_layer_masks(config_.model.layers, model_->config().num_layers);
+  const std::string& layers = config_.model.layers;
+  const auto masks = layers.empty() ? default_masks(model_->config())
+                                    : parse_layer_masks(layers, model_->config().num_layers);
   trainer_ = std::make_unique<Trainer>(*model_, std::move(trained), open_data(), config_.losses,
                                        masks, config_.trainer);
 }
@@ -45,8 +47,7 @@ std::unique_ptr<Llama> TrainingRun::make_model() {
     source_ = Checkpoint::open(resolve_model_path(source.path));
     config = read_model_config(*source_);
   }
-  if (source.rope_theta > 0) config.rotary.theta = static_cast<float>(source.rope_theta);
-  if (source.context_length > 0) config.context_length = source.context_length;
+  config = changed(std::move(config), source.changes);
   const WeightForm form = source.dtype == "bf16" ? torch::kBFloat16 : torch::kFloat32;
   if (source_) {
     return std::make_unique<Llama>(config, WeightReader(*source_, config), form,

@@ -128,8 +128,10 @@ class Train(unittest.TestCase):
         xml.etree.ElementTree.parse(self.folder / "whole" / "loss.svg")
 
     def test_lora_on_a_model_that_was_trained(self):
-        self.assertEqual(run("train", self.config("base", steps=6)).returncode, 0)
+        config = self.config("base", model='[model]\npreset = "longgen-as(window=3)"' + SHAPE, steps=6)
+        self.assertEqual(run("train", config).returncode, 0)
         model = self.folder / "base" / "model"
+        self.assertEqual(json.loads((model / "config.json").read_text())["longgen"]["window_blocks"], 3)
         before = model.joinpath("model.safetensors").read_bytes()
         config = self.config("lora", model=f'[model]\npath = "{model}"\n[lora]\nrank = 2\ntargets = ["q_proj", "up_proj"]')
         result = run("train", config)
