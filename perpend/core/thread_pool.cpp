@@ -1,5 +1,10 @@
 #include "perpend/core/thread_pool.h"
 
+#include <map>
+#include <mutex>
+#include <utility>
+#include <vector>
+
 #include <oneapi/tbb/parallel_for.h>
 #include <oneapi/tbb/task_arena.h>
 #include <sched.h>
@@ -21,18 +26,46 @@ int resolve_num_threads(int num_threads) {
 OrderPoint start_of_chunks;
 OrderPoint end_of_chunks;
 
+// Arenas of pools that ended, for pools to come: oneTBB (seen in 2021.8) keeps some kilobytes of
+// each arena that ever asked for workers, and looks for work in all of them.
+class IdleArenas {
+ public:
+  std::unique_ptr<tbb::task_arena> take(int num_threads) {
+    const std::lock_guard lock(mutex_);
+    std::vector<std::unique_ptr<tbb::task_arena>>& idle = idle_[num_threads];
+    if (idle.empty()) return std::make_unique<tbb::task_arena>(num_threads);
+    std::unique_ptr<tbb::task_arena> arena = std::move(idle.back());
+    idle.pop_back();
+    return arena;
+  }
+
+  void give_back(int num_threads, std::unique_ptr<tbb::task_arena> arena) {
+    const std::lock_guard lock(mutex_);
+    idle_[num_threads].push_back(std::move(arena));
+  }
+
+ private:
+  std::mutex mutex_;
+  std::map<int, std::vector<std::unique_ptr<tbb::task_arena>>> idle_;
+};
+
+IdleArenas& idle_arenas() {
+  static IdleArenas arenas;
+  return arenas;
+}
+
 }  // namespace
 
 struct ThreadPool::State {
-  explicit State(int num_threads) : arena(num_threads) {}
-  tbb::task_arena arena;
+  explicit State(int num_threads) : arena(idle_arenas().take(num_threads)) {}
+  std::unique_ptr<tbb::task_arena> arena;
 };
 
 ThreadPool::ThreadPool(int num_threads)
     : num_threads_(resolve_num_threads(num_threads)),
       state_(std::make_unique<State>(num_threads_)) {}
 
-ThreadPool::~ThreadPool() = default;
+ThreadPool::~ThreadPool() { idle_arenas().give_back(num_threads_, std::move(state_->arena)); }
 
 void ThreadPool::parallel_for(std::int64_t count, std::int64_t grain,
                               FunctionRef<void(Range)> body) {
@@ -49,7 +82,7 @@ void ThreadPool::parallel_for(std::int64_t count, std::int64_t grain,
     release(end_of_chunks);
   };
   release(start_of_chunks);
-  state_->arena.execute([&] {
+  state_->arena->execute([&] {
     tbb::parallel_for(std::int64_t{0}, num_chunks, run_chunk, tbb::simple_partitioner{});
   });
   acquire(end_of_chunks);

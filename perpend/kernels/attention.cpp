@@ -162,25 +162,21 @@ void check_gradient(const TensorView& gradient, std::string_view name, const Ten
          "attention: ", name, " must be f32 or ", of.dtype, " (", gradient.dtype, ")");
 }
 
-void check_grad_args(const AttentionGradArgs& args, const Schedule& rows, const Schedule& columns) {
+void check_grad_args(const AttentionGradArgs& args, const AttentionShape& shape) {
   const AttentionArgs& forward = args.forward;
-  check_args(forward, rows.shape);
+  check_args(forward, shape);
   const Device device = forward.q.device;
   check_device(args.d_o, "d_o", device);
   check_device(args.d_lse, "d_lse", device);
   check_device(args.dq, "dq", device);
   check_device(args.dk, "dk", device);
   check_device(args.dv, "dv", device);
-  demand(rows.sweep == Sweep::kRows && columns.sweep == Sweep::kColumns,
-         "attention backward: expected a schedule of rows and one of columns");
-  demand(rows.shape == columns.shape,
-         "attention backward: the schedules of rows and columns are of different shapes");
   demand(!forward.page_table, "attention backward: keys and values must not be paged");
   demand(forward.lse || num_elements(forward.q.shape) == 0, "attention backward: lse is absent");
-  check_lse(forward, args.d_lse, "d_lse", rows.shape);
+  check_lse(forward, args.d_lse, "d_lse", shape);
   demand_eq(args.d_o.dtype, forward.o.dtype, "attention: dtypes of o and d_o differ");
-  const int q_heads = rows.shape.num_q_heads;
-  const int kv_heads = rows.shape.num_kv_heads;
+  const int q_heads = shape.num_q_heads;
+  const int kv_heads = shape.num_kv_heads;
   check_gradient(args.d_o, "d_o", forward.o, q_heads);
   check_gradient(args.dq, "dq", forward.q, q_heads);
   check_gradient(args.dk, "dk", forward.k, kv_heads);
@@ -234,7 +230,11 @@ void attention_backward(const AttentionGradArgs& args, const Schedule& rows,
                         const Schedule& columns, Stream stream) {
   const KernelTable& table = kernels_for(args.forward.q.device);
   const auto backward = require(table.attention.backward, "attention backward", table);
-  check_grad_args(args, rows, columns);
+  demand(rows.sweep == Sweep::kRows && columns.sweep == Sweep::kColumns,
+         "attention backward: expected a schedule of rows and one of columns");
+  demand(rows.shape == columns.shape,
+         "attention backward: the schedules of rows and columns are of different shapes");
+  check_grad_args(args, rows.shape);
   check_supported(spec_of(args.forward), args.forward.q.device);
   backward(args, rows, columns, stream);
 }
@@ -244,18 +244,36 @@ AttentionShape BlockAttentionSpec::shape() const {
   return {std::vector(static_cast<std::size_t>(batch), sequence), num_q_heads, num_kv_heads};
 }
 
-std::unique_ptr<BlockAttentionPlan> make_block_attention_plan(const BlockAttentionSpec& spec,
-                                                              Device device) {
+std::shared_ptr<const BlockAttentionTables> make_block_attention_tables(
+    const BlockAttentionSpec& spec, Device device) {
   const KernelTable& table = kernels_for(device);
-  const auto make = require(table.attention.make_block_plan, "block attention", table);
+  const auto make = require(table.attention.make_block_tables, "block attention", table);
   check_supported(spec.attention, device);
   return make(spec, device);
+}
+
+std::unique_ptr<BlockAttentionPlan> make_block_attention_plan(const BlockAttentionSpec& spec,
+                                                              Device device) {
+  const auto tables = make_block_attention_tables(spec, device);
+  return kernels_for(device).attention.make_block_plan(tables, nullptr);
+}
+
+std::unique_ptr<BlockAttentionPlan> make_block_attention_plan(
+    const std::shared_ptr<const BlockAttentionTables>& tables, Stream stream) {
+  return kernels_for(tables->device()).attention.make_block_plan(tables, &stream);
 }
 
 void attention_forward(const AttentionArgs& args, const BlockAttentionPlan& plan, Stream stream) {
   check_args(args, plan.shape());
   demand(!args.page_table, "block attention: keys and values must not be paged");
   plan.forward(args, stream);
+}
+
+void attention_backward(const AttentionGradArgs& args, const BlockAttentionPlan& plan,
+                        Stream stream) {
+  check_grad_args(args, plan.shape());
+  demand(plan.spec().gradients, "block attention: the plan was made without gradients");
+  plan.backward(args, stream);
 }
 
 }  // namespace perpend

@@ -13,6 +13,7 @@
 namespace perpend {
 
 class BlockAttentionPlan;
+class BlockAttentionTables;
 struct BlockAttentionSpec;
 
 // What a model does to a score between scale * q k^T and the softmax; nothing by default, at no
@@ -73,6 +74,8 @@ struct AttentionSpec {
   DType kv_dtype = DType::kF32;
   std::int64_t head_dim = 0;
   bool paged = false;
+
+  friend bool operator==(const AttentionSpec&, const AttentionSpec&) = default;
 };
 
 struct AttentionTable {
@@ -89,9 +92,11 @@ struct AttentionTable {
   std::unique_ptr<AttentionPlan> (*make_plan)(const AttentionSpec& spec,
                                               const PlanCapacity& capacity,
                                               Device device) = nullptr;
-  // block_attention.h; null where there are no such plans.
-  std::unique_ptr<BlockAttentionPlan> (*make_block_plan)(const BlockAttentionSpec& spec,
-                                                         Device device) = nullptr;
+  // block_attention.h; null where there are no such plans. No stream: memory of the plan's own.
+  std::shared_ptr<const BlockAttentionTables> (*make_block_tables)(const BlockAttentionSpec& spec,
+                                                                   Device device) = nullptr;
+  std::unique_ptr<BlockAttentionPlan> (*make_block_plan)(
+      const std::shared_ptr<const BlockAttentionTables>& tables, const Stream* stream) = nullptr;
 };
 
 // Throws Unsupported unless the kernels of `device` take `spec`.

@@ -3,6 +3,7 @@
 #include <optional>
 #include <utility>
 
+#include <ATen/Context.h>
 #include <ATen/Parallel.h>
 #include <c10/core/Allocator.h>
 #include <c10/core/DeviceGuard.h>
@@ -11,6 +12,8 @@
 
 #include "perpend/ops/any_tensor.h"
 #include "perpend/ops/attention_call.h"
+#include "perpend/ops/block_attention.h"
+#include "perpend/ops/block_attention_call.h"
 #include "perpend/ops/tensor_view_of.h"
 
 namespace perpend {
@@ -72,12 +75,58 @@ AttentionOptions prepared(AttentionOptions options) {
   return options;
 }
 
-// What backward needs besides tensors.
-struct SavedCall : torch::CustomClassHolder {
-  SavedCall(std::span<const Mask> masks_of_call, AttentionOptions options_of_call)
-      : masks(masks_of_call.begin(), masks_of_call.end()), options(std::move(options_of_call)) {}
-  std::vector<Mask> masks;
+// What both directions need besides operands, and how they run.
+struct OperatorCall : torch::CustomClassHolder {
+  explicit OperatorCall(AttentionOptions options_of_call) : options(std::move(options_of_call)) {}
+  virtual void forward(const AttentionCall& call, const TensorView& o,
+                       const TensorView& lse) const = 0;
+  virtual void backward(const AttentionCall& call, const AttentionCallGrads& grads) const = 0;
+  // Which must not change before backward() is called.
+  virtual variable_list tensors() const { return {}; }
+
   AttentionOptions options;
+};
+
+struct MaskedCall : OperatorCall {
+  MaskedCall(std::span<const Mask> masks_of_call, AttentionOptions options_of_call)
+      : OperatorCall(std::move(options_of_call)),
+        masks(masks_of_call.begin(), masks_of_call.end()) {}
+  void forward(const AttentionCall& call, const TensorView& o,
+               const TensorView& lse) const override {
+    run_attention(call, masks, o, lse);
+  }
+  void backward(const AttentionCall& call, const AttentionCallGrads& grads) const override {
+    run_attention_backward(call, masks, grads);
+  }
+
+  std::vector<Mask> masks;
+};
+
+struct BlockCall : OperatorCall {
+  BlockCall(torch::Tensor indices, const BlockAttentionOptions& options_of_call)
+      : OperatorCall(prepared(options_of_call.attention)),
+        block_indices(std::move(indices)),
+        blocks(options_of_call) {}
+  void forward(const AttentionCall& call, const TensorView& o,
+               const TensorView& lse) const override {
+    run_block_attention(of_blocks(call), o, lse);
+  }
+  void backward(const AttentionCall& call, const AttentionCallGrads& grads) const override {
+    run_block_attention_backward(of_blocks(call), grads);
+  }
+  variable_list tensors() const override { return {block_indices, blocks.block_counts}; }
+
+  BlockAttentionCall of_blocks(const AttentionCall& call) const {
+    return {.attention = call,
+            .block_indices = view_of(block_indices),
+            .block_counts = view_of_optional(blocks.block_counts),
+            .block_size = blocks.block_size,
+            .q_block_size = blocks.q_block_size == 0 ? blocks.block_size : blocks.q_block_size,
+            .causal = blocks.causal};
+  }
+
+  torch::Tensor block_indices;
+  BlockAttentionOptions blocks;
 };
 
 AttentionCall call_of(const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v,
@@ -112,7 +161,7 @@ class AttentionGradFunction : public torch::autograd::Function<AttentionGradFunc
                                const torch::Tensor& q_given, const torch::Tensor& k_given,
                                const torch::Tensor& v_given, const torch::Tensor& o,
                                const torch::Tensor& lse,
-                               const c10::intrusive_ptr<SavedCall>& saved) {
+                               const c10::intrusive_ptr<OperatorCall>& saved) {
     const c10::DeviceGuard guard(q_given.device());
     const torch::Tensor q = with_contiguous_rows(q_given);
     const torch::Tensor k = with_contiguous_rows(k_given);
@@ -122,14 +171,16 @@ class AttentionGradFunction : public torch::autograd::Function<AttentionGradFunc
     const torch::Tensor dq = empty_rows_like(q);
     const torch::Tensor dk = empty_rows_like(k);
     const torch::Tensor dv = empty_rows_like(v);
-    run_attention_backward(call_of(q, k, v, saved->options), saved->masks,
-                           {.o = view_of(o),
-                            .lse = view_of(lse),
-                            .d_o = view_of(d_o),
-                            .d_lse = view_of_optional(d_lse),
-                            .dq = view_of(dq),
-                            .dk = view_of(dk),
-                            .dv = view_of(dv)});
+    saved->backward(call_of(q, k, v, saved->options),
+                    {.o = view_of(o),
+                     .lse = view_of(lse),
+                     .d_o = view_of(d_o),
+                     .d_lse = view_of_optional(d_lse),
+                     .dq = view_of(dq),
+                     .dk = view_of(dk),
+                     .dv = view_of(dv),
+                     .deterministic = saved->options.deterministic ||
+                                      at::globalContext().deterministicAlgorithms()});
     return {dq, dk, dv};
   }
 
@@ -143,7 +194,7 @@ class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
  public:
   static variable_list forward(AutogradContext* context, const torch::Tensor& q_given,
                                const torch::Tensor& k_given, const torch::Tensor& v_given,
-                               const c10::intrusive_ptr<SavedCall>& saved) {
+                               const c10::intrusive_ptr<OperatorCall>& saved) {
     const c10::DeviceGuard guard(q_given.device());
     const torch::Tensor q = with_contiguous_rows(q_given);
     const torch::Tensor k = with_contiguous_rows(k_given);
@@ -152,8 +203,10 @@ class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
     shape_of(call);  // says what is wrong before anything is allocated
     const torch::Tensor o = empty_rows_like(q);
     const torch::Tensor lse = empty_lse(q, static_cast<bool>(call.q_indptr));
-    run_attention(call, saved->masks, view_of(o), view_of(lse));
-    context->save_for_backward({q_given, k_given, v_given, o, lse});
+    saved->forward(call, view_of(o), view_of(lse));
+    variable_list kept = {q_given, k_given, v_given, o, lse};
+    for (const torch::Tensor& tensor : saved->tensors()) kept.push_back(tensor);
+    context->save_for_backward(kept);
     context->saved_data["call"] = c10::IValue::make_capsule(saved);
     context->set_materialize_grads(false);
     return {o, lse};
@@ -163,7 +216,7 @@ class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
     const variable_list tensors = context->get_saved_variables();
     const auto capsule = context->saved_data["call"].toCapsule();
     const auto saved =
-        c10::intrusive_ptr<SavedCall>::reclaim_copy(static_cast<SavedCall*>(capsule.get()));
+        c10::intrusive_ptr<OperatorCall>::reclaim_copy(static_cast<OperatorCall*>(capsule.get()));
     const torch::Tensor d_o =
         grad_outputs[0].defined() ? grad_outputs[0] : torch::zeros_like(tensors[3]);
     const auto d_lse =
@@ -175,18 +228,41 @@ class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
   }
 };
 
+// Operands may carry derivatives that nothing here would carry on.
+void refuse_forward_mode(std::initializer_list<torch::Tensor> operands) {
+  for (const torch::Tensor& operand : operands) {
+    if (operand._fw_grad(/*level=*/0).defined()) {
+      throw Unsupported(
+          "attention: forward-mode derivatives are not supported, only those of reverse mode are");
+    }
+  }
+}
+
+AttentionOutput run(const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v,
+                    const c10::intrusive_ptr<OperatorCall>& call) {
+  refuse_forward_mode({q, k, v});
+  const variable_list outputs = AttentionFunction::apply(q, k, v, call);
+  return {outputs[0], outputs[1]};
+}
+
 }  // namespace
 
 AttentionOutput attention(const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v,
                           std::span<const Mask> masks, const AttentionOptions& options) {
-  const variable_list outputs =
-      AttentionFunction::apply(q, k, v, c10::make_intrusive<SavedCall>(masks, prepared(options)));
-  return {outputs[0], outputs[1]};
+  return run(q, k, v, c10::make_intrusive<MaskedCall>(masks, prepared(options)));
 }
 
 AttentionOutput attention(const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v,
                           const Mask& mask, const AttentionOptions& options) {
   return attention(q, k, v, std::span(&mask, 1), options);
+}
+
+AttentionOutput block_attention(const torch::Tensor& q, const torch::Tensor& k,
+                                const torch::Tensor& v, const torch::Tensor& block_indices,
+                                const BlockAttentionOptions& options) {
+  check(!options.attention.q_indptr.defined() && !options.attention.kv_indptr.defined(),
+        "block attention: ragged batches are not supported; give a dense batch");
+  return run(q, k, v, c10::make_intrusive<BlockCall>(block_indices, options));
 }
 
 }  // namespace perpend

@@ -22,6 +22,9 @@ struct AttentionOptions {
   // Position of the first query: none for 0, one for all sequences, or one for each. A decode step
   // after n keys has n.
   std::vector<std::int64_t> q_offsets = {};
+  // Whether gradients have equal bits from run to run (see AttentionGradArgs): always so on the CPU
+  // and where at::globalContext().deterministicAlgorithms(), which PyTorch's users set, is true.
+  bool deterministic = true;
 };
 
 struct AttentionOutput {
@@ -39,11 +42,12 @@ struct AttentionOutput {
 // f16. lse is f32, or f64 with f64. num_q_heads is a multiple of num_kv_heads. Any strides; only a
 // tensor whose last axis is not contiguous is copied. A query without a visible key has o = 0,
 // lse = -inf and zero gradients.
-// Bitwise equal from run to run and for any number of threads (torch::get_num_threads() are used).
+// Bitwise equal from run to run and for any number of threads (torch::get_num_threads() are used),
+// gradients unless `deterministic` is given up.
 // On a GPU it runs on the current stream of the operands' device and may be captured into a graph,
 // which keeps what it needs of the plan.
 // `masks`: one, or one for each sequence. Throws InvalidArgument and Unsupported as
-// attention_forward(), and for second derivatives.
+// attention_forward(), and for second derivatives and those of forward mode.
 AttentionOutput attention(const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v,
                           std::span<const Mask> masks, const AttentionOptions& options = {});
 AttentionOutput attention(const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v,

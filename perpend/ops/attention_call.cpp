@@ -88,12 +88,6 @@ void set_offsets(const std::vector<std::int64_t>& offsets, std::vector<SequenceS
   }
 }
 
-AttentionSpec spec_of(const AttentionCall& call) {
-  return {.q_dtype = call.q.dtype,
-          .kv_dtype = call.k.dtype,
-          .head_dim = call.q.size(call.q.num_axes() - 1)};
-}
-
 // Host threads of a given number, made once; they sleep between calls.
 ThreadPool& threads_of(int num_threads) {
   static std::mutex mutex;
@@ -106,24 +100,6 @@ ThreadPool& threads_of(int num_threads) {
 AlignedBuffer& scratch() {
   thread_local AlignedBuffer buffer;
   return buffer;
-}
-
-AttentionArgs kernel_args(const AttentionCall& call, const TensorView& o, const TensorView& lse) {
-  return {.q = tokens_first(call.q),
-          .k = tokens_first(call.k),
-          .v = tokens_first(call.v),
-          .o = tokens_first(o),
-          .lse = lse,
-          .q_indptr = call.q_indptr,
-          .kv_indptr = call.kv_indptr,
-          .scale = call.scale,
-          .score = call.score,
-          .scratch = &scratch()};
-}
-
-Stream stream_of(const AttentionCall& call) {
-  if (call.q.device.type == DeviceType::kCuda) return call.gpu;
-  return {.threads = &threads_of(call.num_threads)};
 }
 
 // The plan of a call for one sweep.
@@ -157,6 +133,40 @@ AttentionShape shape_of(const AttentionCall& call) {
   return shape;
 }
 
+AttentionSpec spec_of(const AttentionCall& call) {
+  return {.q_dtype = call.q.dtype,
+          .kv_dtype = call.k.dtype,
+          .head_dim = call.q.size(call.q.num_axes() - 1)};
+}
+
+AttentionArgs kernel_args(const AttentionCall& call, const TensorView& o, const TensorView& lse) {
+  return {.q = tokens_first(call.q),
+          .k = tokens_first(call.k),
+          .v = tokens_first(call.v),
+          .o = tokens_first(o),
+          .lse = lse,
+          .q_indptr = call.q_indptr,
+          .kv_indptr = call.kv_indptr,
+          .scale = call.scale,
+          .score = call.score,
+          .scratch = &scratch()};
+}
+
+Stream stream_of(const AttentionCall& call) {
+  if (call.q.device.type == DeviceType::kCuda) return call.gpu;
+  return {.threads = &threads_of(call.num_threads)};
+}
+
+AttentionGradArgs kernel_args(const AttentionCall& call, const AttentionCallGrads& grads) {
+  return {.forward = kernel_args(call, grads.o, grads.lse),
+          .d_o = tokens_first(grads.d_o),
+          .d_lse = grads.d_lse,
+          .dq = tokens_first(grads.dq),
+          .dk = tokens_first(grads.dk),
+          .dv = tokens_first(grads.dv),
+          .deterministic = grads.deterministic};
+}
+
 void check_can_copy(std::string_view name, Device device, Stream gpu) {
   const auto is_capturing = kernels_for(device).is_capturing;
   if (is_capturing == nullptr || !is_capturing(gpu)) return;
@@ -175,13 +185,7 @@ void run_attention_backward(const AttentionCall& call, std::span<const Mask> mas
                             const AttentionCallGrads& grads) {
   const auto rows = plan(call, masks, Sweep::kRows);
   const auto columns = plan(call, masks, Sweep::kColumns);
-  const AttentionGradArgs args{.forward = kernel_args(call, grads.o, grads.lse),
-                               .d_o = tokens_first(grads.d_o),
-                               .d_lse = grads.d_lse,
-                               .dq = tokens_first(grads.dq),
-                               .dk = tokens_first(grads.dk),
-                               .dv = tokens_first(grads.dv)};
-  attention_backward(args, *rows, *columns, stream_of(call));
+  attention_backward(kernel_args(call, grads), *rows, *columns, stream_of(call));
 }
 
 }  // namespace perpend

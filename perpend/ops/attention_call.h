@@ -42,11 +42,18 @@ struct AttentionCallGrads {
   TensorView dq;
   TensorView dk;
   TensorView dv;
+  bool deterministic = true;  // as in AttentionGradArgs
 };
 
 // Lengths, positions and heads of a call. Throws InvalidArgument naming the operand that does not
 // fit.
 AttentionShape shape_of(const AttentionCall& call);
+
+// The call as kernels take it, and where it runs.
+AttentionSpec spec_of(const AttentionCall& call);
+AttentionArgs kernel_args(const AttentionCall& call, const TensorView& o, const TensorView& lse);
+AttentionGradArgs kernel_args(const AttentionCall& call, const AttentionCallGrads& grads);
+Stream stream_of(const AttentionCall& call);
 
 // Throws InvalidArgument when the host can not wait for a copy of `name`, which is on a GPU,
 // because the GPU's stream is being captured into a graph.

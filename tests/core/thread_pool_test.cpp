@@ -1,9 +1,11 @@
 #include "perpend/core/thread_pool.h"
 
 #include <atomic>
+#include <fstream>
 #include <vector>
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include "perpend/core/error.h"
 
@@ -37,6 +39,25 @@ TEST(ThreadPool, PassesTheExceptionOn) {
 TEST(ThreadPool, RefusesNonsense) {
   EXPECT_THROW(ThreadPool(-1), InvalidArgument);
   EXPECT_THROW(ThreadPool(100000), InvalidArgument);
+}
+
+std::int64_t resident_bytes() {
+  std::ifstream statm("/proc/self/statm");
+  std::int64_t total_pages = 0;
+  std::int64_t resident_pages = 0;
+  statm >> total_pages >> resident_pages;
+  return resident_pages * sysconf(_SC_PAGESIZE);
+}
+
+TEST(ThreadPool, LeavesNoMemoryBehind) {
+  const auto use_pools = [](int count) {
+    for (int i = 0; i < count; ++i) ThreadPool(3).parallel_for(8, 1, [](Range) {});
+  };
+  use_pools(100);
+  const std::int64_t before = resident_bytes();
+  ASSERT_GT(before, 0);
+  use_pools(2000);
+  EXPECT_LT(resident_bytes() - before, 4 << 20);
 }
 
 }  // namespace

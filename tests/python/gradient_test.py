@@ -131,12 +131,55 @@ class GradientTest(unittest.TestCase):
         with self.assertRaisesRegex(RuntimeError, "modified by an inplace operation"):
             loss.backward()
 
+    def functions_of_operands(self):
+        """Each way to call an operator, as functions of q, k and v."""
+        indices = torch.zeros(1, 1, 1, 1, dtype=torch.int32)
+        labels = {"labels": {"x": torch.arange(9) // 2}}
+        op = torch.ops.perpend
+        return {
+            "attention": lambda *x: perpend.attention(*x, "causal"),
+            "attention by values": lambda *x: perpend.attention(*x, "same(x)", **labels),
+            "block_attention": lambda *x: perpend.block_attention(*x, indices, block_size=16),
+            "the operator": lambda *x: op.attention(*x, "causal")[0],
+            "the operator of blocks": lambda *x: op.block_attention(*x, indices, block_size=16, q_block_size=16)[0],
+        }
+
+    def test_forward_mode_is_refused(self):
+        q = torch.randn(1, 2, 9, 8)
+        for name, function in self.functions_of_operands().items():
+            for operand in range(3):
+                with self.subTest(name, operand=operand):
+
+                    def of_one(x, function=function, operand=operand):
+                        return function(*(x if i == operand else q for i in range(3)))
+
+                    with self.assertRaisesRegex(NotImplementedError, "forward-mode"):
+                        torch.func.jvp(of_one, (q,), (q,))
+                    with torch.autograd.forward_ad.dual_level():
+                        dual = torch.autograd.forward_ad.make_dual(q, q)
+                        with self.assertRaisesRegex(NotImplementedError, "forward-mode"):
+                            of_one(dual)
+                        of_one(q)  # has no derivative
+
     def test_second_derivatives_are_refused(self):
         q = leaf(1, 2, 9, 8, dtype=torch.float32)
-        for function in (perpend.attention, lambda *x: torch.ops.perpend.attention(*x, "all")[0]):
-            (first,) = torch.autograd.grad(function(q, q, q).sum(), q, create_graph=True)
-            with self.assertRaisesRegex(NotImplementedError, "second derivatives"):
-                first.sum().backward()
+        for name, function in self.functions_of_operands().items():
+            with self.subTest(name):
+                (first,) = torch.autograd.grad(function(q, q, q).sum(), q, create_graph=True)
+                with self.assertRaisesRegex(NotImplementedError, "second derivatives"):
+                    first.sum().backward()
+
+    def test_an_order_that_is_not_wanted_changes_nothing_on_the_cpu(self):
+        q = leaf(1, 2, 9, 8, dtype=torch.float32)
+        (expected,) = torch.autograd.grad(perpend.attention(q, q, q, "causal").square().sum(), q)
+        for enabled in (False, True):
+            torch.use_deterministic_algorithms(enabled)
+            try:
+                o = perpend.attention(q, q, q, "causal", deterministic=False)
+            finally:
+                torch.use_deterministic_algorithms(False)
+            self.assertEqual("deterministic" in o.grad_fn.options, not enabled)
+            self.assertTrue(torch.equal(torch.autograd.grad(o.square().sum(), q)[0], expected))
 
 
 if __name__ == "__main__":

@@ -197,10 +197,8 @@ class SoftmaxLoops {
   }
 
   static Vec cap(const LaneScoreChange<Real>& change, int at, Vec score) {
-    const Vec bent = tanh(score * Vec::set1(1 / change.soft_cap));
-    if (change.derivatives != nullptr) {
-      (Vec::set1(1) - bent * bent).store(change.derivatives + at);
-    }
+    const auto [bent, slope] = tanh_and_slope(score * Vec::set1(1 / change.soft_cap));
+    if (change.derivatives != nullptr) slope.store(change.derivatives + at);
     return bent * Vec::set1(change.soft_cap);
   }
 

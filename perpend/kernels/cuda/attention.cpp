@@ -73,14 +73,14 @@ bool may_skip_parts(const AttentionArgs& args) {
   return is_narrow(head_dim_of(args)) || !changes_scores(scores_of(args));
 }
 
-ForwardVariant variant_of(const AttentionArgs& args, const DeviceSchedule& schedule) {
+ForwardVariant variant_of(const AttentionArgs& args, const DeviceRows& rows) {
   if (changes_scores(scores_of(args))) return ForwardVariant::kChanges;
-  const bool skips = schedule.skips_parts() && !is_narrow(head_dim_of(args));
+  const bool skips = rows.form.skips_parts && !is_narrow(head_dim_of(args));
   return skips ? ForwardVariant::kSkips : ForwardVariant::kPlain;
 }
 
 void run_hopper(const AttentionArgs& args, const device::ForwardParams& common,
-                const DeviceSchedule& schedule, const Launch& launch) {
+                const DeviceRows& rows, const Launch& launch) {
   const int keys = device::keys_of_step(static_cast<int>(head_dim_of(args)));
   const int group_size = common.lists.group_size;
   const BoxView q = box_view(args.q);
@@ -88,16 +88,16 @@ void run_hopper(const AttentionArgs& args, const device::ForwardParams& common,
   const BoxView v = box_view(args.v);
   device::HopperForwardParams params{};
   params.common = common;
-  params.counter = schedule.counter_for(launch.stream());
-  if (schedule.has_separate()) params.maps.q_separate = make_tensor_map(q, 1, device::kPartRows);
-  if (schedule.has_packed()) {
+  params.counter = rows.counters->for_stream(launch.stream());
+  if (rows.form.has_separate) params.maps.q_separate = make_tensor_map(q, 1, device::kPartRows);
+  if (rows.form.has_packed) {
     params.maps.q_packed = make_tensor_map(q, group_size, device::kPartRows / group_size);
   }
   params.maps.k_step = make_tensor_map(k, 1, keys);
   params.maps.v_step = make_tensor_map(v, 1, keys);
   params.maps.k_box = make_tensor_map(k, 1, common.lists.box_rows);
   params.maps.v_box = make_tensor_map(v, 1, common.lists.box_rows);
-  const ForwardVariant variant = variant_of(args, schedule);
+  const ForwardVariant variant = variant_of(args, rows);
   const auto launcher = args.q.dtype == DType::kF16
                             ? hopper_launcher<DType::kF16>(head_dim_of(args), variant)
                             : hopper_launcher<DType::kBF16>(head_dim_of(args), variant);
@@ -153,7 +153,7 @@ void run_rest(const AttentionArgs& args, const Schedule& schedule, Taken taken,
   const auto on_device = device_schedule(
       schedule, head_dim, args.q.device.index, launch.stream(),
       {.only_many_rows = taken == Taken::kSome, .may_skip_parts = may_skip_parts(args)});
-  launch_rows(args, *on_device, launch);
+  launch_rows(args, on_device->rows(), launch);
 }
 
 }  // namespace
@@ -181,9 +181,9 @@ void cuda_attention_forward(const AttentionArgs& args, const Schedule& schedule,
   launch.check_launched();
 }
 
-void launch_rows(const AttentionArgs& args, const DeviceSchedule& rows, const Launch& launch) {
+void launch_rows(const AttentionArgs& args, const DeviceRows& rows, const Launch& launch) {
   const bool is_hopper = check_is_hopper(args.q.device.index);
-  const device::ForwardParams params = forward_params(args, rows.lists());
+  const device::ForwardParams params = forward_params(args, rows.lists);
   if (is_hopper && hopper_takes(args, params)) {
     run_hopper(args, params, rows, launch);
   } else {

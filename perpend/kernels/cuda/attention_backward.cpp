@@ -3,6 +3,7 @@
 
 #include "perpend/kernels/cuda/attention.h"
 #include "perpend/kernels/cuda/attention_operands.h"
+#include "perpend/kernels/cuda/attention_rows.h"
 #include "perpend/kernels/cuda/backward_launch.h"
 #include "perpend/kernels/cuda/backward_preparation.h"
 #include "perpend/kernels/cuda/cuda_check.h"
@@ -33,30 +34,30 @@ std::int64_t tokens_of(const TensorView& view) { return view.size(view.num_axes(
 // A call on the current device: its operands as the kernels take them.
 class BackwardCall {
  public:
-  BackwardCall(const AttentionGradArgs& args, const Schedule& rows, const Schedule& columns,
-               const Launch& launch)
+  BackwardCall(const AttentionGradArgs& args, const AttentionShape& shape, const DeviceRows& rows,
+               const DeviceKeys& keys, const Launch& launch)
       : args_(args),
         launch_(launch),
-        shape_(rows.shape),
+        shape_(shape),
         stream_(launch.stream()),
-        rows_(device_schedule(rows, head_dim(), args.forward.q.device.index, stream_)),
-        columns_(device_columns(columns, head_dim(), args.forward.q.device.index, stream_)),
+        by_rows_(rows),
+        by_keys_(keys),
         on_hopper_(check_is_hopper(args.forward.q.device.index) && head_dim() <= kHopperHeadDim &&
                    tokens_of(args.forward.q) > 0 && tokens_of(args.forward.k) > 0),
-        statistics_(statistics_bytes(rows.shape), launch),
+        statistics_(statistics_bytes(shape), launch),
         queries_{taken(args.forward.q), taken(args.d_o)},
         keys_{taken(args.forward.k), taken(args.forward.v)},
-        common_(common(rows.shape)) {}
+        common_(common(shape)) {}
 
   void run() {
     prepare();
-    const RowPassParams by_rows{rows_->lists(), output(args_.dq)};
-    const ColumnPassParams by_columns{columns_->lists(), output(args_.dk), output(args_.dv)};
+    const RowPassParams by_rows{by_rows_.lists, output(args_.dq)};
+    const ColumnPassParams by_columns{by_keys_.lists, output(args_.dk), output(args_.dv)};
     if (is_fused()) {
       run_fused(by_columns);
     } else if (on_hopper_) {
-      run_hopper(by_rows, queries_, keys_, rows_->counter_for(stream_));
-      run_hopper(by_columns, keys_, queries_, columns_->counter_for(stream_));
+      run_hopper(by_rows, queries_, keys_, by_rows_.counters->for_stream(stream_));
+      run_hopper(by_columns, keys_, queries_, by_keys_.counters->for_stream(stream_));
     } else {
       run_portable(by_rows, queries_, keys_);
       run_portable(by_columns, keys_, queries_);
@@ -138,7 +139,7 @@ class BackwardCall {
         {forward.o.data, args_.d_o.data, forward.lse.as<const float>(),
          args_.d_lse ? args_.d_lse.as<const float>() : nullptr, row_strides(forward.o),
          row_strides(args_.d_o), lse_strides(forward.lse), lse_strides(args_.d_lse),
-         columns_->q_indptr(), columns_->num_sequences(), static_cast<std::int32_t>(num_heads),
+         by_keys_.q_indptr, by_keys_.num_sequences, static_cast<std::int32_t>(num_heads),
          head_dim(), common_.q_is_ragged, is_aligned, common_.statistics},
         forward.o.dtype, stream_);
   }
@@ -153,7 +154,8 @@ class BackwardCall {
     const StreamMemory memory(bytes, launch_);
     cuda_check(cudaMemsetAsync(memory.data(), 0, bytes, stream_), "attention backward");
     const device::QuerySums sums{reinterpret_cast<float*>(memory.data()), rows};
-    run_hopper(FusedPassParams{by_columns, sums}, keys_, queries_, columns_->counter_for(stream_));
+    run_hopper(FusedPassParams{by_columns, sums}, keys_, queries_,
+               by_keys_.counters->for_stream(stream_));
     launch_query_gradient(
         {sums, output(args_.dq), common_.scale, common_.q_is_ragged ? rows : tokens_of(q),
          static_cast<std::int32_t>(num_heads), head_dim(), columns / device::QuerySums::kPanels},
@@ -171,7 +173,7 @@ class BackwardCall {
     for (std::size_t i = 0; i < 2; ++i) {
       const BoxView box = box_view(outer[i]);
       params.maps.outer_separate[i] = make_tensor_map(box, 1, device::kPartRows);
-      if (kByRows && rows_->has_packed()) {
+      if (kByRows && by_rows_.form.has_packed) {
         params.maps.outer_packed[i] =
             make_tensor_map(box, group_size, device::kPartRows / group_size);
       }
@@ -234,8 +236,8 @@ class BackwardCall {
   const Launch& launch_;
   const AttentionShape& shape_;
   cudaStream_t stream_;
-  std::shared_ptr<const DeviceSchedule> rows_;
-  std::shared_ptr<const DeviceColumns> columns_;
+  const DeviceRows& by_rows_;
+  const DeviceKeys& by_keys_;
   bool on_hopper_;
   StreamMemory statistics_;
   std::vector<StreamMemory> copies_;
@@ -254,8 +256,15 @@ void cuda_attention_backward(const AttentionGradArgs& args, const Schedule& rows
   check_image_form(rows, head_dim, Sweep::kRows);
   check_image_form(columns, head_dim, Sweep::kColumns);
   const Launch launch("attention backward", q.device, stream);
-  BackwardCall(args, rows, columns, launch).run();
+  const auto on_device = device_schedule(rows, head_dim, q.device.index, launch.stream());
+  const auto columns_there = device_columns(columns, head_dim, q.device.index, launch.stream());
+  launch_gradients(args, rows.shape, on_device->rows(), columns_there->keys(), launch);
   launch.check_launched();
+}
+
+void launch_gradients(const AttentionGradArgs& args, const AttentionShape& shape,
+                      const DeviceRows& rows, const DeviceKeys& keys, const Launch& launch) {
+  BackwardCall(args, shape, rows, keys, launch).run();
 }
 
 }  // namespace perpend

@@ -8,6 +8,11 @@ namespace perpend {
 
 // The forward kernel that takes the operands, with the items of `rows`, which has some. Arguments
 // are checked already.
-void launch_rows(const AttentionArgs& args, const DeviceSchedule& rows, const Launch& launch);
+void launch_rows(const AttentionArgs& args, const DeviceRows& rows, const Launch& launch);
+
+// The backward kernels that take the operands, of a batch of `shape`. Arguments are checked
+// already.
+void launch_gradients(const AttentionGradArgs& args, const AttentionShape& shape,
+                      const DeviceRows& rows, const DeviceKeys& keys, const Launch& launch);
 
 }  // namespace perpend

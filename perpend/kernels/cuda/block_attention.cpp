@@ -1,69 +1,20 @@
 #include "perpend/kernels/cuda/block_attention.h"
 
+#include <optional>
+
 #include "perpend/core/demand.h"
 #include "perpend/kernels/cuda/attention_operands.h"
 #include "perpend/kernels/cuda/attention_rows.h"
-#include "perpend/kernels/cuda/block_list_image.h"
 #include "perpend/kernels/cuda/block_list_launch.h"
-#include "perpend/kernels/cuda/device_memory.h"
-#include "perpend/kernels/cuda/device_schedule.h"
+#include "perpend/kernels/cuda/block_tables.h"
+#include "perpend/kernels/cuda/capture.h"
 #include "perpend/kernels/cuda/launch.h"
+#include "perpend/kernels/cuda/stream_memory.h"
 
 namespace perpend {
 namespace {
 
 constexpr const char* kWhat = "block attention";
-
-// What of a plan lies on the device: what was prepared, and behind it what every update() writes.
-class BlockMemory {
- public:
-  // On the current device.
-  explicit BlockMemory(const BlockListImage& image) {
-    const device::BlockGeometry& g = image.geometry;
-    ArrayLayout prepared;
-    const std::size_t flags = prepared.add(image.flags);
-    const std::size_t cut_flags = prepared.add(image.cut_flags);
-    const std::size_t bitmaps = prepared.add(image.bitmaps);
-    std::size_t size = prepared.bytes().size();
-    const auto reserve = [&](std::int64_t count, std::size_t bytes) {
-      const std::size_t at = size;
-      size += static_cast<std::size_t>(round_up(count * static_cast<std::int64_t>(bytes),
-                                                std::int64_t{ArrayLayout::kAlignment}));
-      return at;
-    };
-    const std::size_t counts = reserve(g.num_items, sizeof(device::StepCounts));
-    const std::size_t items = reserve(g.num_items, sizeof(device::Item));
-    const std::size_t steps =
-        reserve(std::int64_t{g.num_items} * g.steps_per_item, sizeof(device::Step));
-    const std::size_t sub_tiles =
-        reserve(std::int64_t{g.num_items} * g.units_per_item, sizeof(std::int32_t));
-    memory_ = upload(prepared.bytes(), size - prepared.bytes().size());
-    params_.geometry = g;
-    params_.flags = at<const std::uint32_t>(flags);
-    params_.cut_flags = at<const std::uint32_t>(cut_flags);
-    params_.counts = at<device::StepCounts>(counts);
-    params_.steps = at<device::Step>(steps);
-    params_.sub_tiles = at<std::int32_t>(sub_tiles);
-    params_.items = at<device::Item>(items);
-    params_.warps_per_cta = planning_warps(g);
-    lists_ = {params_.items, params_.steps, params_.sub_tiles, at<const std::uint32_t>(bitmaps),
-              g.num_items,   g.group_size,  image.box_rows};
-  }
-
-  // Without the lists.
-  const device::BlockListParams& params() const { return params_; }
-  const device::Lists& lists() const { return lists_; }
-
- private:
-  template <class T>
-  T* at(std::size_t offset) const {
-    return reinterpret_cast<T*>(memory_.data() + offset);
-  }
-
-  DeviceMemory memory_;
-  device::BlockListParams params_{};
-  device::Lists lists_{};
-};
 
 void check_lists(const BlockAttentionSpec& spec, Device device, const TensorView& view,
                  std::string_view name, const Dims& shape) {
@@ -83,66 +34,91 @@ device::ListStrides list_strides(const TensorView& view) {
 class CudaBlockAttentionPlan : public BlockAttentionPlan {
  public:
   // On the current device.
-  CudaBlockAttentionPlan(const BlockAttentionSpec& spec, const BlockListImage& image, Device device)
-      : spec_(spec),
-        shape_(spec.shape()),
-        device_(device),
-        memory_(image),
-        rows_(memory_.lists(), {.skips_parts = image.skips_parts,
-                                .has_packed = image.geometry.is_packed,
-                                .has_separate = !image.geometry.is_packed}) {}
+  explicit CudaBlockAttentionPlan(std::shared_ptr<const CudaBlockTables> tables)
+      : tables_(std::move(tables)),
+        own_memory_(upload({}, tables_->plan_bytes() + ArrayLayout::kAlignment)),
+        memory_(own_memory_.data()) {}
+  CudaBlockAttentionPlan(std::shared_ptr<const CudaBlockTables> tables, const Launch& launch)
+      : tables_(std::move(tables)) {
+    keep_for_graph(launch.stream(), tables_);
+    stream_memory_.emplace(tables_->plan_bytes(), launch);
+    memory_ = stream_memory_->data();
+  }
 
-  const BlockAttentionSpec& spec() const override { return spec_; }
-  const AttentionShape& shape() const override { return shape_; }
+  const BlockAttentionSpec& spec() const override { return tables_->spec(); }
+  const AttentionShape& shape() const override { return tables_->shape(); }
 
   void update(const TensorView& block_indices, const TensorView& num_blocks,
               Stream stream) override {
-    const Dims lists = {spec_.batch, spec_.num_list_heads, spec_.num_q_blocks()};
-    check_lists(spec_, device_, block_indices, "block_indices",
-                {lists[0], lists[1], lists[2], spec_.max_blocks});
-    if (num_blocks) check_lists(spec_, device_, num_blocks, "num_blocks", lists);
+    const Dims lists = {spec().batch, spec().num_list_heads, spec().num_q_blocks()};
+    check_lists(spec(), device(), block_indices, "block_indices",
+                {lists[0], lists[1], lists[2], spec().max_blocks});
+    if (num_blocks) check_lists(spec(), device(), num_blocks, "num_blocks", lists);
     is_updated_ = true;
-    device::BlockListParams params = memory_.params();
-    if (params.geometry.num_items == 0) return;
-    params.block_indices = block_indices.as<const std::int32_t>();
-    params.num_blocks = num_blocks ? num_blocks.as<const std::int32_t>() : nullptr;
-    params.index_strides = list_strides(block_indices);
-    params.count_strides = list_strides(num_blocks);
-    const Launch launch(kWhat, device_, stream);
-    launch_block_lists(params, launch.stream());
+    device::BlockListParams rows = tables_->row_params(memory_);
+    device::BlockColumnParams columns = tables_->column_params(memory_);
+    rows.lists = {block_indices.as<const std::int32_t>(),
+                  num_blocks ? num_blocks.as<const std::int32_t>() : nullptr,
+                  list_strides(block_indices), list_strides(num_blocks)};
+    columns.lists = rows.lists;
+    const Launch launch(kWhat, device(), stream);
+    launch_block_lists({&rows, spec().gradients ? &columns : nullptr,
+                        check_is_hopper(device().index), launch.stream()});
     launch.check_launched();
   }
 
   void forward(const AttentionArgs& args, Stream stream) const override {
-    check_slopes(args.score.alibi_slopes);
-    demand(is_updated_, kWhat, ": no lists were given yet");
-    demand_eq(args.q.device, device_, kWhat, ": devices of q and of the plan differ");
-    demand(args.q.dtype == spec_.attention.q_dtype && head_dim_of(args) == spec_.attention.head_dim,
-           kWhat, ": operands are not those that the plan was made for");
-    demand(spec_.changes_scores || !changes_scores(scores_of(args)), kWhat,
-           ": the plan was made without changes_scores");
-    if (rows_.lists().num_items == 0) return;
-    const Launch launch(kWhat, device_, stream);
-    launch_rows(args, rows_, launch);
+    check_operands(args);
+    if (!tables_->has_rows()) return;
+    const Launch launch(kWhat, device(), stream);
+    launch_rows(args, tables_->rows(memory_), launch);
+    launch.check_launched();
+  }
+
+  void backward(const AttentionGradArgs& args, Stream stream) const override {
+    check_operands(args.forward);
+    if (!tables_->has_rows() && !tables_->has_columns()) return;
+    const Launch launch(kWhat, device(), stream);
+    launch_gradients(args, shape(), tables_->rows(memory_), tables_->keys(memory_), launch);
     launch.check_launched();
   }
 
  private:
-  BlockAttentionSpec spec_;
-  AttentionShape shape_;
-  Device device_;
-  BlockMemory memory_;
-  DeviceSchedule rows_;
+  Device device() const { return tables_->device(); }
+
+  void check_operands(const AttentionArgs& args) const {
+    check_slopes(args.score.alibi_slopes);
+    demand(is_updated_, kWhat, ": no lists were given yet");
+    demand_eq(args.q.device, device(), kWhat, ": devices of q and of the plan differ");
+    const AttentionSpec& planned = spec().attention;
+    demand(args.q.dtype == planned.q_dtype && args.k.dtype == planned.kv_dtype &&
+               head_dim_of(args) == planned.head_dim,
+           kWhat, ": operands are not those that the plan was made for");
+    demand(spec().changes_scores || !changes_scores(scores_of(args)), kWhat,
+           ": the plan was made without changes_scores");
+  }
+
+  std::shared_ptr<const CudaBlockTables> tables_;
+  DeviceMemory own_memory_;
+  std::optional<StreamMemory> stream_memory_;
+  std::byte* memory_ = nullptr;
   bool is_updated_ = false;
 };
 
 }  // namespace
 
-std::unique_ptr<BlockAttentionPlan> cuda_make_block_plan(const BlockAttentionSpec& spec,
-                                                         Device device) {
-  const BlockListImage image = make_block_list_image(spec);
+std::shared_ptr<const BlockAttentionTables> cuda_make_block_tables(const BlockAttentionSpec& spec,
+                                                                   Device device) {
   const Launch launch(kWhat, device, {});
-  return std::make_unique<CudaBlockAttentionPlan>(spec, image, device);
+  return std::make_shared<const CudaBlockTables>(spec, device);
+}
+
+std::unique_ptr<BlockAttentionPlan> cuda_make_block_plan(
+    const std::shared_ptr<const BlockAttentionTables>& tables, const Stream* stream) {
+  auto of_cuda = std::static_pointer_cast<const CudaBlockTables>(tables);
+  const Launch launch(kWhat, tables->device(), stream == nullptr ? Stream{} : *stream);
+  if (stream == nullptr) return std::make_unique<CudaBlockAttentionPlan>(std::move(of_cuda));
+  return std::make_unique<CudaBlockAttentionPlan>(std::move(of_cuda), launch);
 }
 
 }  // namespace perpend

@@ -19,7 +19,6 @@ using device::kPartRows;
 using device::kTileRows;
 using device::Step;
 
-constexpr int kPlanningBytes = 48 << 10;  // shared memory
 constexpr const char* kWhat = "block attention: ";
 
 void check_lengths(const BlockAttentionSpec& spec) {

@@ -19,7 +19,10 @@ struct BlockListImage {
   bool skips_parts = false;
 };
 
-// Warps of a CTA that makes steps: their words fit into the memory that every launch has.
+// Shared memory that every launch has.
+constexpr int kPlanningBytes = 48 << 10;
+
+// Warps of a CTA that makes steps: their words fit into that memory.
 int planning_warps(const device::BlockGeometry& geometry);
 
 // Throws InvalidArgument as make_block_attention_plan() does.

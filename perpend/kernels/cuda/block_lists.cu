@@ -1,21 +1,74 @@
-#include "perpend/core/range.h"
+#include <algorithm>
+
 #include "perpend/kernels/cuda/block_list_launch.h"
-#include "perpend/kernels/cuda/device/block_lists.cuh"
+#include "perpend/kernels/cuda/cuda_check.h"
+#include "perpend/kernels/cuda/device/block_planning.cuh"
 
 namespace perpend {
+namespace {
 
-void launch_block_lists(const device::BlockListParams& params, cudaStream_t stream) {
-  const device::BlockGeometry& geometry = params.geometry;
-  const int warps = params.warps_per_cta;
-  const auto planning_ctas = static_cast<unsigned>(ceil_div(geometry.num_items, warps));
-  const std::size_t planning_bytes = sizeof(std::uint32_t) * static_cast<std::size_t>(warps) *
-                                     static_cast<std::size_t>(geometry.words_per_item());
-  const auto plan_lists =
-      geometry.lists_per_item == 1 ? device::plan_block_lists<1> : device::plan_block_lists<2>;
-  plan_lists<<<planning_ctas, static_cast<unsigned>(32 * warps), planning_bytes, stream>>>(params);
-  const auto order_ctas = static_cast<unsigned>(geometry.num_order_ctas());
-  device::order_block_items<<<order_ctas, device::kOrderThreads, sizeof(device::ItemOrder::Shared),
-                              stream>>>(params);
+using device::BlockColumnParams;
+using device::BlockListParams;
+
+struct Grid {
+  std::int32_t ctas;
+  std::int32_t threads;
+  std::size_t shared_bytes = 0;
+};
+
+// Behind the launch before, which lets it be made ready where the GPU can.
+template <class... Params>
+void launch_behind(const BlockListLaunch& launch, void (*kernel)(Params...), Grid grid,
+                   const Params&... params) {
+  if (grid.ctas == 0) return;
+  cudaLaunchAttribute overlaps{};
+  overlaps.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  overlaps.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = dim3(static_cast<unsigned>(grid.ctas));
+  config.blockDim = dim3(static_cast<unsigned>(grid.threads));
+  config.dynamicSmemBytes = grid.shared_bytes;
+  config.stream = launch.stream;
+  config.attrs = &overlaps;
+  config.numAttrs = launch.on_hopper ? 1 : 0;
+  cuda_check(cudaLaunchKernelEx(&config, kernel, params...), "block attention");
+}
+
+template <bool kColumns>
+void launch_all(const BlockListLaunch& launch, const BlockColumnParams& columns) {
+  const BlockListParams& rows = *launch.rows;
+  const device::ColumnGeometry& geometry = columns.columns;
+  const auto plan_lists = rows.geometry.lists_per_item == 1 ? device::plan_block_lists<1, kColumns>
+                                                            : device::plan_block_lists<2, kColumns>;
+  const std::int32_t marked = kColumns ? geometry.num_marking_ctas() : 0;
+  const std::int32_t words = std::max(rows.warps_per_cta * rows.geometry.words_per_item(),
+                                      geometry.lists_per_cta * geometry.words_per_list());
+  const std::int32_t ctas = rows.num_planning_ctas() + marked;
+  if (ctas > 0) {
+    plan_lists<<<static_cast<unsigned>(ctas), static_cast<unsigned>(32 * rows.warps_per_cta),
+                 sizeof(std::uint32_t) * static_cast<std::size_t>(words), launch.stream>>>(rows,
+                                                                                           columns);
+  }
+  std::int32_t order_ctas = rows.sections().num_ctas();
+  if constexpr (kColumns) {
+    const std::int32_t warps = device::kColumnWarps;
+    launch_behind(launch, device::plan_block_columns,
+                  {(geometry.num_columns() + warps - 1) / warps, 32 * warps}, columns);
+    order_ctas += columns.sections().num_ctas();
+  }
+  launch_behind(launch, device::order_block_items<kColumns>,
+                {order_ctas, device::kOrderThreads, sizeof(device::ItemOrder::Shared)}, rows,
+                columns);
+}
+
+}  // namespace
+
+void launch_block_lists(const BlockListLaunch& launch) {
+  if (launch.columns == nullptr) {
+    launch_all<false>(launch, {});
+  } else {
+    launch_all<true>(launch, *launch.columns);
+  }
 }
 
 }  // namespace perpend

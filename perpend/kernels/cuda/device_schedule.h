@@ -16,19 +16,28 @@ struct RowForm {
   bool has_separate = false;
 };
 
+// Items and steps in the memory of one GPU, and the counters of the launches that take them; kept
+// by others.
+struct DeviceRows {
+  device::Lists lists{};
+  RowForm form = {};
+  const LaunchCounters* counters = nullptr;
+};
+struct DeviceKeys {
+  device::KeyLists lists{};
+  // [num_sequences + 1]: where the queries of each begin, batches as one after another.
+  const std::int32_t* q_indptr = nullptr;
+  std::int32_t num_sequences = 0;
+  const LaunchCounters* counters = nullptr;
+};
+
 // A row schedule in the memory of one GPU, with the counters of its launches.
 class DeviceSchedule {
  public:
   // Uploads to the current device and waits for that.
   DeviceSchedule(const ScheduleImage& image, int group_size);
-  // Lists that others keep on the current device.
-  DeviceSchedule(const device::Lists& lists, RowForm form) : lists_(lists), form_(form) {}
 
-  const device::Lists& lists() const { return lists_; }
-  bool skips_parts() const { return form_.skips_parts; }
-  bool has_packed() const { return form_.has_packed; }
-  bool has_separate() const { return form_.has_separate; }
-  unsigned* counter_for(cudaStream_t stream) const { return counters_.for_stream(stream); }
+  DeviceRows rows() const { return {lists_, form_, &counters_}; }
 
  private:
   DeviceMemory memory_;
@@ -42,11 +51,7 @@ class DeviceColumns {
  public:
   DeviceColumns(const ColumnImage& image, int group_size);
 
-  const device::KeyLists& lists() const { return lists_; }
-  // [sequences + 1]: where the queries of each begin, batches as one after another.
-  const std::int32_t* q_indptr() const { return q_indptr_; }
-  std::int32_t num_sequences() const { return num_sequences_; }
-  unsigned* counter_for(cudaStream_t stream) const { return counters_.for_stream(stream); }
+  DeviceKeys keys() const { return {lists_, q_indptr_, num_sequences_, &counters_}; }
 
  private:
   DeviceMemory memory_;

@@ -14,7 +14,7 @@ const KernelTable& cuda_kernels() {
       .attention = {cuda_attention_supports, cuda_attention_tiling, cuda_attention_forward,
                     cuda_attention_backward,
                     "head_dim 1 to 256 with q, k and v all f16 or all bf16", cuda_plan_capacity,
-                    cuda_make_plan, cuda_make_block_plan},
+                    cuda_make_plan, cuda_make_block_tables, cuda_make_block_plan},
       .quantized = {},
       .fused = {cuda_rms_norm, cuda_rotary_cache, cuda_gated_mlp, cuda_vocabulary},
       .memory = cuda_memory(),

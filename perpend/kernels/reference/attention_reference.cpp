@@ -61,9 +61,10 @@ SeenKey score_of(const ReferenceHead& head, std::int64_t row, std::int64_t key) 
   const Product scores = product(q, k);
   entry.score = head.scale * scores.sum;
   if (head.soft_cap != 0) {
-    const double tangent = std::tanh(entry.score / head.soft_cap);
-    entry.score = head.soft_cap * tangent;
-    entry.slope = 1 - tangent * tangent;
+    const double bend = entry.score / head.soft_cap;
+    entry.score = head.soft_cap * std::tanh(bend);
+    // 1 - tanh^2 would cancel where tanh is flat.
+    entry.slope = 1 / (std::cosh(bend) * std::cosh(bend));
   }
   const double bias = head.alibi_slope * std::abs(static_cast<double>(head.q_offset + row - key));
   entry.score -= bias;

@@ -1,11 +1,13 @@
 """Attention under masks that are written down: ``perpend.attention(q, k, v, "causal & window(1024)")``.
 
 A mask is a small expression; which tiles are computed follows from it. See :func:`attention`,
-:class:`Mask`, :func:`plan` and :func:`from_flex`; docs/python.md is the introduction.
+:class:`Mask`, :func:`plan` and :func:`from_flex`, and :func:`block_attention` for lists of blocks that a model
+chooses; docs/python.md is the introduction.
 """
 
 from ._attention import attention
 from ._bindings import Label, TileMap
+from ._block_attention import block_attention
 from ._builders import (
     all,
     before,
@@ -47,6 +49,7 @@ __all__ = [
     "attention",
     "before",
     "block",
+    "block_attention",
     "causal",
     "copy",
     "every",

@@ -30,6 +30,7 @@ def attention(
     q_offset: int | Sequence[int] | torch.Tensor = 0,
     return_lse: bool = False,
     enable_gqa: bool = True,
+    deterministic: bool = True,
 ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
     """softmax(scale * q k^T) v over the pairs of a mask, with gradients; the layout is SDPA's.
 
@@ -57,11 +58,14 @@ def attention(
             Decoding one token after n cached keys: n.
         return_lse: also return the logsumexp of each row, natural log.
         enable_gqa: false to refuse fewer key/value heads than query heads, as SDPA does by default.
+        deterministic: false to let a GPU sum the gradient of q in any order, which is faster (Hopper, head_dim 33
+            to 128, no change of scores): its last bits then differ from run to run. Under
+            ``torch.use_deterministic_algorithms(True)`` it is always true.
 
     Returns:
         o as q; with `return_lse` also lse ``[batch, num_q_heads, q_len]`` or ``[num_q_heads, total_q]``,
         float32 (float64 with float64). A query without a visible key has o = 0, lse = -inf and zero
-        gradients. Bitwise equal from run to run and for any number of threads.
+        gradients. Bitwise equal from run to run and for any number of threads (gradients: see `deterministic`).
 
     On a GPU the call runs on the current stream of q's device, without waiting for it, and may be captured
     into a CUDA graph, which keeps what it needs of the plan. Plans are made on the CPU: indptrs, labels, tile
@@ -73,6 +77,7 @@ def attention(
         TypeError: a mask that is not text, a :class:`Mask` or a list of them.
         RuntimeError: shapes, dtypes, names that are not bound, labels that do not cover the sequence, and
             what this build or device does not support.
+        NotImplementedError: second derivatives, and those of forward mode.
     """
     if not enable_gqa and q.size(1) != k.size(1):
         raise ValueError(f"attention: heads of q and k differ ({q.size(1)} vs {k.size(1)}); give enable_gqa=True")
@@ -82,7 +87,7 @@ def attention(
     if not torch.compiler.is_compiling():
         _operators.check_texts(text, sequence_masks)
     op = torch.ops.perpend.attention.default
-    inputs = [*_autocast(q, k, v), text, alibi_slopes]
+    inputs = [*autocast(q, k, v), text, alibi_slopes]
     if arrays or q_indptr is not None or kv_indptr is not None:
         op = torch.ops.perpend.attention.by_values
         inputs += [_as_indptr(q_indptr, "q_indptr"), _as_indptr(kv_indptr, "kv_indptr"), arrays]
@@ -92,6 +97,7 @@ def attention(
         "q_offset": _as_offsets(q_offset) or None,
         "scale": scale,
         "soft_cap": soft_cap,
+        "deterministic": None if _operators.is_deterministic(deterministic) else False,
     }
     o, lse = _operators.call(op, inputs, {name: value for name, value in options.items() if value is not None})
     return (o, lse) if return_lse else o
@@ -135,7 +141,7 @@ def _as_offsets(q_offset: int | Sequence[int] | torch.Tensor) -> list[int]:
     return [q_offset] if q_offset else []
 
 
-def _autocast(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor):
+def autocast(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor):
     """Under torch.autocast operands are cast as SDPA's are."""
     device = q.device.type
     if not torch.is_autocast_enabled(device):

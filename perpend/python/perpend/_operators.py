@@ -1,15 +1,18 @@
 """Loads the operators ``torch.ops.perpend.*`` and gives them fake kernels and autograd.
 
 ``attention.default`` is planned from texts and shapes, ``attention.by_values`` also from tensors that the host reads:
-indptrs and the arrays of a mask's names. Each has its ``attention_backward``.
+indptrs and the arrays of a mask's names. ``block_attention`` is planned on the device of its lists. Each has its
+``..._backward`` with the same arguments behind the operands.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 import pathlib
 
 import torch
+from torch.autograd import forward_ad
 
 from . import _native
 
@@ -27,7 +30,8 @@ _load()
 
 _VALUES = "Tensor? q_indptr=None, Tensor? kv_indptr=None, Tensor[]? arrays=None"
 _OPTIONS = (
-    "str[]? sequence_masks=None, str[]? bindings=None, SymInt[] q_offset=[], float? scale=None, float soft_cap=0.0"
+    "str[]? sequence_masks=None, str[]? bindings=None, SymInt[] q_offset=[], float? scale=None, float soft_cap=0.0, "
+    "bool deterministic=True"
 )
 # A CUDA graph keeps the plan of the values that it was captured with. Whoever captures one knows it; the graphs that
 # torch.compile makes by itself must do without these calls, which the tag tells it.
@@ -61,17 +65,17 @@ def check_texts(mask: str, sequence_masks: list[str] | None) -> None:
         _check_text(text)
 
 
+def _empty_outputs(q: torch.Tensor, lse_shape) -> tuple[torch.Tensor, torch.Tensor]:
+    statistics = torch.float64 if q.dtype == torch.float64 else torch.float32
+    return _empty_rows_like(q), q.new_empty(lse_shape, dtype=statistics)
+
+
 @torch.library.register_fake("perpend::attention.by_values")
 def _by_values_fake(
     q, k, v, mask, alibi_slopes=None, q_indptr=None, kv_indptr=None, arrays=None, *, sequence_masks=None, **_options
 ):
     check_texts(mask, sequence_masks)  # known while a model is compiled
-    statistics = torch.float64 if q.dtype == torch.float64 else torch.float32
-    if q_indptr is None:
-        lse_shape = (q.size(0), q.size(1), q.size(2))
-    else:
-        lse_shape = (q.size(1), q.size(0))
-    return _empty_rows_like(q), q.new_empty(lse_shape, dtype=statistics)
+    return _empty_outputs(q, q.shape[:3] if q_indptr is None else (q.size(1), q.size(0)))
 
 
 @torch.library.register_fake("perpend::attention")
@@ -79,52 +83,31 @@ def _fake(q, k, v, mask, alibi_slopes=None, **options):
     return _by_values_fake(q, k, v, mask, alibi_slopes, **options)
 
 
+@torch.library.register_fake("perpend::block_attention")
+def _block_fake(q, *_arguments, **_options):
+    return _empty_outputs(q, q.shape[:3])
+
+
 @torch.library.register_fake("perpend::attention_backward")
 @torch.library.register_fake("perpend::attention_backward.by_values")
+@torch.library.register_fake("perpend::block_attention_backward")
 def _backward_fake(d_o, d_lse, q, k, v, *_arguments, **_options):
     return _empty_rows_like(q), _empty_rows_like(k), _empty_rows_like(v)
 
 
-def _save_for_backward(ctx, inputs, keyword_only_inputs, output) -> None:
-    q, k, v, mask, alibi_slopes, *values = inputs
-    if values:
-        *indptrs, arrays = values
-        values = [*indptrs, *(arrays or ())]
-    ctx.save_for_backward(q, k, v, *output, alibi_slopes, *values)
-    ctx.mask = mask
-    ctx.options = keyword_only_inputs
-    ctx.set_materialize_grads(False)
+_ops = torch.ops.perpend
+_BACKWARD = {
+    _ops.attention.default: _ops.attention_backward.default,
+    _ops.attention.by_values: _ops.attention_backward.by_values,
+    _ops.block_attention.default: _ops.block_attention_backward.default,
+}
 
 
-def _gradients(ctx, d_o, d_lse) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """By q, k and v."""
-    q, k, v, o, lse, alibi_slopes, *values = ctx.saved_tensors
-    if d_o is None:
-        d_o = torch.zeros_like(o)
-    op = torch.ops.perpend.attention_backward.default
-    inputs = [d_o, d_lse, q, k, v, o, lse, ctx.mask, alibi_slopes]
-    if values:
-        op = torch.ops.perpend.attention_backward.by_values
-        inputs += [*values[:2], values[2:]]
-    if torch.is_grad_enabled() or torch.compiler.is_compiling():
-        return op(*inputs, **ctx.options)
-    return _below_autograd(op, inputs, ctx.options)
+class _Saved:
+    """Stands for a tensor, or for a list of so many, among arguments that are kept."""
 
-
-def _backward(ctx, d_o, d_lse):
-    # As many as arguments were given: those left to their defaults are not counted.
-    others = ctx.needs_input_grad[3:]
-    nothing = ([None] * len(other) if isinstance(other, (list, tuple)) else None for other in others)
-    return *_gradients(ctx, d_o, d_lse), *nothing
-
-
-def _no_second_derivatives(ctx, *grads):
-    raise NotImplementedError("perpend.attention: second derivatives are not supported, only first ones are")
-
-
-for _overload in ("", ".by_values"):
-    torch.library.register_autograd(f"perpend::attention{_overload}", _backward, setup_context=_save_for_backward)
-    torch.library.register_autograd(f"perpend::attention_backward{_overload}", _no_second_derivatives)
+    def __init__(self, count: int | None = None):
+        self.count = count
 
 
 def _below_autograd(op, inputs, options):
@@ -133,18 +116,80 @@ def _below_autograd(op, inputs, options):
 
 
 class _Attention(torch.autograd.Function):
-    """What torch.library makes of an operator with gradients, without its cost: that reads the schema at each call."""
+    """One of the operators, with gradients by q, k and v."""
 
     @staticmethod
     def forward(ctx, op, options, *inputs):
         output = _below_autograd(op, inputs, options)
-        _save_for_backward(ctx, inputs, options, output)
+        q, k, v, *others = inputs
+        tensors = [q, k, v, *output]
+        ctx.others = []
+        for value in others:
+            is_list = isinstance(value, (list, tuple)) and all(isinstance(x, torch.Tensor) for x in value)
+            if isinstance(value, torch.Tensor) or is_list:
+                tensors += value if is_list else [value]
+                value = _Saved(len(value)) if is_list else _Saved()
+            ctx.others.append(value)
+        ctx.save_for_backward(*tensors)
+        ctx.op, ctx.options = op, options
+        ctx.set_materialize_grads(False)
         return output
 
     @staticmethod
     def backward(ctx, d_o, d_lse):
-        nothing = [None] * (len(ctx.needs_input_grad) - 5)
-        return None, None, *_gradients(ctx, d_o, d_lse), *nothing
+        q, k, v, o, lse, *tensors = ctx.saved_tensors
+        left = iter(tensors)
+        others = [
+            value if not isinstance(value, _Saved) else next(left) if value.count is None else list(itertools.islice(left, value.count))
+            for value in ctx.others
+        ]
+        if d_o is None:
+            d_o = torch.zeros_like(o)
+        inputs = [d_o, d_lse, q, k, v, o, lse, *others]
+        op = _BACKWARD[ctx.op]
+        if torch.is_grad_enabled() or torch.compiler.is_compiling():
+            gradients = op(*inputs, **ctx.options)
+        else:
+            gradients = _below_autograd(op, inputs, ctx.options)
+        return None, None, *gradients, *[None] * len(others)
+
+
+class _Gradients(torch.autograd.Function):
+    """One of the backward operators, whose own gradients are refused."""
+
+    @staticmethod
+    def forward(ctx, op, options, *inputs):
+        return _below_autograd(op, inputs, options)
+
+    @staticmethod
+    def backward(ctx, *grads):
+        raise NotImplementedError("perpend.attention: second derivatives are not supported, only first ones are")
+
+
+def _refuse_forward_mode(inputs) -> None:
+    """Derivatives of forward mode would be lost without a word."""
+    for value in inputs:
+        if isinstance(value, torch.Tensor) and forward_ad.unpack_dual(value).tangent is not None:
+            raise NotImplementedError(
+                "perpend.attention: forward-mode derivatives (jvp) are not supported, only those of reverse mode are"
+            )
+
+
+def _autograd_kernel(op, function):
+    """What the dispatcher runs for an operator where tensors may want derivatives."""
+
+    def kernel(_keyset, *inputs, **options):
+        _refuse_forward_mode(inputs)
+        if torch.is_grad_enabled() and any(isinstance(x, torch.Tensor) and x.requires_grad for x in inputs):
+            return function.apply(op, options, *inputs)
+        return _below_autograd(op, inputs, options)
+
+    return kernel
+
+
+for _op, _backward_op in _BACKWARD.items():
+    _fragment.impl(_op, _autograd_kernel(_op, _Attention), "Autograd", with_keyset=True)
+    _fragment.impl(_backward_op, _autograd_kernel(_backward_op, _Gradients), "Autograd", with_keyset=True)
 
 
 _PLAIN = frozenset((torch.Tensor, torch.nn.Parameter))
@@ -157,8 +202,14 @@ def call(op, inputs, options) -> tuple[torch.Tensor, torch.Tensor]:
         torch.compiler.is_compiling()
         or not _PLAIN.issuperset((type(q), type(k), type(v)))
         or torch._C._are_functorch_transforms_active()
+        or forward_ad._current_level >= 0
     ):
         return op(*inputs, **options)
     if torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad):
         return _Attention.apply(op, options, *inputs)
     return _below_autograd(op, inputs, options)
+
+
+def is_deterministic(wanted: bool) -> bool:
+    """Who wants it of all of torch wants it here."""
+    return wanted or torch.are_deterministic_algorithms_enabled()

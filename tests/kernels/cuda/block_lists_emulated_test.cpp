@@ -5,76 +5,20 @@
 #include <map>
 #include <set>
 
-#include <cuda.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "perpend/core/error.h"
-#include "perpend/kernels/cuda/block_list_image.h"
-#include "perpend/kernels/cuda/device/block_lists.cuh"
 #include "perpend/kernels/reference/attention_expectation.h"
 #include "perpend/schedule/gpu_tiling.h"
 #include "tests/campaign.h"
 #include "tests/kernels/cuda/block_case.h"
+#include "tests/kernels/cuda/emulated/emulated_block_plan.h"
 #include "tests/kernels/cuda/emulated/emulated_forward.h"
 #include "tests/kernels/cuda/image_pairs.h"
 
 namespace perpend {
 namespace {
-
-// What a plan has on the device.
-class EmulatedPlan {
- public:
-  EmulatedPlan(BlockCase& c, std::uint64_t seed) : image_(make_block_list_image(c.spec)) {
-    const device::BlockGeometry& g = image_.geometry;
-    const auto items = static_cast<std::size_t>(g.num_items);
-    const device::Step no_step{-1, ~0U};
-    counts_.assign(items, {-1, -1});
-    planned_.items.assign(items, device::Item{});
-    planned_.steps.assign(items * static_cast<std::size_t>(g.steps_per_item), no_step);
-    planned_.sub_tiles.assign(items * static_cast<std::size_t>(g.units_per_item), -1);
-    planned_.bitmaps = image_.bitmaps;
-    planned_.keys = device::keys_of_step(static_cast<int>(c.spec.attention.head_dim));
-    planned_.box_rows = image_.box_rows;
-    planned_.skips_parts = image_.skips_parts;
-    if (g.num_items > 0) update(c, seed);
-  }
-
-  // Again, in the same memory.
-  void update(BlockCase& c, std::uint64_t seed) {
-    const device::BlockGeometry& g = image_.geometry;
-    const std::int64_t lists = c.spec.num_list_heads * c.spec.num_q_blocks();
-    const std::int64_t k = c.spec.max_blocks;
-    const device::BlockListParams params{g,
-                                         c.block_indices.data(),
-                                         c.num_blocks.data(),
-                                         {lists * k, c.spec.num_q_blocks() * k, k},
-                                         {lists, c.spec.num_q_blocks(), 1},
-                                         image_.flags.data(),
-                                         image_.cut_flags.data(),
-                                         counts_.data(),
-                                         planned_.steps.data(),
-                                         planned_.sub_tiles.data(),
-                                         planned_.items.data(),
-                                         planning_warps(g)};
-    device::run_emulated(static_cast<int>(ceil_div(g.num_items, params.warps_per_cta)),
-                         32 * params.warps_per_cta, seed, [&] {
-                           g.lists_per_item == 1 ? device::plan_block_lists<1>(params)
-                                                 : device::plan_block_lists<2>(params);
-                         });
-    device::run_emulated(g.num_order_ctas(), device::kOrderThreads, seed,
-                         [&] { device::order_block_items(params); });
-  }
-
-  const device::BlockGeometry& geometry() const { return image_.geometry; }
-  const ScheduleImage& planned() const { return planned_; }
-  device::Lists lists() const { return lists_of(planned_, image_.geometry.group_size); }
-
- private:
-  BlockListImage image_;
-  std::vector<device::StepCounts> counts_;
-  ScheduleImage planned_;
-};
 
 // Keys of each (sequence, query head, query).
 using Pairs = std::map<std::tuple<int, int, int>, std::vector<int>>;
@@ -107,22 +51,41 @@ std::string text_of(const BlockAttentionSpec& s) {
                 ", head_dim ", s.attention.head_dim);
 }
 
+std::vector<int> queries_of_lists(const BlockCase& c, int sequence, int head, int key) {
+  const BlockAttentionSpec& spec = c.spec;
+  const int list_head = head / (spec.num_q_heads / spec.num_list_heads);
+  std::vector<int> queries;
+  for (std::int64_t q_block = 0; q_block < spec.num_q_blocks(); ++q_block) {
+    const std::vector<std::int32_t> blocks =
+        c.blocks_of((sequence * spec.num_list_heads + list_head) * spec.num_q_blocks() + q_block);
+    if (!std::ranges::binary_search(blocks, key / spec.kv_block)) continue;
+    const std::int64_t end = std::min((q_block + 1) * spec.q_block, spec.q_len);
+    for (std::int64_t query = q_block * spec.q_block; query < end; ++query) {
+      if (!spec.causal || key <= spec.q_offset + query) {
+        queries.push_back(static_cast<int>(query));
+      }
+    }
+  }
+  return queries;
+}
+
 void expect_pairs_of_mask(BlockCase& c, const EmulatedPlan& plan) {
   const AttentionCase mask = c.attention_case();
   const auto head_dim = static_cast<int>(mask.head_dim);
   const Schedule schedule =
       compile(mask.masks, mask.shape, gpu_tiling(head_dim, Sweep::kRows), Sweep::kRows);
   const int group_size = plan.geometry().group_size;
-  EXPECT_EQ(pairs_of(plan.planned(), group_size),
+  EXPECT_EQ(pairs_of(plan.rows(), group_size),
             pairs_of(make_schedule_image(schedule, head_dim), group_size))
       << text_of(c.spec);
 }
 
 // Most steps first, a few heads after others, with what a kernel copies before it knows the list.
 void expect_order(const EmulatedPlan& plan) {
-  const std::vector<device::Item>& items = plan.planned().items;
+  const std::vector<device::Item>& items = plan.rows().items;
   const device::BlockGeometry& g = plan.geometry();
   const auto steps = [](const device::Item& item) { return item.num_partial + item.num_full; };
+  const auto bucket = [&](const device::Item& item) { return device::order_bucket(steps(item)); };
   const auto section = [&](const device::Item& item) {
     return (item.sequence * g.num_kv_heads + item.kv_head_and_packing / 2) / device::kHeadsInOrder;
   };
@@ -130,14 +93,42 @@ void expect_order(const EmulatedPlan& plan) {
     EXPECT_LE(steps(items[i]), g.steps_per_item);
     if (steps(items[i]) > 0) {
       const auto first = static_cast<std::size_t>(items[i].list_begin);
-      EXPECT_EQ(std::memcmp(&items[i].first, &plan.planned().steps[first], sizeof(device::Step)),
-                0);
+      EXPECT_EQ(std::memcmp(&items[i].first, &plan.rows().steps[first], sizeof(device::Step)), 0);
     }
     if (i == 0) continue;
     EXPECT_LE(section(items[i - 1]), section(items[i]));
-    if (section(items[i - 1]) == section(items[i]) && g.steps_per_item < device::kOrderThreads) {
-      EXPECT_GE(steps(items[i - 1]), steps(items[i]));
+    if (section(items[i - 1]) == section(items[i])) {
+      EXPECT_LE(bucket(items[i - 1]), bucket(items[i]));
     }
+  }
+}
+
+// Queries that a key is seen by, for each head of its group, and the order of items.
+void expect_columns(const BlockCase& c, const EmulatedPlan& plan) {
+  const BlockAttentionSpec& spec = c.spec;
+  if (!spec.gradients) return;
+  const ColumnImage& image = plan.columns();
+  const int group = spec.num_q_heads / spec.num_kv_heads;
+  std::set<std::tuple<int, int, int>> tiles;
+  for (const device::KeyItem& item : image.items) {
+    EXPECT_TRUE(tiles.emplace(item.sequence, item.kv_head, item.k_begin).second);
+    EXPECT_EQ(item.k_size, std::min<std::int64_t>(128, spec.kv_len - item.k_begin));
+    for (int key = 0; key < item.k_size; key += 5) {
+      for (int head = 0; head < group; ++head) {
+        EXPECT_EQ(
+            queries_of_key(image, item, key, head),
+            queries_of_lists(c, item.sequence, item.kv_head * group + head, item.k_begin + key))
+            << text_of(spec) << ", key " << item.k_begin + key << ", head " << head;
+      }
+    }
+  }
+  EXPECT_EQ(static_cast<std::int64_t>(tiles.size()),
+            spec.batch * spec.num_kv_heads * ceil_div(spec.kv_len, 128));
+  for (std::size_t i = 1; i < image.items.size(); ++i) {
+    const auto bucket = [](const device::KeyItem& item) {
+      return device::order_bucket(item.num_partial + item.num_full);
+    };
+    EXPECT_LE(bucket(image.items[i - 1]), bucket(image.items[i]));
   }
 }
 
@@ -191,14 +182,17 @@ TEST(BlockLists, RandomListsHoldThePairsOfTheMask) {
     SCOPED_TRACE(campaign.name(i));
     Random random(campaign.seed, i);
     BlockCase c{random_block_spec(random, random.next_below(3) == 0 ? 192 : 128), {}, {}};
+    c.spec.gradients = random.next_below(2) == 0;
     fill_lists(c, random);
     EmulatedPlan plan(c, i);
     expect_pairs_of_mask(c, plan);
     expect_order(plan);
+    expect_columns(c, plan);
     // What was there before does not matter.
     fill_lists(c, random);
     plan.update(c, i + 1);
     expect_pairs_of_mask(c, plan);
+    expect_columns(c, plan);
   }
 }
 
@@ -246,7 +240,7 @@ TEST(BlockLists, EmptyAndWholeLists) {
       }
       EmulatedPlan plan(c, 1);
       expect_pairs_of_mask(c, plan);
-      const device::Item& item = plan.planned().items.front();
+      const device::Item& item = plan.rows().items.front();
       EXPECT_EQ(item.num_full, whole ? 2 : 0);
       EXPECT_EQ(item.num_partial, whole ? 1 : 0);
     }
@@ -261,7 +255,7 @@ TEST(BlockLists, NoQueriesOrNoKeys) {
   spec.kv_len = 0;
   BlockCase c = block_case(spec, 1);
   const EmulatedPlan plan(c, 1);
-  for (const device::Item& item : plan.planned().items) {
+  for (const device::Item& item : plan.rows().items) {
     EXPECT_EQ(item.num_partial + item.num_full, 0);
   }
 }
@@ -275,11 +269,11 @@ TEST(BlockLists, ManyItemsAreSortedAFewHeadsAtATime) {
   spec.causal = true;
   BlockCase c = block_case(spec, 1);
   const EmulatedPlan plan(c, 1);
-  EXPECT_EQ(plan.geometry().num_order_ctas(), 4);
+  EXPECT_EQ(plan.sections().num_ctas(), 4);
   expect_order(plan);
   std::set<std::pair<int, int>> rows;
-  for (const device::Item& item : plan.planned().items) rows.emplace(item.q_head, item.q_begin);
-  EXPECT_EQ(rows.size(), plan.planned().items.size());
+  for (const device::Item& item : plan.rows().items) rows.emplace(item.q_head, item.q_begin);
+  EXPECT_EQ(rows.size(), plan.rows().items.size());
 }
 
 // Heads of a group share rows where the queries of a list are too few for a tile; query blocks of

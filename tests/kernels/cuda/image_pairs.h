@@ -6,9 +6,10 @@
 
 #include <gtest/gtest.h>
 
+#include "perpend/kernels/cuda/column_image.h"
 #include "perpend/kernels/cuda/schedule_image.h"
 
-// The pairs that an image of a schedule holds.
+// The pairs that images of schedules hold.
 
 namespace perpend {
 
@@ -54,6 +55,46 @@ inline std::vector<int> keys_of_row(const ScheduleImage& image, const device::It
   }
   std::ranges::sort(keys);
   return keys;
+}
+
+// The live queries of one key of an item for one head of its group, as a kernel finds them.
+inline std::vector<int> queries_of_key(const ColumnImage& image, const device::KeyItem& item,
+                                       int key, int head) {
+  std::vector<int> queries;
+  for (int i = 0; i < item.num_partial + item.num_full; ++i) {
+    const int place = item.list_begin + i;
+    const device::KeyStep& entry = image.steps[static_cast<std::size_t>(place)];
+    const device::Step& step = entry.step;
+    EXPECT_EQ((step.flags & device::Step::kHasBitmap) != 0, i < item.num_partial);
+    if (entry.head != head) continue;
+    const bool gathered = (step.flags & device::Step::kIsGathered) != 0;
+    const int boxes =
+        static_cast<int>(step.flags >> device::Step::kBoxesShift & device::Step::kBoxesMask) + 1;
+    const int columns = gathered ? boxes * image.box_rows : device::kGradientQueries;
+    const bool has_part = (step.flags >> (key / device::kPartRows) & 1U) != 0;
+    for (int column = 0; column < device::kGradientQueries; ++column) {
+      if ((step.flags & device::Step::kHasBitmap) != 0) {
+        const auto size =
+            static_cast<std::size_t>(device::fragment_words(device::kGradientQueries));
+        const std::size_t first = size * (step.flags >> device::Step::kBitmapShift);
+        if (!bit_of(std::span(image.bitmaps).subspan(first, size), device::kGradientQueries, key,
+                    column)) {
+          continue;
+        }
+      }
+      EXPECT_TRUE(has_part) << "a part is live that skips";
+      EXPECT_LT(column, columns) << "a column behind the last box is live";
+      const int box = step.begin + column / image.box_rows;
+      const int query =
+          gathered ? image.sub_tiles[static_cast<std::size_t>(box)] + column % image.box_rows
+                   : step.begin + column;
+      // Those behind the end have no weight, by their statistics.
+      EXPECT_LT(query, item.q_len + device::kStatisticsPad);
+      if (query < item.q_len) queries.push_back(query);
+    }
+  }
+  std::ranges::sort(queries);
+  return queries;
 }
 
 }  // namespace perpend

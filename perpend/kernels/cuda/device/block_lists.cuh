@@ -4,9 +4,57 @@
 
 #include "perpend/kernels/cuda/device/block_lists.h"
 
-// From lists of key blocks to the steps and items of the attention kernels, by two launches.
+// From lists of key blocks to the steps and items of the attention kernels.
 
 namespace perpend::device {
+
+// Bits of a word that stand for units before `end`.
+__device__ __forceinline__ std::uint32_t bits_before(std::int32_t end, std::int32_t word) {
+  const std::int32_t count = end - 32 * word;
+  if (count <= 0) return 0;
+  return count >= 32 ? ~0U : (1U << count) - 1;
+}
+
+// Which list.
+struct BlockListPlace {
+  std::int32_t batch;
+  std::int32_t head;  // of the lists
+  std::int32_t q_block;
+
+  __device__ __forceinline__ std::int64_t offset(const ListStrides& strides) const {
+    return batch * strides.batch + head * strides.head + q_block * strides.q_block;
+  }
+};
+// What a bit stands for.
+struct BlockUnits {
+  std::int32_t per_block;
+  std::int32_t end;  // those behind are left out
+};
+
+// Sets the bits of the units of a list, and no others: in order, and repeats once. Run by a warp; a
+// query block beyond the last has an empty list.
+__device__ __forceinline__ void mark_blocks(const BlockGeometry& g, const BlockIndices& lists,
+                                            BlockListPlace at, BlockUnits units,
+                                            std::uint32_t* words, std::int32_t num_words) {
+  const auto lane = static_cast<std::int32_t>(threadIdx.x) % 32;
+  for (std::int32_t w = lane; w < num_words; w += 32) words[w] = 0;
+  __syncwarp();
+  std::int32_t count = at.q_block < g.num_q_blocks ? g.max_blocks : 0;
+  if (count > 0 && lists.num_blocks != nullptr) {
+    count = min(count, lists.num_blocks[at.offset(lists.count_strides)]);
+  }
+  const std::int32_t* blocks = lists.block_indices + at.offset(lists.index_strides);
+  for (std::int32_t i = lane; i < count; i += 32) {
+    const std::int32_t block = blocks[i];
+    if (block < 0 || block >= g.num_kv_blocks) continue;
+    const std::int32_t begin = block * units.per_block;
+    const std::int32_t end = min(begin + units.per_block, units.end);
+    for (std::int32_t w = begin / 32; 32 * w < end; ++w) {
+      atomicOr(words + w, bits_before(end, w) & ~bits_before(begin, w));
+    }
+  }
+  __syncwarp();
+}
 
 // What a warp does for one item of kLists lists. Words of shared memory hold a bit for each unit,
 // for each list.
@@ -31,7 +79,11 @@ class BlockListPlanner {
     count();
     write_whole_units();
     write_cuts();
-    if (lane_ == 0) params_.counts[index_] = {first_full_ - first_step_, num_full_};
+    if (lane_ == 0) {
+      const std::int32_t num_partial = first_full_ - first_step_;
+      params_.counts[index_] = {num_partial, num_full_};
+      params_.buckets[index_] = static_cast<std::uint8_t>(order_bucket(num_partial + num_full_));
+    }
   }
 
  private:
@@ -60,43 +112,14 @@ class BlockListPlanner {
     return words_ + list * g_.words_per_list();
   }
 
-  __device__ __forceinline__ std::int64_t place_of_list(const ListStrides& strides,
-                                                        std::int32_t q_block) const {
+  __device__ __forceinline__ void mark(int list) const {
     const std::int32_t kv_head = g_.is_packed ? item_.head : item_.head / g_.group_size;
     std::int32_t head = 0;
     if (g_.num_list_heads > 1) head = g_.num_list_heads == g_.num_kv_heads ? kv_head : item_.head;
-    return item_.batch * strides.batch + head * strides.head + q_block * strides.q_block;
+    mark_blocks(g_, params_.lists, {item_.batch, head, item_.q_block + list},
+                {g_.units_per_block, cuts_[list].end}, words_of(list), g_.words_per_list());
   }
 
-  __device__ __forceinline__ void mark(int list) const {
-    std::uint32_t* words = words_of(list);
-    for (std::int32_t w = lane_; w < g_.words_per_list(); w += 32) words[w] = 0;
-    __syncwarp();
-    const std::int32_t q_block = item_.q_block + list;
-    std::int32_t count = q_block < g_.num_q_blocks ? g_.max_blocks : 0;
-    if (count > 0 && params_.num_blocks != nullptr) {
-      count = min(count, params_.num_blocks[place_of_list(params_.count_strides, q_block)]);
-    }
-    const std::int32_t* blocks =
-        params_.block_indices + place_of_list(params_.index_strides, q_block);
-    for (std::int32_t i = lane_; i < count; i += 32) {
-      const std::int32_t block = blocks[i];
-      if (block < 0 || block >= g_.num_kv_blocks) continue;
-      const std::int32_t begin = block * g_.units_per_block;
-      const std::int32_t end = min(begin + g_.units_per_block, cuts_[list].end);
-      for (std::int32_t unit = begin; unit < end; ++unit) {
-        atomicOr(words + unit / 32, 1U << unit % 32);
-      }
-    }
-    __syncwarp();
-  }
-
-  // Bits of a word that stand for units before `end`.
-  __device__ __forceinline__ static std::uint32_t bits_before(std::int32_t end, std::int32_t word) {
-    const std::int32_t count = end - 32 * word;
-    if (count <= 0) return 0;
-    return count >= 32 ? ~0U : (1U << count) - 1;
-  }
   // Units of a class among those of a word, but for cut ones.
   __device__ __forceinline__ std::uint32_t bits_of(int of_class, std::int32_t word) const {
     if (word >= g_.words_per_list()) return 0;
@@ -249,125 +272,31 @@ class BlockListPlanner {
   std::int32_t first_cut_unit_ = 0;
 };
 
-// Shared memory: words_per_item() words for each warp.
-template <int kLists>
-static __global__ void plan_block_lists(const __grid_constant__ BlockListParams params) {
-  // NOLINTNEXTLINE(readability-redundant-declaration): an emulated GPU has declared it
-  extern __shared__ __align__(16) std::uint16_t shared_values[];
-  const int warp = static_cast<int>(threadIdx.x) / 32;
-  const auto index = static_cast<std::int32_t>(blockIdx.x) * params.warps_per_cta + warp;
-  if (index >= params.geometry.num_items) return;
-  auto* words = reinterpret_cast<std::uint32_t*>(shared_values);
-  BlockListPlanner<kLists>(params, index, words + warp * params.geometry.words_per_item()).run();
-}
-
-// A CTA's share of the order: items by their numbers of steps, most first, those with equally many
-// as they were; among the items of kHeadsInOrder heads, since neighbours in time should share keys.
-class ItemOrder {
- public:
-  static constexpr std::int32_t kBuckets = kOrderThreads;
-
-  // Of a CTA.
-  struct Shared {
-    std::uint32_t before[kBuckets];       // items of the section before this CTA's, by bucket
-    std::uint32_t behind[kBuckets];       // the others, this CTA's among them
-    std::int32_t buckets[kOrderThreads];  // of this CTA's
-  };
-
-  __device__ __forceinline__ ItemOrder(const BlockListParams& params, Shared& shared)
-      : params_(params), g_(params.geometry), shared_(shared) {
-    const auto cta = static_cast<std::int32_t>(blockIdx.x);
-    begin_ = cta / g_.ctas_per_section() * g_.items_per_section();
-    end_ = begin_ + min(g_.items_per_section(), g_.num_items - begin_);
-    own_begin_ = min(begin_ + cta % g_.ctas_per_section() * kOrderThreads, end_);
-    own_end_ = min(own_begin_ + kOrderThreads, end_);
-  }
-
-  __device__ __forceinline__ void run() {
-    const auto thread = static_cast<std::int32_t>(threadIdx.x);
-    shared_.behind[thread] = 0;
-    shared_.before[thread] = 0;
-    const std::int32_t own = own_begin_ + thread;
-    shared_.buckets[thread] = own < own_end_ ? bucket_of(own) : -1;
-    __syncthreads();
-    add_counts(begin_, own_begin_, shared_.before);
-    add_counts(own_begin_, end_, shared_.behind);
-    __syncthreads();
-    if (own < own_end_) write_item(own, begin_ + rank_of(thread));
-  }
-
- private:
-  __device__ __forceinline__ std::int32_t bucket_of(std::int32_t index) const {
-    const StepCounts counts = params_.counts[index];
-    const std::int64_t steps = counts.num_partial + counts.num_full;
-    // Most steps come first.
-    return static_cast<std::int32_t>((kBuckets - 1) - steps * (kBuckets - 1) / g_.steps_per_item);
-  }
-
-  // Lists are often of one length: a thread adds up what follows each other.
-  __device__ __forceinline__ void add_counts(std::int32_t begin, std::int32_t end,
-                                             std::uint32_t* counts) const {
-    std::int32_t bucket = 0;
-    std::uint32_t count = 0;
-    for (auto i = begin + static_cast<std::int32_t>(threadIdx.x); i < end; i += kOrderThreads) {
-      const std::int32_t next = bucket_of(i);
-      if (next != bucket && count > 0) {
-        atomicAdd(counts + bucket, count);
-        count = 0;
-      }
-      bucket = next;
-      ++count;
-    }
-    if (count > 0) atomicAdd(counts + bucket, count);
-  }
-
-  // Inside the section.
-  __device__ __forceinline__ std::int32_t rank_of(std::int32_t thread) const {
-    const std::int32_t bucket = shared_.buckets[thread];
-    std::uint32_t rank = shared_.before[bucket];
-    for (std::int32_t b = 0; b < bucket; ++b) rank += shared_.before[b] + shared_.behind[b];
-    for (std::int32_t t = 0; t < thread; ++t) rank += shared_.buckets[t] == bucket ? 1 : 0;
-    return static_cast<std::int32_t>(rank);
-  }
-
-  __device__ __forceinline__ void write_item(std::int32_t index, std::int32_t to) const {
-    const BlockItem item = block_item(g_, index);
-    const StepCounts counts = params_.counts[index];
-    const std::int32_t list_begin = index * g_.steps_per_item;
-    const std::int32_t q_head = item.head * g_.heads_of_item();
-    Step first{};
-    if (counts.num_partial + counts.num_full > 0) first = params_.steps[list_begin];
-    params_.items[to] = {item.q_begin,
-                         item.q_size,
-                         q_head,
-                         item.batch,
-                         list_begin,
-                         counts.num_partial,
-                         counts.num_full,
-                         2 * (q_head / g_.group_size) + (g_.is_packed ? 1 : 0),
-                         item.batch * g_.q_len,
-                         item.batch * g_.kv_len,
-                         g_.q_offset,
-                         g_.kv_len,
-                         first,
-                         Item::kUncut,
-                         0};
-  }
-
-  const BlockListParams& params_;
-  const BlockGeometry& g_;
-  Shared& shared_;
-  std::int32_t begin_;  // items of the section
-  std::int32_t end_;
-  std::int32_t own_begin_;  // of this CTA
-  std::int32_t own_end_;
-};
-
-static __global__ void __launch_bounds__(kOrderThreads)
-    order_block_items(const __grid_constant__ BlockListParams params) {
-  // NOLINTNEXTLINE(readability-redundant-declaration): an emulated GPU has declared it
-  extern __shared__ __align__(16) std::uint16_t shared_values[];
-  ItemOrder(params, *reinterpret_cast<ItemOrder::Shared*>(shared_values)).run();
+// An item to its place in the order.
+__device__ __forceinline__ void write_block_item(const BlockListParams& params, std::int32_t index,
+                                                 std::int32_t to) {
+  const BlockGeometry& g = params.geometry;
+  const BlockItem item = block_item(g, index);
+  const StepCounts counts = params.counts[index];
+  const std::int32_t list_begin = index * g.steps_per_item;
+  const std::int32_t q_head = item.head * g.heads_of_item();
+  Step first{};
+  if (counts.num_partial + counts.num_full > 0) first = params.steps[list_begin];
+  params.items[to] = {item.q_begin,
+                      item.q_size,
+                      q_head,
+                      item.batch,
+                      list_begin,
+                      counts.num_partial,
+                      counts.num_full,
+                      2 * (q_head / g.group_size) + (g.is_packed ? 1 : 0),
+                      item.batch * g.q_len,
+                      item.batch * g.kv_len,
+                      g.q_offset,
+                      g.kv_len,
+                      first,
+                      Item::kUncut,
+                      0};
 }
 
 }  // namespace perpend::device

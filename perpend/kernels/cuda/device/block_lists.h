@@ -3,13 +3,13 @@
 #include <cstdint>
 
 #include "perpend/kernels/cuda/device/attention_image.h"
+#include "perpend/kernels/cuda/device/item_order.h"
 
 // What host and device know of plans that are made from lists of blocks (block_attention.h).
 
 namespace perpend::device {
 
-constexpr std::int32_t kOrderThreads = 256;  // items that a CTA puts in order
-constexpr std::int32_t kHeadsInOrder = 32;   // key/value heads among which items are sorted
+constexpr std::int32_t kHeadsInOrder = 32;  // key/value heads among which items are sorted
 
 // How lists become items and steps. A unit is what one copy brings: a key block, or the keys of a
 // step where blocks are larger. A list is that of one query block; an item has one, or those of two
@@ -45,18 +45,6 @@ struct BlockGeometry {
   // Items of a head stand together, heads of a key/value head too.
   constexpr std::int32_t items_per_kv_head() const {
     return items_per_head * group_size / heads_of_item();
-  }
-  // Items that are sorted among themselves, and the CTAs that do it: none has items of two
-  // sections.
-  constexpr std::int32_t items_per_section() const {
-    const std::int64_t items = std::int64_t{items_per_kv_head()} * kHeadsInOrder;
-    return items < num_items ? static_cast<std::int32_t>(items) : num_items;
-  }
-  constexpr std::int32_t ctas_per_section() const {
-    return (items_per_section() - 1) / kOrderThreads + 1;
-  }
-  constexpr std::int32_t num_order_ctas() const {
-    return ((num_items - 1) / items_per_section() + 1) * ctas_per_section();
   }
   // Shared memory of a warp: a bit for each unit of a list.
   constexpr std::int32_t words_per_list() const { return (num_units + 31) / 32; }
@@ -128,20 +116,34 @@ struct ListStrides {
   std::int64_t q_block;
 };
 
-// All pointers are to memory of the device.
-struct BlockListParams {
-  BlockGeometry geometry;
+// The lists as they are given.
+struct BlockIndices {
   const std::int32_t* block_indices;
   const std::int32_t* num_blocks;  // null: all count
   ListStrides index_strides;
   ListStrides count_strides;
+};
+
+// All pointers are to memory of the device.
+struct BlockListParams {
+  BlockGeometry geometry;
+  BlockIndices lists;
   const std::uint32_t* flags;      // [num_flags()], see flags_index()
   const std::uint32_t* cut_flags;  // [num_cut_flags()]
   StepCounts* counts;              // [num_items], in the order of block_item()
+  std::uint8_t* buckets;           // [num_items] likewise, see order_bucket()
   Step* steps;                     // [num_items, steps_per_item]
   std::int32_t* sub_tiles;         // [num_items, units_per_item]
   Item* items;                     // [num_items], sorted
   std::int32_t warps_per_cta;      // of the launch that makes the steps
+
+  constexpr ItemSections sections() const {
+    return item_sections(geometry.num_items,
+                         std::int64_t{geometry.items_per_kv_head()} * kHeadsInOrder);
+  }
+  constexpr std::int32_t num_planning_ctas() const {
+    return (geometry.num_items + warps_per_cta - 1) / warps_per_cta;
+  }
 };
 
 }  // namespace perpend::device

@@ -36,6 +36,10 @@ struct RowPass {
     const Place place = place_of(item, params.q_is_ragged);
     return {place.q_head, place.q_token, place.batch};
   }
+  // Rows of the sequence that steps are of.
+  __device__ __forceinline__ static std::int32_t inner_length(const Item& item) {
+    return item.kv_len;
+  }
   // Of the sequence's inner row 0.
   __device__ __forceinline__ static RowsOrigin inner_origin(const Item& item,
                                                             const Entry& /*entry*/,
@@ -64,6 +68,9 @@ struct ColumnPass {
     const bool is_ragged = params.kv_is_ragged;
     return {item.kv_head, item.k_begin + (is_ragged ? item.kv_base : 0),
             is_ragged ? 0 : item.sequence};
+  }
+  __device__ __forceinline__ static std::int32_t inner_length(const Item& item) {
+    return item.q_len;
   }
   __device__ __forceinline__ static RowsOrigin inner_origin(const Item& item, const Entry& entry,
                                                             int group_size,

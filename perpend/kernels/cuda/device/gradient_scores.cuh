@@ -81,9 +81,9 @@ __device__ __forceinline__ void weigh_changed(float (&s)[kCount], float (&t)[kCo
       float score = s[4 * g + i] * change.factor;
       float derivative = 1.0F;
       if (cap > 0.0F) {
-        const float capped = tanh_exact(score / cap);
-        score = cap * capped;
-        derivative = 1.0F - capped * capped;
+        const TanhAndSlope capped = tanh_and_slope(score / cap);
+        score = cap * capped.value;
+        derivative = capped.slope;
       }
       const auto distance = static_cast<float>(abs(outer.position[i / 2] - inner[i % 2]));
       const float p = exp2_approx(score - outer.slope[i / 2] * distance + lse.of[i]);

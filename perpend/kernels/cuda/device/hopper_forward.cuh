@@ -1,5 +1,6 @@
 #pragma once
 
+#include "perpend/kernels/cuda/device/hopper_cleaner.cuh"
 #include "perpend/kernels/cuda/device/hopper_computer.cuh"
 #include "perpend/kernels/cuda/device/hopper_copier.cuh"
 
@@ -17,9 +18,12 @@ template <class Kernel>
 __device__ __forceinline__ void copy(const HopperForwardParams& params, char* memory) {
   const int warp = __shfl_sync(0xffffffffU, static_cast<int>(threadIdx.x) / 32, 0);
   if constexpr (Kernel::kTeams == 2) {
-    if (warp >= 2) return;
-    const HopperShared<Kernel> shared(memory, warp);
-    Copier<Kernel>(params, shared).copy_all(warp);
+    if (warp < 2) {
+      const HopperShared<Kernel> shared(memory, warp);
+      Copier<Kernel>(params, shared).copy_all(warp);
+    } else if (params.common.kv_is_ragged) {
+      clean_values<Kernel>(params, HopperShared<Kernel>(memory, warp - 2));
+    }
   } else {
     const HopperShared<Kernel> shared(memory, 0);
     if (warp == 0) Copier<Kernel>(params, shared).copy_keys();
@@ -27,6 +31,7 @@ __device__ __forceinline__ void copy(const HopperForwardParams& params, char* me
       fetch_items(params, shared);
     }
     if (warp == 2) Copier<Kernel>(params, shared).copy_values();
+    if (warp == 3 && params.common.kv_is_ragged) clean_values<Kernel>(params, shared);
   }
 }
 
@@ -38,7 +43,7 @@ __global__ void __launch_bounds__(Kernel::kThreads, 1)
   if (threadIdx.x == 0) prefetch_maps(params.maps);
   for (int team = 0; team < Kernel::kTeams; ++team) {
     const HopperShared<Kernel> shared(memory, team);
-    if (threadIdx.x == 0) init_barriers(shared);
+    if (threadIdx.x == 0) init_barriers(shared, params.common.kv_is_ragged);
     if (params.common.lists.box_rows < Kernel::kKeys) zero_values(shared);
   }
   __syncthreads();

@@ -70,8 +70,7 @@ class FusedGradientComputer : GradientWarpgroup<Kernel> {
 #pragma unroll
     for (int i = 0; i < kSums; ++i) dk[i] = dv[i] = 0.0F;
     if (item.num_partial + item.num_full > 0) {
-      barrier_wait(shared_.outer_full(0, outer_.stage), outer_.parity);
-      barrier_wait(shared_.outer_full(1, outer_.stage), outer_.parity);
+      Base::wait_for_outer();
       walk(item, dk, dv);
       outer_.advance();
     }
@@ -102,11 +101,11 @@ class FusedGradientComputer : GradientWarpgroup<Kernel> {
     float s[kScores];
     float t[kScores];
     std::uint32_t bits[kBitWords];
-    barrier_wait(shared_.inner_full(0, stage), inner_.parity);
+    Base::wait_for_inner(0);
     const KeyStep entry = shared_.control->steps[stage];
     if constexpr (kMasked) load_live_bits(item, entry.step, bits);
     issue_product(s, 0);
-    barrier_wait(shared_.inner_full(1, stage), inner_.parity);
+    Base::wait_for_inner(1);
     issue_product(t, 1);
     const Destination destination = destination_of(item, entry);
     product_wait<1>();

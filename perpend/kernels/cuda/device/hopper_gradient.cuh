@@ -3,6 +3,7 @@
 #include <type_traits>
 
 #include "perpend/kernels/cuda/device/hopper_fused_computer.cuh"
+#include "perpend/kernels/cuda/device/hopper_gradient_cleaner.cuh"
 #include "perpend/kernels/cuda/device/hopper_gradient_computer.cuh"
 #include "perpend/kernels/cuda/device/hopper_gradient_copier.cuh"
 
@@ -21,7 +22,8 @@ __global__ void __launch_bounds__(Kernel::kThreads, Kernel::kCtasOfSm)
   // NOLINTNEXTLINE(readability-redundant-declaration): an emulated GPU has declared it
   extern __shared__ __align__(1024) char memory[];
   const GradientShared<Kernel> shared(memory);
-  if (threadIdx.x == 0) init_barriers(shared);
+
+  if (threadIdx.x == 0) init_barriers(shared, needs_cleaning<Kernel>(params.common));
   if (params.pass.lists.box_rows < Kernel::kInnerRows) zero_inner(shared);
   __syncthreads();
   if (threadIdx.x < kGradientCopyThreads) {
@@ -32,6 +34,8 @@ __global__ void __launch_bounds__(Kernel::kThreads, Kernel::kCtasOfSm)
       fetch_gradient_items<Kernel>(params, shared);
     }
     if (warp == 2) GradientCopier<Kernel, 1>(params, shared).run();
+    if (warp == 3 && needs_cleaning<Kernel>(params.common))
+      clean_gradient_rows<Kernel>(params, shared);
   } else {
     take_registers<Kernel::kRegisters>();
     using Computer =

@@ -53,8 +53,7 @@ class GradientComputer : GradientWarpgroup<Kernel> {
     const int num_steps = item.num_partial + item.num_full;
     if (num_steps > 0) {
       rows_ = outer_rows(item, Base::tile_row(), params_.pass, params_.common);
-      barrier_wait(shared_.outer_full(0, outer_.stage), outer_.parity);
-      barrier_wait(shared_.outer_full(1, outer_.stage), outer_.parity);
+      Base::wait_for_outer();
       if constexpr (Kernel::kOverlaps) {
         walk_overlapped(item.num_partial, item.num_full, sums, partner_sums);
       } else {
@@ -70,7 +69,7 @@ class GradientComputer : GradientWarpgroup<Kernel> {
 
   __device__ __forceinline__ void step(const typename Pass::Item& item, bool is_last, Sums& sums,
                                        PartnerSums& partner_sums) {
-    barrier_wait(shared_.inner_full(0, inner_.stage), inner_.parity);
+    Base::wait_for_inner(0);
     const typename Pass::Entry entry = shared_.control->steps[inner_.stage];
     const Step step = Pass::step_of(entry);
     const std::uint32_t live = live_products(step);
@@ -102,7 +101,7 @@ class GradientComputer : GradientWarpgroup<Kernel> {
     float s[kScores];
     float t[kScores];
     issue_product(s, 0, product);
-    barrier_wait(shared_.inner_full(1, inner_.stage), inner_.parity);
+    Base::wait_for_inner(1);
     issue_product(t, 1, product);
     std::uint32_t bits[kBitWords];
     const bool is_partial = (Pass::step_of(entry).flags & Step::kHasBitmap) != 0;
@@ -139,7 +138,7 @@ class GradientComputer : GradientWarpgroup<Kernel> {
   }
 
   __device__ __forceinline__ void pass_step(bool is_last) {
-    barrier_wait(shared_.inner_full(1, inner_.stage), inner_.parity);
+    Base::wait_for_inner(1);
     if (is_last) release_outer();
     release_inner(0, inner_.stage);
     release_inner(1, inner_.stage);
@@ -180,10 +179,10 @@ class GradientComputer : GradientWarpgroup<Kernel> {
     float s[kScores];
     float t[kScores];
     std::uint32_t bits[kBitWords];
-    barrier_wait(shared_.inner_full(0, inner_.stage), inner_.parity);
+    Base::wait_for_inner(0);
     if constexpr (kPartial) load_bits(bits);
     issue_product(s, 0);
-    barrier_wait(shared_.inner_full(1, inner_.stage), inner_.parity);
+    Base::wait_for_inner(1);
     issue_product(t, 1);
     product_wait<1>();
     touch(s);
@@ -206,7 +205,7 @@ class GradientComputer : GradientWarpgroup<Kernel> {
     std::uint32_t bits[kBitWords];
     const int before = inner_.stage;
     inner_.advance();
-    barrier_wait(shared_.inner_full(0, inner_.stage), inner_.parity);
+    Base::wait_for_inner(0);
     if constexpr (kPartial) load_bits(bits);
     issue_product(s, 0);
     issue_sum(partner_sums, p, 1, before);
@@ -219,7 +218,7 @@ class GradientComputer : GradientWarpgroup<Kernel> {
     product_wait<1>();
     touch(partner_sums);
     release_inner(1, before);
-    barrier_wait(shared_.inner_full(1, inner_.stage), inner_.parity);
+    Base::wait_for_inner(1);
     issue_product(t, 1);
     weigh<kGroups / 2, kGroups>(s, params_.common.scores.factor, Lse{*this});
     if constexpr (kPartial) mask_weights<kGroups / 2, kGroups>(s, bits);

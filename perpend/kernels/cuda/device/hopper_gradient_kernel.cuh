@@ -50,7 +50,7 @@ struct HopperGradient {
   static constexpr int kBitWords = (kProductRows + 63) / 64;  // of a thread and product
   static constexpr int kStepBitWords = kInnerRows / 64;       // and step
   static constexpr int kBitmapBytes = fragment_words(kInnerRows) * 4;
-  static constexpr int kEmptyArrivals = kTileThreads / 32;  // each warp
+  static constexpr int kEmptyArrivals = kTileThreads / 32 * kWarpArrivals;  // each warp
   // The sums of a fused pass are what should stay in L2.
   static constexpr std::uint64_t kInnerHint = kFused ? kEvictFirst : kEvictLast;
 
@@ -70,7 +70,9 @@ struct HopperGradient {
   // Of each pair, [0] is for k or q and [1] for v or d_o.
   struct Control {
     std::uint64_t outer_full[2][kOuterBuffers], outer_empty[2][kOuterBuffers];
+    std::uint64_t outer_clean[2];  // fused passes, which have one buffer
     std::uint64_t inner_full[2][kStages], inner_empty[2][kStages];
+    std::uint64_t inner_clean[2][kStages];
     std::uint64_t item_full[kGradientItemRing], item_empty[kGradientItemRing];
     std::uint64_t scores_full[kScoreBuffers], scores_empty[kScoreBuffers];
     std::uint64_t item_wanted;
@@ -136,6 +138,12 @@ struct GradientShared {
   __device__ __forceinline__ std::uint32_t inner_empty(int operand, int stage) const {
     return barrier(offsetof(Control, inner_empty), operand * Kernel::kStages + stage);
   }
+  __device__ __forceinline__ std::uint32_t outer_clean(int operand) const {
+    return barrier(offsetof(Control, outer_clean), operand);
+  }
+  __device__ __forceinline__ std::uint32_t inner_clean(int operand, int stage) const {
+    return barrier(offsetof(Control, inner_clean), operand * Kernel::kStages + stage);
+  }
   __device__ __forceinline__ std::uint32_t scores_full(int buffer) const {
     return barrier(offsetof(Control, scores_full), buffer);
   }
@@ -154,28 +162,46 @@ struct GradientShared {
   __device__ __forceinline__ std::uint32_t done() const { return barrier(offsetof(Control, done)); }
 };
 
+// Whether rows behind the end of a sequence are others' (see dead_rows.cuh): of steps, and of items
+// whose keys dq is summed over.
 template <class Kernel>
-__device__ __forceinline__ void init_barriers(const GradientShared<Kernel>& shared) {
-  constexpr int kItemReaders = kTileThreads / 32 + 2;  // warps
+__device__ __forceinline__ bool inner_needs_cleaning(const GradientParams& params) {
+  return Kernel::kColumns ? params.q_is_ragged : params.kv_is_ragged;
+}
+template <class Kernel>
+__device__ __forceinline__ bool outer_needs_cleaning(const GradientParams& params) {
+  return Kernel::kFused && params.kv_is_ragged;
+}
+template <class Kernel>
+__device__ __forceinline__ bool needs_cleaning(const GradientParams& params) {
+  return inner_needs_cleaning<Kernel>(params) || outer_needs_cleaning<Kernel>(params);
+}
+
+template <class Kernel>
+__device__ __forceinline__ void init_barriers(const GradientShared<Kernel>& shared,
+                                              bool has_cleaner) {
+  const int item_readers = kTileThreads / 32 + 2 + (has_cleaner ? 1 : 0);  // warps
   // Statistics are copied by all lanes of a warp, which arrive apart from the tile's copy.
   constexpr int kFullArrivals = Kernel::kColumns ? 1 + 32 : 1;
   for (int operand = 0; operand < 2; ++operand) {
+    barrier_init(shared.outer_clean(operand), kWarpArrivals);
     for (int i = 0; i < Kernel::kOuterBuffers; ++i) {
       barrier_init(shared.outer_full(operand, i), 1);
       barrier_init(shared.outer_empty(operand, i), Kernel::kEmptyArrivals);
     }
     for (int i = 0; i < Kernel::kStages; ++i) {
       barrier_init(shared.inner_full(operand, i), kFullArrivals);
+      barrier_init(shared.inner_clean(operand, i), kWarpArrivals);
       barrier_init(shared.inner_empty(operand, i), Kernel::kEmptyArrivals);
     }
   }
   for (int i = 0; i < Kernel::kScoreBuffers; ++i) {
-    barrier_init(shared.scores_full(i), kTileThreads / 32);
-    barrier_init(shared.scores_empty(i), kTileThreads / 32);
+    barrier_init(shared.scores_full(i), Kernel::kEmptyArrivals);
+    barrier_init(shared.scores_empty(i), Kernel::kEmptyArrivals);
   }
   for (int i = 0; i < kGradientItemRing; ++i) {
     barrier_init(shared.item_full(i), 1);
-    barrier_init(shared.item_empty(i), kItemReaders);
+    barrier_init(shared.item_empty(i), item_readers * kWarpArrivals);
   }
   barrier_init(shared.item_wanted(), 1);
   barrier_init(shared.done(), 1);

@@ -146,6 +146,21 @@ class GradientWarpgroup {
 
   // --- barriers ---
 
+  // For the operand of the step in the present stage.
+  __device__ __forceinline__ void wait_for_inner(int operand) const {
+    const bool is_cleaned = inner_needs_cleaning<Kernel>(params_.common);
+    barrier_wait(is_cleaned ? shared_.inner_clean(operand, inner_.stage)
+                            : shared_.inner_full(operand, inner_.stage),
+                 inner_.parity);
+  }
+  __device__ __forceinline__ void wait_for_outer() const {
+    const bool is_cleaned = outer_needs_cleaning<Kernel>(params_.common);
+    for (int operand = 0; operand < 2; ++operand) {
+      barrier_wait(
+          is_cleaned ? shared_.outer_clean(operand) : shared_.outer_full(operand, outer_.stage),
+          outer_.parity);
+    }
+  }
   __device__ __forceinline__ void load_bits(std::uint32_t (&bits)[kBitWords],
                                             int product = 0) const {
     const int column = product * Kernel::kProductRows;
@@ -164,8 +179,7 @@ class GradientWarpgroup {
   // A part may have no product between two waits, which would keep its warps together: each
   // arrives.
   __device__ __forceinline__ void release(std::uint32_t empty) const {
-    __syncwarp();
-    if (thread_ % 32 == 0) barrier_arrive(empty);
+    arrive_as_warp(empty, thread_);
   }
   __device__ __forceinline__ void release_outer() const {
     release(shared_.outer_empty(0, outer_.stage));

@@ -36,6 +36,7 @@ class ItemFetcher {
       const Item item = params_.common.lists.items[index];
       const bool kv_is_ragged = params_.common.kv_is_ragged;
       wait_for_slot();
+      shared_.control->indices[place_.stage] = index;
       slot = {place_of(item, params_.common.q_is_ragged),
               item.kv_head_and_packing >> 1,
               kv_is_ragged ? 0 : item.sequence,

@@ -63,17 +63,20 @@ struct HopperForward {
   // Arrivals that empty a stage: with skips there may be no product between two waits, which keeps
   // the warps of a warpgroup together, so each of them arrives.
   static constexpr bool kWarpsRelease = kSkips || kTeams == 2;
-  static constexpr int kEmptyArrivals = kWarpsRelease ? kTileThreads / 32 : kTileThreads / 128;
+  static constexpr int kEmptyArrivals =
+      kWarpsRelease ? kTileThreads / 32 * kWarpArrivals : kTileThreads / 128 * kWarpgroupArrivals;
 
   struct Control {
     std::uint64_t k_full[kStages], k_empty[kStages];
     std::uint64_t v_full[kStages], v_empty[kStages];
+    std::uint64_t v_clean[kStages];
     std::uint64_t q_full[kQueryBuffers], q_empty[kQueryBuffers];
     std::uint64_t item_full[kItemRing], item_empty[kItemRing];
     std::uint64_t item_wanted;
     std::uint64_t done;  // its first phase is over from the start
     Step steps[kStages];
     RingItem items[kItemRing];
+    std::int32_t indices[kItemRing];  // of the items
   };
   static constexpr int kQueryOffset = 0;
   static constexpr int kKeyOffset = kQueryBuffers * kQueryBytes;
@@ -126,6 +129,9 @@ struct HopperShared {
   __device__ __forceinline__ std::uint32_t v_empty(int i) const {
     return barrier(offsetof(Control, v_empty), i);
   }
+  __device__ __forceinline__ std::uint32_t v_clean(int i) const {
+    return barrier(offsetof(Control, v_clean), i);
+  }
   __device__ __forceinline__ std::uint32_t q_full(int i) const {
     return barrier(offsetof(Control, q_full), i);
   }
@@ -151,11 +157,15 @@ __device__ __forceinline__ void prefetch_maps(const HopperMaps& maps) {
 }
 
 template <class Kernel>
-__device__ __forceinline__ void init_barriers(const HopperShared<Kernel>& shared) {
-  constexpr int kItemReaders = kTileThreads / 32 + (Kernel::kTeams == 1 ? 2 : 1);  // warps
+__device__ __forceinline__ void init_barriers(const HopperShared<Kernel>& shared,
+                                              bool has_cleaner) {
+  // Warps: those that compute, copy and make rows zero.
+  const int item_readers =
+      kTileThreads / 32 + (Kernel::kTeams == 1 ? 2 : 1) + (has_cleaner ? 1 : 0);
   for (int i = 0; i < Kernel::kStages; ++i) {
     barrier_init(shared.k_full(i), 1);
     barrier_init(shared.v_full(i), 1);
+    barrier_init(shared.v_clean(i), kWarpArrivals);
     barrier_init(shared.k_empty(i), Kernel::kEmptyArrivals);
     barrier_init(shared.v_empty(i), Kernel::kEmptyArrivals);
   }
@@ -165,7 +175,7 @@ __device__ __forceinline__ void init_barriers(const HopperShared<Kernel>& shared
   }
   for (int i = 0; i < Kernel::kItemRing; ++i) {
     barrier_init(shared.item_full(i), 1);
-    barrier_init(shared.item_empty(i), kItemReaders);
+    barrier_init(shared.item_empty(i), item_readers * kWarpArrivals);
   }
   barrier_init(shared.item_wanted(), 1);
   barrier_init(shared.done(), 1);

@@ -38,7 +38,7 @@ class Warpgroup {
   __device__ __forceinline__ void issue_values(float (&o)[kCount],
                                                const std::uint32_t (&p)[kScores / 2],
                                                int chunk = 0) {
-    barrier_wait(shared_.v_full(values_.stage), values_.parity);
+    wait_for_values();
     const std::uint32_t v_low =
         descriptor_low(shared_.values(values_.stage) + chunk * Kernel::kColumns * Layout::kRowBytes,
                        Layout::row_leading(Kernel::kKeys));
@@ -102,10 +102,9 @@ class Warpgroup {
 
   __device__ __forceinline__ void release(std::uint32_t empty) const {
     if constexpr (Kernel::kWarpsRelease) {
-      __syncwarp();
-      if (thread_ % 32 == 0) barrier_arrive(empty);
+      arrive_as_warp(empty, thread_);
     } else {
-      if (thread_ % 128 == 0) barrier_arrive(empty);
+      arrive_as_warpgroup(empty, thread_);
     }
   }
   __device__ __forceinline__ void release_keys() {
@@ -117,8 +116,13 @@ class Warpgroup {
     values_.advance();
   }
   __device__ __forceinline__ void pass_values() {
-    barrier_wait(shared_.v_full(values_.stage), values_.parity);
+    wait_for_values();
     release_values();
+  }
+  __device__ __forceinline__ void wait_for_values() const {
+    const bool is_ragged = params_.common.kv_is_ragged;
+    barrier_wait(is_ragged ? shared_.v_clean(values_.stage) : shared_.v_full(values_.stage),
+                 values_.parity);
   }
   __device__ __forceinline__ void wait_for_queries() {
     barrier_wait(shared_.q_full(queries_.stage), queries_.parity);

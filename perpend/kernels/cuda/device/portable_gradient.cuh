@@ -163,17 +163,11 @@ class GradientPart {
     load_rows<kHeadDim>(inner_[operand], kGradientChunk, from, params_.common.head_dim,
                         [&](int row) -> std::int64_t {
                           const std::int32_t at = inner_position(lists, step, first + row);
-                          if (first + row >= columns || at >= inner_length()) return -1;
+                          if (first + row >= columns || at >= Pass::inner_length(item_)) return -1;
                           return origin.batch * from.strides.batch +
                                  (origin.token + at) * from.strides.token +
                                  origin.head * from.strides.head;
                         });
-  }
-  __device__ __forceinline__ std::int32_t inner_length() const {
-    if constexpr (Pass::kColumns)
-      return item_.q_len;
-    else
-      return item_.kv_len;
   }
 
   __device__ __forceinline__ void store(const float (&sums)[kHeadDim / 2]) const {

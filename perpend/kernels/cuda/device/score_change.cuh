@@ -15,6 +15,18 @@ __device__ __forceinline__ float tanh_exact(float x) {
   return 1.0F - __fdividef(2.0F, exp2_approx(2.0F * kLog2E * x) + 1.0F);
 }
 
+struct TanhAndSlope {
+  float value;
+  float slope;
+};
+
+// The slope is 4 e^-2x / (1 + e^-2x)^2, since 1 - tanh^2 x cancels where tanh is flat.
+__device__ __forceinline__ TanhAndSlope tanh_and_slope(float x) {
+  const float e = exp2_approx(-2.0F * kLog2E * fabsf(x));
+  const float inverse = __fdividef(1.0F, 1.0F + e);
+  return {copysignf((1.0F - e) * inverse, x), 4.0F * e * inverse * inverse};
+}
+
 // Where the two rows and the columns of a thread's scores stand.
 struct ScorePositions {
   std::int32_t upper_query;

@@ -14,16 +14,6 @@
 
 namespace perpend {
 
-inline device::Lists lists_of(const ScheduleImage& image, int group_size) {
-  return {image.items.data(),
-          image.steps.data(),
-          image.sub_tiles.data(),
-          image.bitmaps.data(),
-          static_cast<std::int32_t>(image.items.size()),
-          group_size,
-          image.box_rows};
-}
-
 inline device::ForwardParams forward_params(const AttentionArgs& args, const device::Lists& lists) {
   const std::int64_t head_dim = args.q.size(args.q.num_axes() - 1);
   const float scale = args.scale != 0 ? args.scale : 1 / std::sqrt(static_cast<float>(head_dim));
@@ -51,8 +41,10 @@ void run_hopper_forward(const AttentionArgs& args, const device::Lists& lists, s
                  map_of(args.v, 1, Kernel::kKeys),
                  map_of(args.k, 1, lists.box_rows),
                  map_of(args.v, 1, lists.box_rows)};
-  device::run_emulated(std::min(kCtas, lists.num_items), Kernel::kThreads, seed,
-                       [&] { device::hopper_forward<Kernel>(params); });
+  device::run_emulated(
+      std::min(kCtas, lists.num_items), Kernel::kThreads, seed,
+      [&] { device::hopper_forward<Kernel>(params); },
+      Kernel::kWarpsRelease ? device::Products::kOfWarps : device::Products::kOfWarpgroups);
   EXPECT_EQ(counter, 0U) << "the counter is not as it was";
 }
 
