@@ -87,7 +87,7 @@ TEST_F(LongGenDecode, StepsFromAnyPlaceEqualAPrefill) {
        {"longgen-as(n_full=1, window=2)", "longgen-bs(n_full=1, window=2, stride=3)",
         "longgen-bs(n_full=0, window=1, stride=4, head_shift=auto)"}) {
     const LoadedModel model = load({.preset = preset});
-    const Tokens all = tokens(8 * kPage + 3 * kPage + 5);
+    const Tokens all = tokens(12 * kPage);
     // From just before, on and just behind the border of a block, over three more of them.
     for (const std::int64_t start : {8 * kPage - 1, 8 * kPage, 8 * kPage + 7}) {
       Reader stepwise(model, runtime_.context());
