@@ -1,5 +1,6 @@
 #include "perpend/nn/linear.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "perpend/ops/tensor_view_of.h"
@@ -23,12 +24,21 @@ torch::Tensor Linear::forward(const torch::Tensor& x, Context& context) const {
   return out;
 }
 
+torch::Tensor Linear::forward_part(const torch::Tensor& x, Range outputs, Context& context) const {
+  // Kernels begin and end with whole panels.
+  const Range panels{floor_div(outputs.begin, PackedWeight::kPanel) * PackedWeight::kPanel,
+                     std::min(round_up(outputs.end, PackedWeight::kPanel), out_features())};
+  const torch::Tensor out = context.workspace->take({x.size(0), panels.size()});
+  run(x, out, false, context, panels);
+  return out.narrow(1, outputs.begin - panels.begin, outputs.size());
+}
+
 void Linear::add_to(const torch::Tensor& sum, const torch::Tensor& x, Context& context) const {
   run(x, sum, true, context);
 }
 
 void Linear::run(const torch::Tensor& x, const torch::Tensor& out, bool accumulate,
-                 Context& context) const {
+                 Context& context, Range outputs) const {
   LinearArgs args;
   args.x = view_of(x);
   args.weight = &weight_;
@@ -36,6 +46,7 @@ void Linear::run(const torch::Tensor& x, const torch::Tensor& out, bool accumula
   args.out = view_of(out);
   args.accumulate = accumulate;
   args.scratch = &context.linear_scratch;
+  args.outputs = outputs;
   context.kernels->quantized.linear(args, context.stream);
 }
 

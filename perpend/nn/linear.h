@@ -5,6 +5,7 @@
 
 #include <torch/types.h>
 
+#include "perpend/core/range.h"
 #include "perpend/nn/context.h"
 
 namespace perpend {
@@ -24,14 +25,16 @@ class Linear {
 
   // x [rows, in_features] f32 -> [rows, out_features] f32 in the workspace.
   torch::Tensor forward(const torch::Tensor& x, Context& context) const;
+  // The outputs [outputs.begin, outputs.end) alone: [rows, outputs.size()], rows may lie apart.
+  torch::Tensor forward_part(const torch::Tensor& x, Range outputs, Context& context) const;
   // sum += W x + b, in place: a residual connection without a pass of its own.
   void add_to(const torch::Tensor& sum, const torch::Tensor& x, Context& context) const;
   // Rows of W itself: an embedding look-up. ids [n] -> [n, in_features].
   torch::Tensor rows(std::span<const std::int32_t> ids, Context& context) const;
 
  private:
-  void run(const torch::Tensor& x, const torch::Tensor& out, bool accumulate,
-           Context& context) const;
+  void run(const torch::Tensor& x, const torch::Tensor& out, bool accumulate, Context& context,
+           Range outputs = {}) const;
 
   PackedWeight weight_;
   std::vector<float> bias_;
