@@ -6,6 +6,7 @@
 #include "perpend/core/cpu_features.h"
 #include "perpend/core/device.h"
 #include "perpend/kernels/attention.h"
+#include "perpend/kernels/block_scores.h"
 #include "perpend/kernels/gated_mlp.h"
 #include "perpend/kernels/norm.h"
 #include "perpend/kernels/quantized.h"
@@ -20,6 +21,7 @@ struct FusedTable {
   void (*rotary_cache)(const RotaryCacheArgs& args, Stream stream);
   void (*gated_mlp)(const GatedMlpArgs& args, Stream stream);
   void (*vocabulary)(const VocabularyArgs& args, Stream stream);
+  void (*block_scores)(const BlockScoresArgs& args, Stream stream);
 };
 
 // Memory of a device for those who bring none of their own, such as tests. On a CPU all is empty:

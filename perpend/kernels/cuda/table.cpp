@@ -16,7 +16,8 @@ const KernelTable& cuda_kernels() {
                     "head_dim 1 to 256 with q, k and v all f16 or all bf16", cuda_plan_capacity,
                     cuda_make_plan, cuda_make_block_tables, cuda_make_block_plan},
       .quantized = {},
-      .fused = {cuda_rms_norm, cuda_rotary_cache, cuda_gated_mlp, cuda_vocabulary},
+      .fused = {cuda_rms_norm, cuda_rotary_cache, cuda_gated_mlp, cuda_vocabulary,
+                cuda_block_scores},
       .memory = cuda_memory(),
       .is_capturing = [](Stream stream) {
         return is_capturing(static_cast<cudaStream_t>(stream.cuda_stream));
