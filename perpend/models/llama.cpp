@@ -1,5 +1,7 @@
 #include "perpend/models/llama.h"
 
+#include <algorithm>
+#include <numeric>
 #include <utility>
 
 #include "perpend/ops/tensor_view_of.h"
@@ -7,21 +9,62 @@
 namespace perpend {
 namespace {
 
-void check_tokens(const ForwardInput& input, const ModelConfig& config) {
-  std::int64_t rows = 0;
-  for (const KvRows& sequence : input.sequences) {
-    rows += sequence.count;
-    check(sequence.begin + sequence.count <= config.context_length,
-          concat("model: position ", sequence.begin + sequence.count - 1,
-                 " is beyond the context of ", config.context_length));
+// Rows of x that an MLP takes together: its activations are several times wider than x.
+constexpr std::int64_t kMlpRows = 4096;
+
+void check_positions(const ForwardInput& input, const ModelConfig& config) {
+  if (input.positions.empty()) {
+    for (const KvRows& sequence : input.sequences) {
+      check(sequence.begin + sequence.count <= config.context_length,
+            concat("model: position ", sequence.begin + sequence.count - 1,
+                   " is beyond the context of ", config.context_length));
+    }
+    return;
   }
+  check_eq(input.positions.size(), input.tokens.size(), "model: positions and tokens differ");
+  for (std::int32_t position : input.positions) {
+    check(
+        position >= 0 && position < config.context_length,
+        concat("model: position ", position, " is beyond the context of ", config.context_length));
+  }
+}
+
+void check_input(const ForwardInput& input, int num_layers, const ModelConfig& config) {
+  std::int64_t rows = 0;
+  for (const KvRows& sequence : input.sequences) rows += sequence.count;
   check_eq(static_cast<std::int64_t>(input.tokens.size()), rows, "model: tokens and rows differ");
-  check_eq(static_cast<int>(input.layer_masks.size()), config.num_layers,
+  check_eq(static_cast<int>(input.layer_masks.size()), num_layers,
            "model: masks and layers differ");
+  check_positions(input, config);
   for (std::int32_t token : input.tokens) {
     check(token >= 0 && token < config.vocab_size,
           concat("model: token id ", token, " is outside the vocabulary of ", config.vocab_size));
   }
+}
+
+// Rows of x [rows, columns] one after another, in the workspace.
+torch::Tensor gathered(const torch::Tensor& x, std::span<const std::int32_t> rows,
+                       Context& context) {
+  const std::int64_t columns = x.size(1);
+  const torch::Tensor result =
+      context.workspace->take({static_cast<std::int64_t>(rows.size()), columns});
+  auto* to = result.data_ptr<float>();
+  for (const std::int32_t row : rows) {
+    check(row >= 0 && row < x.size(0), concat("model: there is no row ", row, " of ", x.size(0)));
+    to = std::copy_n(x.data_ptr<float>() + row * columns, columns, to);
+  }
+  return result;
+}
+
+// positions [rows] i32 of some rows of a batch.
+torch::Tensor gathered_positions(const AttentionBatch& batch, std::span<const std::int32_t> rows,
+                                 Context& context) {
+  const torch::Tensor result =
+      context.workspace->take({static_cast<std::int64_t>(rows.size())}, torch::kInt32);
+  const auto* positions = batch.positions.data_ptr<std::int32_t>();
+  std::transform(rows.begin(), rows.end(), result.data_ptr<std::int32_t>(),
+                 [&](std::int32_t row) { return positions[row]; });
+  return result;
 }
 
 }  // namespace
@@ -72,47 +115,78 @@ AttentionBatch Llama::make_batch(const ForwardInput& input, Context& context) co
   q_indptr[0] = 0;
   for (const KvRows& rows : input.sequences) {
     const std::int64_t end = rows.begin + rows.count;
-    rotary_->ensure(end);
-    for (std::int64_t position = rows.begin; position < end; ++position) {
-      *positions++ = static_cast<std::int32_t>(position);
-    }
+    std::iota(positions + q_indptr[0], positions + q_indptr[0] + rows.count,
+              static_cast<std::int32_t>(rows.begin));
     q_indptr[1] = q_indptr[0] + static_cast<std::int32_t>(rows.count);
     ++q_indptr;
     batch.shape.sequences.push_back({rows.count, end, rows.begin});
   }
+  std::copy(input.positions.begin(), input.positions.end(), positions);
+  if (num_rows > 0) rotary_->ensure(*std::max_element(positions, positions + num_rows) + 1);
   return batch;
 }
 
-torch::Tensor Llama::forward(const ForwardInput& input, Context& context) const {
-  check_tokens(input, config_);
-  const Workspace::Scope pass(*context.workspace);
-  const AttentionBatch batch = make_batch(input, context);
+void Llama::add_mlp(const Layer& layer, const torch::Tensor& x, Context& context) const {
+  for (std::int64_t begin = 0; begin < x.size(0); begin += kMlpRows) {
+    const Workspace::Scope scope(*context.workspace);
+    const std::int64_t count = std::min(kMlpRows, x.size(0) - begin);
+    const torch::Tensor rows = count == x.size(0) ? x : x.narrow(0, begin, count);
+    layer.mlp.add_to(rows, layer.mlp_norm.forward(rows, context), context);
+  }
+}
+
+torch::Tensor Llama::run_layers(const ForwardInput& input, const AttentionBatch& batch,
+                                int num_layers, const std::function<void(int)>& progress,
+                                Context& context) const {
   KvBatch kv;
   kv.assign(input.sequences);
-  const KvStore& store = input.sequences.front().sequence->store();
+  const KvStoreConfig& store = input.sequences.front().sequence->store().config();
+  check(store.num_layers == 1 || store.num_layers >= num_layers,
+        concat("model: the cache has ", store.num_layers, " layers, ", num_layers, " run"));
   const Tiling tiling = context.kernels->attention.tiling(
-      {DType::kF32, store.config().dtype, config_.head_dim, /*paged=*/true}, Sweep::kRows);
-
+      {DType::kF32, store.dtype, config_.head_dim, /*paged=*/true}, Sweep::kRows);
   const torch::Tensor x = embedding_.rows(input.tokens, context);
   std::shared_ptr<const Schedule> schedule;
-  for (std::size_t i = 0; i < layers_.size(); ++i) {
+  for (int i = 0; i < num_layers; ++i) {
     const Workspace::Scope layer_scope(*context.workspace);
-    const Layer& layer = layers_[i];
-    if (i == 0 || input.layer_masks[i] != input.layer_masks[i - 1]) {
-      schedule = context.schedules->get(input.layer_masks[i], batch.shape, tiling);
+    const Layer& layer = layers_[static_cast<std::size_t>(i)];
+    const Mask& mask = input.layer_masks[static_cast<std::size_t>(i)];
+    if (i == 0 || mask != input.layer_masks[static_cast<std::size_t>(i - 1)]) {
+      schedule = context.schedules->get(mask, batch.shape, tiling);
     }
     layer.attention.add_to(x, layer.attention_norm.forward(x, context), batch,
-                           kv.layer(static_cast<int>(i)), *schedule, context);
-    layer.mlp.add_to(x, layer.mlp_norm.forward(x, context), context);
+                           kv.layer(store.num_layers == 1 ? 0 : i), *schedule, context);
+    add_mlp(layer, x, context);
+    if (progress) progress(i + 1);
   }
-  const auto num_logit_rows = static_cast<std::int64_t>(input.logit_rows.size());
-  const torch::Tensor wanted = context.workspace->take({num_logit_rows, config_.model_dim});
-  for (std::int64_t row = 0; row < num_logit_rows; ++row) {
-    const auto source = input.logit_rows[static_cast<std::size_t>(row)];
-    const float* from = x.data_ptr<float>() + source * x.size(1);
-    std::copy_n(from, x.size(1), wanted.data_ptr<float>() + row * x.size(1));
-  }
+  return x;
+}
+
+torch::Tensor Llama::forward(const ForwardInput& input, Context& context) const {
+  check_input(input, config_.num_layers, config_);
+  const Workspace::Scope pass(*context.workspace);
+  const AttentionBatch batch = make_batch(input, context);
+  const torch::Tensor x = run_layers(input, batch, config_.num_layers, {}, context);
+  const torch::Tensor wanted = gathered(x, input.logit_rows, context);
   return head().forward(final_norm_.forward(wanted, context), context);
+}
+
+TurnedHeads Llama::heads(const ForwardInput& input, const HeadRowsOf& wanted,
+                         Context& context) const {
+  check(wanted.layer >= 0 && wanted.layer < config_.num_layers,
+        concat("model: there is no layer ", wanted.layer, " of ", config_.num_layers));
+  check_input(input, wanted.layer, config_);
+  const Workspace::Scope pass(*context.workspace);
+  const AttentionBatch batch = make_batch(input, context);
+  const torch::Tensor x = run_layers(input, batch, wanted.layer, wanted.progress, context);
+  const Layer& layer = layers_[static_cast<std::size_t>(wanted.layer)];
+  const auto normed = [&](std::span<const std::int32_t> rows) {
+    return layer.attention_norm.forward(gathered(x, rows, context), context);
+  };
+  return {layer.attention.queries(normed(wanted.q_rows),
+                                  gathered_positions(batch, wanted.q_rows, context), context),
+          layer.attention.keys(normed(wanted.k_rows),
+                               gathered_positions(batch, wanted.k_rows, context), context)};
 }
 
 }  // namespace perpend

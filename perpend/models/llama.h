@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -22,6 +23,8 @@ class Llama final : public LanguageModel {
   const ModelConfig& config() const override { return config_; }
   std::size_t num_bytes() const override;
   torch::Tensor forward(const ForwardInput& input, Context& context) const override;
+  TurnedHeads heads(const ForwardInput& input, const HeadRowsOf& wanted,
+                    Context& context) const override;
 
  private:
   struct Layer {
@@ -34,6 +37,10 @@ class Llama final : public LanguageModel {
   Layer read_layer(int index, const WeightReader& weights, LinearMode mode,
                    const Context& context) const;
   AttentionBatch make_batch(const ForwardInput& input, Context& context) const;
+  // Hidden states [rows, model_dim] after the first `num_layers` layers.
+  torch::Tensor run_layers(const ForwardInput& input, const AttentionBatch& batch, int num_layers,
+                           const std::function<void(int)>& progress, Context& context) const;
+  void add_mlp(const Layer& layer, const torch::Tensor& x, Context& context) const;
   const Linear& head() const { return config_.tied_embeddings ? embedding_ : head_; }
 
   ModelConfig config_;
