@@ -11,6 +11,7 @@ void add_inspect_command(CLI::App& app);
 void add_convert_command(CLI::App& app);
 void add_mask_command(CLI::App& app);
 void add_perplexity_command(CLI::App& app);
+void add_rank_command(CLI::App& app);
 void add_verify_command(CLI::App& app);
 void add_bench_command(CLI::App& app);
 

@@ -6,13 +6,17 @@
 namespace perpend {
 
 void ModelOptions::add_to(CLI::App& app) {
+  add_without_masks_to(app);
+  add_option(app, "--layers", layers,
+             "Mask of each layer, e.g. \"0-9,20-29: causal & (sink(64) | window(448)); "
+             "rest: causal\"");
+}
+
+void ModelOptions::add_without_masks_to(CLI::App& app) {
   add_option(app, "--model", model,
              "Name of a fetched model, a .gguf file or a Hugging Face folder");
   add_option(app, "--precision", precision,
              "quantized (weights stay in their blocks) or f32 (exact reference)");
-  add_option(app, "--layers", layers,
-             "Mask of each layer, e.g. \"0-9,20-29: causal & (sink(64) | window(448)); "
-             "rest: causal\"");
   add_option(app, "--threads", threads, "Host threads; 0: one for each core");
 }
 

@@ -19,6 +19,8 @@ struct ModelOptions {
   int threads = 0;
 
   void add_to(CLI::App& app);
+  // The same without masks of layers, for commands whose masks are given.
+  void add_without_masks_to(CLI::App& app);
 };
 
 // A loaded model with what it runs on.
