@@ -185,7 +185,7 @@ torch::Tensor Bert::forward(std::span<const std::int32_t> tokens,
           concat("bert: token id ", token, " is outside the vocabulary of ", config_.vocab_size));
   }
   const torch::Tensor ends =
-      torch::tensor(c10::ArrayRef<std::int32_t>(indptr.data(), indptr.size()));
+      torch::tensor(c10::ArrayRef<std::int32_t>(indptr.data(), indptr.size()), torch::kInt32);
   torch::Tensor x = embedded(tokens, indptr);
   for (const Layer& layer : layers_) {
     const Workspace::Scope scope(*context.workspace);

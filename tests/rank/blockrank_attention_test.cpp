@@ -29,6 +29,7 @@ TEST(BlockRankAttention, RaggedBlocksMatchTheReference) {
   c.shape.num_q_heads = 8;
   c.shape.num_kv_heads = 2;
   c.head_dim = 16;
+  c.layout.ragged = true;
   ThreadPool threads;
   const Verification verification = verify_attention(c, threads);
   EXPECT_EQ(verification.rows_fault, "");
