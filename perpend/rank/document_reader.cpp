@@ -64,6 +64,7 @@ std::vector<RankDocument> read_document_folder(const std::string& path) {
   if (error) throw IoError(concat(path, ": ", error.message()));
   std::sort(files.begin(), files.end());
   std::vector<RankDocument> documents;
+  documents.reserve(files.size());
   for (const fs::path& file : files) {
     documents.push_back({.id = file.filename().string(), .text = read_text_file(file.string())});
   }

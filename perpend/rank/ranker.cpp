@@ -28,8 +28,7 @@ BlockRankerOptions block_options(const RankOptions& options) {
 }  // namespace
 
 Ranker::Ranker(const LoadedModel& model, Context& context, const RankOptions& options)
-    : model_(model),
-      options_(options),
+    : options_(options),
       prompter_(model.tokenizer(), model.chat_frame()),
       ranker_(model.network(), context, options.config, block_options(options)) {}
 

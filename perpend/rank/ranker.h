@@ -51,7 +51,6 @@ class Ranker {
   RankPrompt prompt(const std::string& query, std::span<const RankDocument> documents,
                     RankResult& result) const;
 
-  const LoadedModel& model_;
   RankOptions options_;
   RankPrompter prompter_;
   BlockRanker ranker_;
