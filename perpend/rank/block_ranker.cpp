@@ -177,30 +177,31 @@ void BlockRanker::remember(const Pass& pass) {
 }
 
 BlockScores BlockRanker::scored(const Pass& pass) const {
-  const auto num_documents = static_cast<std::int64_t>(pass.keys.size());
-  const torch::Tensor k = torch::cat(pass.keys);
-  torch::Tensor indptr = torch::zeros({num_documents + 1}, torch::kInt32);
-  auto* ends = indptr.data_ptr<std::int32_t>();
-  for (std::size_t i = 0; i < pass.keys.size(); ++i) {
-    ends[i + 1] = ends[i] + static_cast<std::int32_t>(pass.keys[i].size(0));
+  std::vector<std::int32_t> indptr = {0};
+  for (const torch::Tensor& keys : pass.keys) {
+    indptr.push_back(indptr.back() + static_cast<std::int32_t>(keys.size(0)));
   }
-  const torch::Tensor alpha = torch::empty({pass.q.size(0), pass.q.size(1), k.size(0)});
-  const torch::Tensor scores = torch::empty({num_documents});
+  const torch::Tensor k = torch::cat(pass.keys);
+  const torch::Tensor ends = torch::tensor(indptr, torch::kInt32).to(k.device());
+  const auto f32 = torch::dtype(torch::kFloat32).device(k.device());
+  const torch::Tensor alpha = torch::empty({pass.q.size(0), pass.q.size(1), k.size(0)}, f32);
+  const torch::Tensor scores = torch::empty({static_cast<std::int64_t>(pass.keys.size())}, f32);
   require(context_.kernels->fused.block_scores, "block_scores", *context_.kernels)(
       {.q = view_of(pass.q),
        .k = view_of(k),
-       .indptr = view_of(indptr),
+       .indptr = view_of(ends),
        .alpha = view_of(alpha),
        .scores = view_of(scores)},
       context_.stream);
-  const torch::Tensor weights = alpha.mean(torch::IntArrayRef({0, 1}));
+  const torch::Tensor weights = alpha.mean(torch::IntArrayRef({0, 1})).cpu();
+  const torch::Tensor found = scores.cpu();
   BlockScores result;
   result.scores.resize(pass.keys.size());
   result.weights.resize(pass.keys.size());
   for (std::size_t i = 0; i < pass.keys.size(); ++i) {
-    result.scores[pass.order[i]] = scores.data_ptr<float>()[i];
     const float* first = weights.data_ptr<float>();
-    result.weights[pass.order[i]].assign(first + ends[i], first + ends[i + 1]);
+    result.scores[pass.order[i]] = found.data_ptr<float>()[i];
+    result.weights[pass.order[i]].assign(first + indptr[i], first + indptr[i + 1]);
   }
   return result;
 }
