@@ -26,10 +26,11 @@ LAYERS = {
     "models": ["nn", "io", "ops", "cache", "kernels", "schedule", "mask", "formats", "core"],
     "decode": ["models", "nn", "io", "ops", "cache", "kernels", "schedule", "mask", "formats", "core"],
     "rank": ["models", "nn", "io", "ops", "cache", "kernels", "schedule", "mask", "formats", "core"],
+    "train": ["rank", "models", "nn", "io", "ops", "cache", "kernels", "schedule", "mask", "formats", "core"],
     "python": ["decode", "models", "nn", "io", "ops", "cache", "kernels", "schedule", "mask", "formats", "core"],
-    "cli": ["workloads", "rank", "decode", "models", "nn", "io", "ops", "cache", "kernels/reference", "kernels", "schedule", "mask", "formats", "core"],
+    "cli": ["workloads", "train", "rank", "decode", "models", "nn", "io", "ops", "cache", "kernels/reference", "kernels", "schedule", "mask", "formats", "core"],
 }
-WITH_TORCH = {"ops", "nn", "models", "decode", "rank", "cli", "python"}
+WITH_TORCH = {"ops", "nn", "models", "decode", "rank", "train", "cli", "python"}
 
 
 def layer_of(path: str) -> str:

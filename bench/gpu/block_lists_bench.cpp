@@ -1,7 +1,8 @@
 // Attention over top-k lists of blocks on a GPU: what update() costs, which makes a plan of new
-// lists, beside forward() on it, forward() on the same lists compiled on the host, and that
+// lists, beside forward and backward on it, on the same lists compiled on the host, and that
 // compilation. Masks as sparse video attention, MoBA and NSA choose them, with random lists; calls
-// in CUDA graphs, timed by events. Both plans must give the same o before anything is timed.
+// in CUDA graphs, timed by events. Both plans must give the same o, dq, dk and dv before anything
+// is timed.
 
 #include <algorithm>
 #include <chrono>
@@ -128,12 +129,17 @@ class BlockProblem {
         q_(bytes_of(spec.q_len, spec.num_q_heads)),
         k_(bytes_of(spec.kv_len, spec.num_kv_heads)),
         v_(bytes_of(spec.kv_len, spec.num_kv_heads)),
-        o_(bytes_of(spec.q_len, spec.num_q_heads)) {
+        d_o_(bytes_of(spec.q_len, spec.num_q_heads)),
+        o_(bytes_of(spec.q_len, spec.num_q_heads)),
+        dq_(bytes_of(spec.q_len, spec.num_q_heads)),
+        dk_(bytes_of(spec.kv_len, spec.num_kv_heads)),
+        dv_(bytes_of(spec.kv_len, spec.num_kv_heads)),
+        lse_(static_cast<std::size_t>(spec.q_len * spec.num_q_heads) * sizeof(float)) {
     cuda_kernels().memory.upload(indices_.data(), host_indices_.data(),
                                  host_indices_.size() * sizeof(std::int32_t));
     std::uint64_t seed = 0;
-    for (GpuMemory* operand : {&q_, &k_, &v_}) {
-      const bool is_query = operand == &q_;
+    for (GpuMemory* operand : {&q_, &k_, &v_, &d_o_}) {
+      const bool is_query = operand == &q_ || operand == &d_o_;
       std::vector<std::uint16_t> values(bytes_of(is_query ? spec.q_len : spec.kv_len,
                                                  is_query ? spec.num_q_heads : spec.num_kv_heads) /
                                         sizeof(std::uint16_t));
@@ -143,40 +149,61 @@ class BlockProblem {
                                    values.size() * sizeof(std::uint16_t));
     }
     plan = make_block_attention_plan(spec, kGpu);
+    BlockAttentionSpec with_gradients = spec;
+    with_gradients.gradients = true;
+    gradient_plan = make_block_attention_plan(with_gradients, kGpu);
+    const Mask mask = mask_of(spec, host_indices_);
+    const auto tiling = [&](Sweep sweep) {
+      return cuda_kernels().attention.tiling(spec.attention, sweep);
+    };
+    columns = compile(mask, spec.shape(), tiling(Sweep::kColumns), Sweep::kColumns);
     const auto start = std::chrono::steady_clock::now();
-    compiled = compile(mask_of(spec, host_indices_), spec.shape(),
-                       cuda_kernels().attention.tiling(spec.attention, Sweep::kRows));
+    compiled = compile(mask, spec.shape(), tiling(Sweep::kRows));
     compile_ms =
         std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
   }
 
-  void update(Stream stream) {
-    plan->update(
+  void update(BlockAttentionPlan& of, Stream stream) {
+    of.update(
         TensorView::dense(indices_.data(), DType::kI32,
                           {1, spec_.num_list_heads, spec_.num_q_blocks(), spec_.max_blocks}, kGpu),
         {}, stream);
   }
   void forward_planned(Stream stream) { attention_forward(args(), *plan, stream); }
   void forward_compiled(Stream stream) { attention_forward(args(), compiled, stream); }
+  void backward_planned(bool deterministic, Stream stream) {
+    attention_backward(gradient_args(deterministic), *gradient_plan, stream);
+  }
+  void backward_compiled(bool deterministic, Stream stream) {
+    attention_backward(gradient_args(deterministic), compiled, columns, stream);
+  }
 
-  std::vector<float> o() const {
-    std::vector<std::uint16_t> bits(bytes_of(spec_.q_len, spec_.num_q_heads) /
-                                    sizeof(std::uint16_t));
+  // o, dq, dk and dv.
+  std::vector<std::vector<float>> outputs() const {
     cuda_check(cudaDeviceSynchronize(), "bench");
-    cuda_kernels().memory.download(bits.data(), o_.data(), bits.size() * sizeof(std::uint16_t));
-    std::vector<float> values(bits.size());
-    std::transform(bits.begin(), bits.end(), values.begin(), bf16_to_f32);
-    return values;
+    const std::size_t of_queries = bytes_of(spec_.q_len, spec_.num_q_heads);
+    const std::size_t of_keys = bytes_of(spec_.kv_len, spec_.num_kv_heads);
+    return {values_of(o_, of_queries), values_of(dq_, of_queries), values_of(dk_, of_keys),
+            values_of(dv_, of_keys)};
   }
 
   std::unique_ptr<BlockAttentionPlan> plan;
+  std::unique_ptr<BlockAttentionPlan> gradient_plan;
   Schedule compiled;
+  Schedule columns;
   double compile_ms = 0;
 
  private:
   std::size_t bytes_of(std::int64_t tokens, int heads) const {
     return static_cast<std::size_t>(tokens * heads * spec_.attention.head_dim) *
            sizeof(std::uint16_t);
+  }
+  static std::vector<float> values_of(const GpuMemory& memory, std::size_t num_bytes) {
+    std::vector<std::uint16_t> bits(num_bytes / sizeof(std::uint16_t));
+    cuda_kernels().memory.download(bits.data(), memory.data(), num_bytes);
+    std::vector<float> values(bits.size());
+    std::transform(bits.begin(), bits.end(), values.begin(), bf16_to_f32);
+    return values;
   }
   AttentionArgs args() const {
     const auto view = [&](const GpuMemory& memory, std::int64_t tokens, int heads) {
@@ -188,7 +215,23 @@ class BlockProblem {
     args.k = view(k_, spec_.kv_len, spec_.num_kv_heads);
     args.v = view(v_, spec_.kv_len, spec_.num_kv_heads);
     args.o = view(o_, spec_.q_len, spec_.num_q_heads);
+    args.lse =
+        TensorView::dense(lse_.data(), DType::kF32, {1, spec_.num_q_heads, spec_.q_len}, kGpu);
     return args;
+  }
+  AttentionGradArgs gradient_args(bool deterministic) const {
+    AttentionGradArgs gradients;
+    gradients.forward = args();
+    const auto like = [](TensorView view, const GpuMemory& memory) {
+      view.data = memory.data();
+      return view;
+    };
+    gradients.d_o = like(gradients.forward.o, d_o_);
+    gradients.dq = like(gradients.forward.q, dq_);
+    gradients.dk = like(gradients.forward.k, dk_);
+    gradients.dv = like(gradients.forward.v, dv_);
+    gradients.deterministic = deterministic;
+    return gradients;
   }
 
   BlockAttentionSpec spec_;
@@ -197,23 +240,37 @@ class BlockProblem {
   GpuMemory q_;
   GpuMemory k_;
   GpuMemory v_;
+  GpuMemory d_o_;
   GpuMemory o_;
+  GpuMemory dq_;
+  GpuMemory dk_;
+  GpuMemory dv_;
+  GpuMemory lse_;
 };
 
-// Throws unless both plans give the same.
+// Throws unless both plans give the same, with gradients in equal order or any.
 void check_plans(BlockProblem& problem) {
-  problem.update({});
-  problem.forward_planned({});
-  const std::vector<float> planned = problem.o();
+  problem.update(*problem.plan, {});
+  problem.update(*problem.gradient_plan, {});
   problem.forward_compiled({});
-  const std::vector<float> compiled = problem.o();
-  double error = 0;
-  double norm = 0;
-  for (std::size_t i = 0; i < planned.size(); ++i) {
-    error += std::pow(planned[i] - compiled[i], 2);
-    norm += std::pow(compiled[i], 2);
+  problem.backward_compiled(true, {});
+  const std::vector<std::vector<float>> compiled = problem.outputs();
+  for (const bool deterministic : {true, false}) {
+    problem.forward_planned({});
+    problem.backward_planned(deterministic, {});
+    const std::vector<std::vector<float>> planned = problem.outputs();
+    for (std::size_t output = 0; output < planned.size(); ++output) {
+      double error = 0;
+      double norm = 0;
+      for (std::size_t i = 0; i < planned[output].size(); ++i) {
+        error += std::pow(planned[output][i] - compiled[output][i], 2);
+        norm += std::pow(compiled[output][i], 2);
+      }
+      if (!(std::sqrt(error / norm) < 5e-3)) {
+        throw std::runtime_error(concat("the plans differ in output ", output));
+      }
+    }
   }
-  if (!(std::sqrt(error / norm) < 5e-3)) throw std::runtime_error("the plans differ");
 }
 
 // A graph of `calls` calls, launched for each iteration.
@@ -271,9 +328,15 @@ void register_workload(const BlockWorkload& workload) {
         ->Repetitions(5)
         ->ReportAggregatesOnly();
   };
-  add("update", 20, [](BlockProblem& p, Stream s) { p.update(s); });
+  add("update", 20, [](BlockProblem& p, Stream s) { p.update(*p.plan, s); });
+  add("update_gradients", 20, [](BlockProblem& p, Stream s) { p.update(*p.gradient_plan, s); });
   add("forward", 4, [](BlockProblem& p, Stream s) { p.forward_planned(s); });
   add("forward_compiled", 4, [](BlockProblem& p, Stream s) { p.forward_compiled(s); });
+  add("backward", 4, [](BlockProblem& p, Stream s) { p.backward_planned(true, s); });
+  add("backward_compiled", 4, [](BlockProblem& p, Stream s) { p.backward_compiled(true, s); });
+  add("backward_fused", 4, [](BlockProblem& p, Stream s) { p.backward_planned(false, s); });
+  add("backward_fused_compiled", 4,
+      [](BlockProblem& p, Stream s) { p.backward_compiled(false, s); });
 }
 
 }  // namespace

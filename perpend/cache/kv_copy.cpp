@@ -26,6 +26,9 @@ void check_alike(const KvStoreConfig& a, const KvStoreConfig& b) {
 void copy_pages(const KvSequence& from, KvPart part, KvSequence& to, std::int64_t to_begin) {
   const KvStoreConfig& config = from.store().config();
   check_alike(config, to.store().config());
+  if (config.device.type != DeviceType::kCpu) {
+    throw Unsupported("KV copy: pages on a GPU are not copied yet; run on the CPU");
+  }
   check(part.begin % config.page_size == 0 && to_begin % config.page_size == 0,
         concat("KV copy: parts must begin with a page of ", config.page_size, " (", part.begin,
                " and ", to_begin, ")"));

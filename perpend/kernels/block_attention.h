@@ -26,7 +26,7 @@
 //               at a time.
 //               For gradients, lists are turned over as well: bit sets of lists become a table of
 //               tiles of 128 keys and query blocks, of which a warp for each tile makes steps of 64
-//               queries, in their order.
+//               queries, in their order, or gathered from small blocks that see the same keys.
 //   forward(), backward()  the attention kernels, as for a compiled schedule.
 
 namespace perpend {
@@ -46,8 +46,9 @@ struct BlockAttentionSpec {
   std::int64_t max_blocks = 0;  // entries of a list, at most
   bool causal = false;          // of the blocks, only pairs with key position <= query position
   bool changes_scores = false;  // operands may have a ScoreChange or a negative scale
-  // backward() will be called. Each step of its column pass has queries of one block: of a q_block
-  // that is no multiple of 64 rows are wasted.
+  // backward() will be called. Its column pass has steps of 64 queries of one block, or of several
+  // blocks of 16 or 32, as long as no diagonal cuts them and blocks of keys have at least 64; of
+  // other blocks rows are wasted.
   bool gradients = false;
 
   std::int64_t num_q_blocks() const { return (q_len + q_block - 1) / q_block; }

@@ -105,6 +105,9 @@ BertConfig read_bert_config(const Checkpoint& checkpoint) {
 
 Bert::Bert(const Checkpoint& checkpoint, LinearMode mode, Context& context)
     : config_(read_bert_config(checkpoint)) {
+  if (context.device.type != DeviceType::kCpu) {
+    throw Unsupported("bert: runs on the CPU alone so far");
+  }
   const Tensors tensors(checkpoint);
   const std::int64_t dim = config_.model_dim;
   const auto norm = [&](const std::string& name) {

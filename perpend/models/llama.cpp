@@ -1,16 +1,17 @@
 #include "perpend/models/llama.h"
 
 #include <algorithm>
-#include <numeric>
 #include <utility>
 
+#include "perpend/models/forward_pass.h"
+#include "perpend/nn/device_scope.h"
 #include "perpend/ops/tensor_view_of.h"
 
 namespace perpend {
 namespace {
 
-// Rows of x that an MLP takes together: its activations are several times wider than x.
-constexpr std::int64_t kMlpRows = 4096;
+// Rows that an MLP takes together: its activations are several times wider than x.
+constexpr std::int64_t kMlpRows = 8192;
 
 void check_positions(const ForwardInput& input, const ModelConfig& config) {
   if (input.positions.empty()) {
@@ -29,70 +30,100 @@ void check_positions(const ForwardInput& input, const ModelConfig& config) {
   }
 }
 
-void check_input(const ForwardInput& input, int num_layers, const ModelConfig& config) {
+void check_tokens(const ForwardInput& input, int num_masks, const ModelConfig& config) {
   std::int64_t rows = 0;
   for (const KvRows& sequence : input.sequences) rows += sequence.count;
   check_eq(static_cast<std::int64_t>(input.tokens.size()), rows, "model: tokens and rows differ");
-  check_eq(static_cast<int>(input.layer_masks.size()), num_layers,
-           "model: masks and layers differ");
+  check_eq(static_cast<int>(input.layer_masks.size()), num_masks, "model: masks and layers differ");
   check_positions(input, config);
+  const int num_kept = input.sequences.front().sequence->store().config().num_layers;
+  check(num_kept == 1 || num_kept >= num_masks,
+        concat("model: the cache has ", num_kept, " layers, ", num_masks, " run"));
   for (std::int32_t token : input.tokens) {
     check(token >= 0 && token < config.vocab_size,
           concat("model: token id ", token, " is outside the vocabulary of ", config.vocab_size));
   }
 }
 
-// Rows of x [rows, columns] one after another, in the workspace.
-torch::Tensor gathered(const torch::Tensor& x, std::span<const std::int32_t> rows,
-                       Context& context) {
-  const std::int64_t columns = x.size(1);
-  const torch::Tensor result =
-      context.workspace->take({static_cast<std::int64_t>(rows.size()), columns});
-  auto* to = result.data_ptr<float>();
-  for (const std::int32_t row : rows) {
-    check(row >= 0 && row < x.size(0), concat("model: there is no row ", row, " of ", x.size(0)));
-    to = std::copy_n(x.data_ptr<float>() + row * columns, columns, to);
+// One more than the largest position of the rotary embedding.
+std::int64_t num_positions(const ForwardInput& input) {
+  std::int64_t count = 0;
+  for (const std::int32_t position : input.positions) {
+    count = std::max<std::int64_t>(count, position + 1);
   }
-  return result;
+  if (!input.positions.empty()) return count;
+  for (const KvRows& rows : input.sequences) count = std::max(count, rows.begin + rows.count);
+  return count;
 }
 
-// positions [rows] i32 of some rows of a batch.
-torch::Tensor gathered_positions(const AttentionBatch& batch, std::span<const std::int32_t> rows,
-                                 Context& context) {
-  const torch::Tensor result =
-      context.workspace->take({static_cast<std::int64_t>(rows.size())}, torch::kInt32);
-  const auto* positions = batch.positions.data_ptr<std::int32_t>();
-  std::transform(rows.begin(), rows.end(), result.data_ptr<std::int32_t>(),
-                 [&](std::int32_t row) { return positions[row]; });
-  return result;
+void check_layers(const ForwardInput& input, const ModelConfig& config) {
+  const Range layers = input.layers(config.num_layers);
+  const std::size_t num_values = input.tokens.size() * static_cast<std::size_t>(config.model_dim);
+  check(layers.begin >= 0 && !layers.empty() && layers.end <= config.num_layers,
+        concat("model: layers ", layers, " of ", config.num_layers));
+  check_eq(input.input_rows.size(), layers.begin == 0 ? 0 : num_values,
+           "model: values of the input rows and of the tokens differ");
+  check(input.logit_rows.empty() || layers.end == config.num_layers,
+        "model: logits need the last layer");
+  for (const RowsAtLayer& wanted : input.wanted_rows) {
+    check_eq(wanted.rows.size(), num_values, "model: room for rows and tokens differ");
+  }
+}
+
+torch::Tensor rows_from_host(std::span<const float> rows, const ForwardPass& pass,
+                             const ModelConfig& config, const Context& context) {
+  torch::Tensor x = context.workspace->take({pass.tokens().size(0), config.model_dim});
+  // LibTorch has no tensors of constant memory.
+  x.copy_(torch::from_blob(const_cast<float*>(rows.data()), x.sizes()));
+  return x;
+}
+
+void copy_wanted_rows(std::span<const RowsAtLayer> wanted_rows, int layer, const torch::Tensor& x) {
+  for (const RowsAtLayer& wanted : wanted_rows) {
+    if (wanted.layer == layer) torch::from_blob(wanted.rows.data(), x.sizes()).copy_(x);
+  }
+}
+
+// The rows as a tensor beside x [all rows, model_dim].
+torch::Tensor rows_beside(const torch::Tensor& x, std::span<const std::int32_t> rows) {
+  for (const std::int32_t row : rows) {
+    check(row >= 0 && row < x.size(0), concat("model: there is no row ", row, " of ", x.size(0)));
+  }
+  const c10::ArrayRef<std::int32_t> list(rows.data(), rows.size());
+  return torch::tensor(list, torch::kInt32).to(x.device());
 }
 
 }  // namespace
 
-Llama::Llama(ModelConfig config, const WeightReader& weights, LinearMode mode, Context& context)
-    : config_(std::move(config)),
-      rotary_(std::make_shared<RotaryTables>(config_.rotary, config_.context_length)),
-      embedding_(weights.linear({WeightRole::kEmbedding}, mode, context)),
-      final_norm_(weights.vector(WeightRole::kFinalNorm), config_.rms_epsilon) {
+Llama::Llama(ModelConfig config, const ModelWeights& weights, WeightForm form, Context& context)
+    : config_(std::move(config)) {
+  // What is made on a GPU must be there for whatever stream will read it.
+  const DeviceScope device(context);
+  rotary_ = std::make_shared<RotaryTables>(config_.rotary, config_.context_length,
+                                           torch_device(context.device));
+  embedding_ = weights.linear({WeightRole::kEmbedding}, form, context, 0);
   for (int index = 0; index < config_.num_layers; ++index) {
-    layers_.push_back(read_layer(index, weights, mode, context));
+    layers_.push_back(read_layer(index, weights, form, context));
   }
-  if (!config_.tied_embeddings) head_ = weights.linear({WeightRole::kHead}, mode, context);
+  final_norm_ = RmsNorm(weights.vector(WeightRole::kFinalNorm, context, 0), config_.rms_epsilon);
+  if (!config_.tied_embeddings) head_ = weights.linear({WeightRole::kHead}, form, context, 0);
+  if (context.torch_stream) context.torch_stream->synchronize();
 }
 
-Llama::Layer Llama::read_layer(int index, const WeightReader& weights, LinearMode mode,
+Llama::Layer Llama::read_layer(int index, const ModelWeights& weights, WeightForm form,
                                const Context& context) const {
   const SelfAttention::Config heads{config_.num_q_heads, config_.num_kv_heads, config_.head_dim,
                                     config_.rotary.layout};
   using enum WeightRole;
   return {
-      .attention_norm = RmsNorm(weights.vector(kAttentionNorm, index), config_.rms_epsilon),
+      .attention_norm =
+          RmsNorm(weights.vector(kAttentionNorm, context, index), config_.rms_epsilon),
       .attention =
-          SelfAttention(heads, weights.linear({kQuery, kKey, kValue}, mode, context, index),
-                        weights.linear({kAttentionOutput}, mode, context, index), rotary_),
-      .mlp_norm = RmsNorm(weights.vector(kMlpNorm, index), config_.rms_epsilon),
-      .mlp = GatedMlp(weights.linear({kGate, kUp}, mode, context, index),
-                      weights.linear({kDown}, mode, context, index), Activation::kSilu),
+          SelfAttention(heads, weights.linear({kQuery, kKey, kValue}, form, context, index),
+                        weights.linear({kAttentionOutput}, form, context, index), rotary_),
+      .mlp_norm = RmsNorm(weights.vector(kMlpNorm, context, index), config_.rms_epsilon),
+      .mlp = GatedMlp(weights.linear({kGate, kUp}, form, context, index),
+                      weights.linear({kDown}, form, context, index), Activation::kSilu),
   };
 }
 
@@ -102,91 +133,129 @@ std::size_t Llama::num_bytes() const {
   return total;
 }
 
-AttentionBatch Llama::make_batch(const ForwardInput& input, Context& context) const {
-  const auto num_rows = static_cast<std::int64_t>(input.tokens.size());
-  const auto num_sequences = static_cast<std::int64_t>(input.sequences.size());
-  AttentionBatch batch;
-  batch.shape.num_q_heads = config_.num_q_heads;
-  batch.shape.num_kv_heads = config_.num_kv_heads;
-  batch.positions = context.workspace->take({num_rows}, torch::kInt32);
-  batch.q_indptr = context.workspace->take({num_sequences + 1}, torch::kInt32);
-  auto* positions = static_cast<std::int32_t*>(batch.positions.data_ptr());
-  auto* q_indptr = static_cast<std::int32_t*>(batch.q_indptr.data_ptr());
-  q_indptr[0] = 0;
-  for (const KvRows& rows : input.sequences) {
-    const std::int64_t end = rows.begin + rows.count;
-    std::iota(positions + q_indptr[0], positions + q_indptr[0] + rows.count,
-              static_cast<std::int32_t>(rows.begin));
-    q_indptr[1] = q_indptr[0] + static_cast<std::int32_t>(rows.count);
-    ++q_indptr;
-    batch.shape.sequences.push_back({rows.count, end, rows.begin});
+std::vector<ModelParameter> Llama::parameters() const {
+  using enum WeightRole;
+  std::vector<ModelParameter> list;
+  const auto add = [&](std::vector<WeightRole> roles, int layer, const Linear& linear) {
+    list.push_back({roles, layer, /*is_bias=*/false, linear.weight()});
+    if (linear.bias().defined()) list.push_back({roles, layer, /*is_bias=*/true, linear.bias()});
+  };
+  add({kEmbedding}, 0, embedding_);
+  for (int index = 0; index < config_.num_layers; ++index) {
+    const Layer& layer = layers_[static_cast<std::size_t>(index)];
+    list.push_back({{kAttentionNorm}, index, false, layer.attention_norm.weight()});
+    add({kQuery, kKey, kValue}, index, layer.attention.qkv());
+    add({kAttentionOutput}, index, layer.attention.out());
+    list.push_back({{kMlpNorm}, index, false, layer.mlp_norm.weight()});
+    add({kGate, kUp}, index, layer.mlp.gate_up());
+    add({kDown}, index, layer.mlp.down());
   }
-  std::copy(input.positions.begin(), input.positions.end(), positions);
-  if (num_rows > 0) rotary_->ensure(*std::max_element(positions, positions + num_rows) + 1);
-  return batch;
+  list.push_back({{kFinalNorm}, 0, false, final_norm_.weight()});
+  if (!config_.tied_embeddings) add({kHead}, 0, head_);
+  return list;
 }
 
-void Llama::add_mlp(const Layer& layer, const torch::Tensor& x, Context& context) const {
-  for (std::int64_t begin = 0; begin < x.size(0); begin += kMlpRows) {
-    const Workspace::Scope scope(*context.workspace);
-    const std::int64_t count = std::min(kMlpRows, x.size(0) - begin);
-    const torch::Tensor rows = count == x.size(0) ? x : x.narrow(0, begin, count);
-    layer.mlp.add_to(rows, layer.mlp_norm.forward(rows, context), context);
-  }
-}
-
-torch::Tensor Llama::run_layers(const ForwardInput& input, const AttentionBatch& batch,
-                                int num_layers, const std::function<void(int)>& progress,
-                                Context& context) const {
-  KvBatch kv;
-  kv.assign(input.sequences);
-  const KvStoreConfig& store = input.sequences.front().sequence->store().config();
-  check(store.num_layers == 1 || store.num_layers >= num_layers,
-        concat("model: the cache has ", store.num_layers, " layers, ", num_layers, " run"));
-  const Tiling tiling = context.kernels->attention.tiling(
-      {DType::kF32, store.dtype, config_.head_dim, /*paged=*/true}, Sweep::kRows);
-  const torch::Tensor x = embedding_.rows(input.tokens, context);
-  std::shared_ptr<const Schedule> schedule;
-  for (int i = 0; i < num_layers; ++i) {
-    const Workspace::Scope layer_scope(*context.workspace);
-    const Layer& layer = layers_[static_cast<std::size_t>(i)];
-    const Mask& mask = input.layer_masks[static_cast<std::size_t>(i)];
-    if (i == 0 || mask != input.layer_masks[static_cast<std::size_t>(i - 1)]) {
-      schedule = context.schedules->get(mask, batch.shape, tiling);
-    }
-    layer.attention.add_to(x, layer.attention_norm.forward(x, context), batch,
-                           kv.layer(store.num_layers == 1 ? 0 : i), *schedule, context);
-    add_mlp(layer, x, context);
-    if (progress) progress(i + 1);
-  }
-  return x;
+void Llama::prepare(const ForwardInput& input) const {
+  check_tokens(input, config_.num_layers, config_);
+  check_layers(input, config_);
+  rotary_->ensure(num_positions(input));
 }
 
 torch::Tensor Llama::forward(const ForwardInput& input, Context& context) const {
-  check_input(input, config_.num_layers, config_);
-  const Workspace::Scope pass(*context.workspace);
-  const AttentionBatch batch = make_batch(input, context);
-  const torch::Tensor x = run_layers(input, batch, config_.num_layers, {}, context);
-  const torch::Tensor wanted = gathered(x, input.logit_rows, context);
-  return head().forward(final_norm_.forward(wanted, context), context);
+  const DeviceScope device(context);
+  prepare(input);
+  ForwardPass pass(size_of(input), context);
+  pass.assign(input, context);
+  pass.set_schedules(input, config_, context);
+  return run_layers(pass, input.input_rows, input.wanted_rows, context);
+}
+
+torch::Tensor Llama::run(const ForwardPass& pass, Context& context) const {
+  return run_layers(pass, {}, {}, context);
+}
+
+torch::Tensor Llama::run_layers(const ForwardPass& pass, std::span<const float> input_rows,
+                                std::span<const RowsAtLayer> wanted_rows, Context& context) const {
+  const DeviceScope device(context);
+  const Workspace::Scope scope(*context.workspace);
+  const Range layers = pass.layers();
+  const bool has_logits = pass.logit_rows().size(0) > 0;
+  torch::Tensor x = layers.begin == 0 ? embedding_.rows(pass.tokens(), context)
+                                      : rows_from_host(input_rows, pass, config_, context);
+  for (auto i = static_cast<int>(layers.begin); i < layers.end; ++i) {
+    copy_wanted_rows(wanted_rows, i, x);
+    if (i + 1 == layers.end && !has_logits) {
+      make_keys(i, x, pass, context);
+      return context.workspace->take({0, config_.vocab_size});
+    }
+    x = run_layer(i, x, pass, context);
+  }
+  return logits(x, pass, context);
+}
+
+void Llama::make_keys(int index, const torch::Tensor& x, const ForwardPass& pass,
+                      Context& context) const {
+  const Workspace::Scope scope(*context.workspace);
+  const Layer& layer = layers_[static_cast<std::size_t>(index)];
+  layer.attention.cache_keys(layer.attention_norm.forward(x, context), pass.attention(index),
+                             context);
+}
+
+torch::Tensor Llama::run_layer(int index, const torch::Tensor& x, const ForwardPass& pass,
+                               Context& context) const {
+  const Workspace::Scope scope(*context.workspace);
+  const Layer& layer = layers_[static_cast<std::size_t>(index)];
+  const torch::Tensor seen = layer.attention.add_to(x, layer.attention_norm.forward(x, context),
+                                                    pass.attention(index), context);
+  if (seen.size(0) <= kMlpRows || seen.requires_grad()) {
+    return layer.mlp.add_to(seen, layer.mlp_norm.forward(seen, context), context);
+  }
+  for (std::int64_t begin = 0; begin < seen.size(0); begin += kMlpRows) {
+    const Workspace::Scope part(*context.workspace);
+    const torch::Tensor rows = seen.narrow(0, begin, std::min(kMlpRows, seen.size(0) - begin));
+    layer.mlp.add_to(rows, layer.mlp_norm.forward(rows, context), context);
+  }
+  return seen;
+}
+
+torch::Tensor Llama::logits(const torch::Tensor& x, const ForwardPass& pass,
+                            Context& context) const {
+  torch::Tensor wanted = context.workspace->take({pass.logit_rows().size(0), config_.model_dim});
+  at::index_select_out(wanted, x, 0, pass.logit_rows());
+  return head().forward_f32(final_norm_.forward(wanted, context), context);
 }
 
 TurnedHeads Llama::heads(const ForwardInput& input, const HeadRowsOf& wanted,
                          Context& context) const {
   check(wanted.layer >= 0 && wanted.layer < config_.num_layers,
         concat("model: there is no layer ", wanted.layer, " of ", config_.num_layers));
-  check_input(input, wanted.layer, config_);
-  const Workspace::Scope pass(*context.workspace);
-  const AttentionBatch batch = make_batch(input, context);
-  const torch::Tensor x = run_layers(input, batch, wanted.layer, wanted.progress, context);
+  check(input.runs_everything(), "model: heads of a layer need a pass from the first layer on");
+  check_tokens(input, wanted.layer, config_);
+  const DeviceScope device(context);
+  rotary_->ensure(num_positions(input));
+  ForwardPass pass(size_of(input), context);
+  pass.assign(input, context);
+  pass.set_schedules(input, config_, context);
+  const Workspace::Scope scope(*context.workspace);
+  torch::Tensor x = embedding_.rows(pass.tokens(), context);
+  for (int i = 0; i < wanted.layer; ++i) {
+    x = run_layer(i, x, pass, context);
+    if (wanted.progress) wanted.progress(i + 1);
+  }
   const Layer& layer = layers_[static_cast<std::size_t>(wanted.layer)];
-  const auto normed = [&](std::span<const std::int32_t> rows) {
-    return layer.attention_norm.forward(gathered(x, rows, context), context);
-  };
-  return {layer.attention.queries(normed(wanted.q_rows),
-                                  gathered_positions(batch, wanted.q_rows, context), context),
-          layer.attention.keys(normed(wanted.k_rows),
-                               gathered_positions(batch, wanted.k_rows, context), context)};
+  const torch::Tensor q_rows = rows_beside(x, wanted.q_rows);
+  const torch::Tensor k_rows = rows_beside(x, wanted.k_rows);
+  return {layer.attention.queries(normed_rows(layer, x, q_rows, context),
+                                  pass.positions().index_select(0, q_rows), context),
+          layer.attention.keys(normed_rows(layer, x, k_rows, context),
+                               pass.positions().index_select(0, k_rows), context)};
+}
+
+torch::Tensor Llama::normed_rows(const Layer& layer, const torch::Tensor& x,
+                                 const torch::Tensor& rows, Context& context) const {
+  torch::Tensor wanted = context.workspace->take({rows.size(0), config_.model_dim});
+  at::index_select_out(wanted, x, 0, rows);
+  return layer.attention_norm.forward(wanted, context);
 }
 
 }  // namespace perpend

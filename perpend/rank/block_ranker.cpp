@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "perpend/core/error.h"
+#include "perpend/nn/device_scope.h"
 #include "perpend/ops/tensor_view_of.h"
 
 namespace perpend {
@@ -77,7 +78,8 @@ KvStoreConfig BlockRanker::store_config(std::int64_t max_tokens) const {
           .head_dim = model.head_dim,
           .page_size = kPageSize,
           .dtype = options_.kv_dtype,
-          .max_tokens = max_tokens};
+          .max_tokens = max_tokens,
+          .device = context_.device};
 }
 
 void BlockRanker::check_prompt(const RankPrompt& prompt) const {
@@ -101,6 +103,7 @@ void BlockRanker::check_prompt(const RankPrompt& prompt) const {
 
 BlockScores BlockRanker::score(const RankPrompt& prompt, const RankProgress& progress) {
   check_prompt(prompt);
+  const DeviceScope device(context_);
   Pass pass;
   pass.order = order_of(prompt.documents);
   pass.prompt = reordered(prompt, pass.order);
@@ -153,8 +156,12 @@ void BlockRanker::run(Pass& pass, const RankProgress& progress) const {
   if (progress) {
     wanted.progress = [&](int num_layers) { progress(num_layers, config_.layer); };
   }
-  const TurnedHeads heads = network_.heads(
-      {layout.tokens, sequences, masks, /*logit_rows=*/{}, layout.positions}, wanted, context_);
+  const TurnedHeads heads = network_.heads({.tokens = layout.tokens,
+                                            .sequences = sequences,
+                                            .layer_masks = masks,
+                                            .logit_rows = {},
+                                            .positions = layout.positions},
+                                           wanted, context_);
   pass.q = heads.q.clone();
   std::int64_t row = 0;
   for (std::size_t i = 0; i < pass.prompt.documents.size(); ++i) {

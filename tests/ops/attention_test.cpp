@@ -5,6 +5,7 @@
 #include <torch/torch.h>
 
 #include "perpend/kernels/table.h"
+#include "perpend/ops/block_attention.h"
 #include "tests/ops/attention_reference.h"
 
 namespace perpend {
@@ -89,6 +90,56 @@ TEST_F(OpsAttention, SecondDerivativesAreRefused) {
   const auto first = torch::autograd::grad({output.o.sum()}, {q}, {}, true, true);
   EXPECT_THAT(error_of([&] { first[0].sum().backward(); }),
               testing::HasSubstr("second derivatives"));
+}
+
+TEST_F(OpsAttention, ForwardModeIsRefused) {
+  const Tensor q = torch::randn({1, 2, 9, 8});
+  const Tensor blocks = torch::zeros({1, 1, 1, 1}, torch::kInt32);
+  torch::autograd::forward_ad::enter_dual_level();
+  const Tensor dual = at::_make_dual(q, q, 0);
+  EXPECT_THAT(error_of([&] { attention(q, dual, q, Mask::causal()); }),
+              testing::HasSubstr("forward-mode"));
+  EXPECT_THAT(error_of([&] { block_attention(q, q, dual, blocks); }),
+              testing::HasSubstr("forward-mode"));
+  torch::autograd::forward_ad::exit_dual_level(0);
+}
+
+// Two lists, for two heads each: blocks 2 and 0, and, for the second half of the queries, block 1.
+TEST_F(OpsAttention, ListsOfBlocks) {
+  const Tensor q = torch::randn({1, 4, 40, 16}).requires_grad_();
+  const Tensor k = torch::randn({1, 2, 70, 16}).requires_grad_();
+  const Tensor v = torch::randn({1, 2, 70, 16}).requires_grad_();
+  const Tensor blocks =
+      torch::tensor({2, 0, 1, -1, 2, 0, 0, 0}, torch::kInt32).reshape({1, 2, 2, 2});
+  Tensor visible = torch::zeros({1, 4, 40, 70}, torch::kBool);
+  using torch::indexing::Slice;
+  visible.index_put_({0, Slice(0, 2), Slice(0, 20), Slice(0, 32)}, true);
+  visible.index_put_({0, Slice(0, 2), Slice(0, 20), Slice(64, 70)}, true);
+  visible.index_put_({0, Slice(0, 2), Slice(20, 40), Slice(32, 64)}, true);
+  visible.index_put_({0, Slice(2, 4), Slice(0, 20), Slice(0, 32)}, true);
+  visible.index_put_({0, Slice(2, 4), Slice(0, 20), Slice(64, 70)}, true);
+  visible.index_put_({0, Slice(2, 4), Slice(20, 40), Slice(0, 32)}, true);
+  const AttentionOutput found =
+      block_attention(q, k, v, blocks, {.block_size = 32, .q_block_size = 20});
+  const AttentionOutput expected = reference(q, k, v, visible);
+  EXPECT_LT(relative_error(found.o, expected.o), 1e-6);
+  EXPECT_LT(relative_error(found.lse, expected.lse), 1e-6);
+  const auto gradients = [&](const AttentionOutput& of) {
+    return torch::autograd::grad({of.o.square().sum() + of.lse.sum()}, {q, k, v});
+  };
+  const auto found_gradients = gradients(found);
+  const auto expected_gradients = gradients(expected);
+  for (std::size_t i = 0; i < 3; ++i) {
+    EXPECT_LT(relative_error(found_gradients[i], expected_gradients[i]), 1e-5);
+  }
+}
+
+TEST_F(OpsAttention, ListsThatChangeBeforeTheBackwardPassAreTold) {
+  const Tensor q = torch::randn({1, 2, 9, 8}).requires_grad_();
+  const Tensor blocks = torch::zeros({1, 1, 1, 1}, torch::kInt32);
+  const AttentionOutput output = block_attention(q, q, q, blocks);
+  blocks.fill_(-1);
+  EXPECT_THROW(output.o.sum().backward(), c10::Error);
 }
 
 TEST_F(OpsAttention, ErrorsNameTheOperand) {

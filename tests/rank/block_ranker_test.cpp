@@ -58,7 +58,11 @@ class LaidOut {
 
   ForwardInput input(std::size_t num_layers, std::span<const std::int32_t> logit_rows = {}) {
     masks_.assign(num_layers, layout_.mask);
-    return {layout_.tokens, sequences_, masks_, logit_rows, layout_.positions};
+    return {.tokens = layout_.tokens,
+            .sequences = sequences_,
+            .layer_masks = masks_,
+            .logit_rows = logit_rows,
+            .positions = layout_.positions};
   }
 
   // Keys of one layer of the tokens of a block.
@@ -157,7 +161,11 @@ TEST_F(BlockRankerTest, OneDocumentIsCausalAttentionWithAGapInPositions) {
       const std::vector<std::int32_t> wanted = list_of(layout.blocks[block].rows);
       const torch::Tensor k =
           model_.network()
-              .heads({layout.tokens, {&rows, 1}, masks, {}, layout.positions},
+              .heads({.tokens = layout.tokens,
+                      .sequences = {&rows, 1},
+                      .layer_masks = masks,
+                      .logit_rows = {},
+                      .positions = layout.positions},
                      {.layer = layer, .q_rows = {}, .k_rows = wanted}, model_.context())
               .k.contiguous();
       const std::vector<float> expected(k.data_ptr<float>(), k.data_ptr<float>() + k.numel());
@@ -225,8 +233,12 @@ TEST_F(BlockRankerTest, DecodingTheQueryBlockEqualsPrefill) {
     const auto position = static_cast<std::int32_t>(RankingModel::kQueryPosition + t);
     const std::int32_t token = prompt.query[static_cast<std::size_t>(t)];
     const std::int32_t wanted = 0;
-    const torch::Tensor logits = model_.network().forward(
-        {{&token, 1}, {&row, 1}, masks, {&wanted, 1}, {&position, 1}}, model_.context());
+    const torch::Tensor logits = model_.network().forward({.tokens = {&token, 1},
+                                                           .sequences = {&row, 1},
+                                                           .layer_masks = masks,
+                                                           .logit_rows = {&wanted, 1},
+                                                           .positions = {&position, 1}},
+                                                          model_.context());
     EXPECT_LT((logits[0] - expected[t]).norm().item<float>(),
               1e-5F * expected[t].norm().item<float>())
         << t;

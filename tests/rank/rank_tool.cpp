@@ -46,8 +46,12 @@ json query_logits(const Llama& model, const RankPrompt& prompt, std::int64_t que
   std::iota(wanted.begin(), wanted.end(),
             static_cast<std::int32_t>(layout.blocks.back().rows.begin));
   const std::vector<Mask> masks(static_cast<std::size_t>(config.num_layers), layout.mask);
-  const torch::Tensor logits =
-      model.forward({layout.tokens, rows, masks, wanted, layout.positions}, context);
+  const torch::Tensor logits = model.forward({.tokens = layout.tokens,
+                                              .sequences = rows,
+                                              .layer_masks = masks,
+                                              .logit_rows = wanted,
+                                              .positions = layout.positions},
+                                             context);
   json result = json::array();
   for (std::int64_t row = 0; row < logits.size(0); ++row) {
     const float* first = logits.data_ptr<float>() + row * logits.size(1);

@@ -124,6 +124,7 @@ FusedTable cpu_fused_table() {
       },
       [](const GatedMlpArgs& args, Stream stream) { cpu_gated_mlp(best_micro(), args, stream); },
       [](const VocabularyArgs& args, Stream stream) { cpu_vocabulary(best_micro(), args, stream); },
+      /*few_rows_product=*/nullptr,
       cpu_block_scores,
   };
 }

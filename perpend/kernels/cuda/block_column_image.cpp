@@ -32,6 +32,12 @@ std::int64_t tiles_of_block(std::int64_t kv_block) {
   return kv_block < kTileRows ? 1 : kv_block / kTileRows + 2;
 }
 
+// Query blocks of a gathered step.
+std::int64_t boxes_of_step(const BlockAttentionSpec& spec) {
+  const bool is_box = spec.q_block == 16 || spec.q_block == 32;
+  return is_box && spec.kv_block >= kPartRows ? kGradientQueries / spec.q_block : 1;
+}
+
 std::int32_t lists_of_cta(const ColumnGeometry& c) {
   std::int32_t lists = ColumnGeometry::kMostLists;
   while (lists > 0 && 4 * lists * c.words_per_list() > kPlanningBytes) lists /= 2;
@@ -52,6 +58,7 @@ ColumnGeometry make_geometry(const BlockAttentionSpec& spec) {
   c.num_tiles = narrow(ceil_div(spec.kv_len, kTileRows));
   c.steps_per_block = narrow(ceil_div(spec.q_block, kGradientQueries));
   c.short_queries = narrow(spec.q_block % kGradientQueries);
+  c.boxes_per_step = narrow(boxes_of_step(spec));
   c.num_list_rows = narrow(spec.batch * spec.num_list_heads);
   c.q_pitch = narrow(round_up(spec.num_q_blocks(), std::int64_t{ColumnGeometry::kMostLists}));
   c.lists_per_cta = lists_of_cta(c);
@@ -69,6 +76,7 @@ ColumnGeometry make_geometry(const BlockAttentionSpec& spec) {
   c.columns_per_batch = narrow(columns_of_heads * c.num_tiles);
   c.num_items = narrow(items);
   c.num_steps = narrow(steps);
+  c.num_boxes = c.boxes_per_step > 1 ? narrow(steps / c.heads_per_list) : 0;
   return c;
 }
 
@@ -87,6 +95,12 @@ class ColumnFlagsMaker {
           image_.flags[static_cast<std::size_t>(c_.flags_index(is_short, distance, pieces))] =
               flags_of(is_short ? c_.short_queries : kGradientQueries, distance, pieces);
         }
+      }
+    }
+    for (std::uint32_t pieces = 1; c_.boxes_per_step > 1 && pieces <= Step::kBothParts; ++pieces) {
+      for (std::int32_t boxes = 1; boxes <= c_.boxes_per_step; ++boxes) {
+        image_.flags[static_cast<std::size_t>(c_.gathered_flags_index(pieces, boxes))] =
+            flags_of(boxes * narrow(spec_.q_block), ColumnGeometry::kBehindCuts, pieces);
       }
     }
   }

@@ -1,5 +1,7 @@
 #include "perpend/kernels/cuda/block_tables.h"
 
+#include <algorithm>
+
 namespace perpend {
 namespace {
 
@@ -69,7 +71,7 @@ void CudaBlockTables::upload_tables(const BlockListImage& rows, const BlockColum
                 at<const std::uint32_t>(memory_.data(), column_bitmaps),
                 columns.geometry.num_items,
                 group_size,
-                device::kGradientQueries};
+                device::kGradientQueries / std::max(columns.geometry.boxes_per_step, 1)};
 }
 
 void CudaBlockTables::set_places() {
@@ -83,10 +85,12 @@ void CudaBlockTables::set_places() {
   at_.sub_tiles = room.add<std::int32_t>(std::int64_t{g.num_items} * g.units_per_item);
   at_.pieces = room.add<std::uint8_t>(std::int64_t{c.num_list_rows} * c.num_tiles * c.q_pitch);
   at_.next_step = room.add<std::int32_t>(1);
+  at_.next_box = room.add<std::int32_t>(1);
   at_.columns = room.add<device::ColumnList>(c.num_columns());
   at_.key_buckets = room.add<std::uint8_t>(c.num_items);
   at_.key_items = room.add<device::KeyItem>(c.num_items);
   at_.key_steps = room.add<device::KeyStep>(c.num_steps);
+  at_.key_boxes = room.add<std::int32_t>(c.num_boxes);
   plan_bytes_ = room.size();
 }
 
@@ -104,7 +108,9 @@ device::BlockColumnParams CudaBlockTables::column_params(std::byte* memory) cons
   device::BlockColumnParams params = columns_;
   params.pieces = at<std::uint8_t>(memory, at_.pieces);
   params.next_step = at<std::int32_t>(memory, at_.next_step);
+  params.next_box = at<std::int32_t>(memory, at_.next_box);
   params.steps = at<device::KeyStep>(memory, at_.key_steps);
+  params.sub_tiles = at<std::int32_t>(memory, at_.key_boxes);
   params.of_columns = at<device::ColumnList>(memory, at_.columns);
   params.buckets = at<std::uint8_t>(memory, at_.key_buckets);
   params.items = at<device::KeyItem>(memory, at_.key_items);
@@ -125,6 +131,7 @@ DeviceKeys CudaBlockTables::keys(std::byte* memory) const {
   DeviceKeys keys{key_lists_, q_indptr_, static_cast<std::int32_t>(spec_.batch), &counters_};
   keys.lists.items = params.items;
   keys.lists.steps = params.steps;
+  keys.lists.sub_tiles = params.sub_tiles;
   return keys;
 }
 

@@ -35,7 +35,7 @@ class CudaBlockTables : public BlockAttentionTables {
   // Where arrays begin in a plan's memory.
   struct Places {
     std::size_t counts, buckets, items, steps, sub_tiles;
-    std::size_t pieces, next_step, columns, key_buckets, key_items, key_steps;
+    std::size_t pieces, next_step, next_box, columns, key_buckets, key_items, key_steps, key_boxes;
   };
 
   void upload_tables(const BlockListImage& rows, const BlockColumnImage& columns);

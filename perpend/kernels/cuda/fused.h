@@ -14,4 +14,6 @@ void cuda_gated_mlp(const GatedMlpArgs& args, Stream stream);
 void cuda_vocabulary(const VocabularyArgs& args, Stream stream);
 void cuda_block_scores(const BlockScoresArgs& args, Stream stream);
 
+void cuda_few_rows_product(const FewRowsProductArgs& args, Stream stream);
+
 }  // namespace perpend

@@ -29,7 +29,7 @@ def block_attention(
 
     For lists that a model or a measurement chooses anew in each step, as in MoBA (arXiv:2502.13189), NSA
     (arXiv:2502.11089), or sparse video attention: top-k block indices go in as they come out of ``torch.topk``. On a
-    GPU they never come to the host; forward and backward are planned there, in some 10 to 40 microseconds.
+    GPU they never come to the host; forward and backward are planned there.
 
     Args:
         q: ``[batch, num_q_heads, q_len, head_dim]``; dtypes and devices as :func:`perpend.attention`.
@@ -39,8 +39,9 @@ def block_attention(
             rounded up. Key block b holds the keys from ``b * block_size`` on. Any order; what stands twice counts
             once, what is no block (-1 as padding, or one beyond the last) not at all. No gradient.
         block_size: keys of a block. On a GPU 16, 32, 64 or a multiple of 128 (of 64 from head_dim 129 on).
-        q_block_size: queries that share a list; default: block_size. Lists for each query are 1. Multiples of 64 are
-            fast on a GPU; with others its tiles are not full, least of all in the backward pass.
+        q_block_size: queries that share a list; default: block_size. Lists for each query are 1. On a GPU multiples of
+            64 are fast, and 16 and 32 where query heads share lists and key blocks have 64 keys or more; with others
+            its tiles are not full.
         block_counts: integer ``[batch, heads, num_q_blocks]``: how many entries of each list count; default: all.
         causal: of the blocks, only keys at or before the query's position count.
         scale, soft_cap, alibi_slopes, return_lse, deterministic: as :func:`perpend.attention`.

@@ -104,10 +104,39 @@ _BACKWARD = {
 
 
 class _Saved:
-    """Stands for a tensor, or for a list of so many, among arguments that are kept."""
+    """Stands for a tensor that is kept by autograd, or for a list of so many."""
 
     def __init__(self, count: int | None = None):
         self.count = count
+
+
+def _is_tensors(value) -> bool:
+    return isinstance(value, (list, tuple)) and all(isinstance(x, torch.Tensor) for x in value)
+
+
+def _without_tensors(values, tensors: list[torch.Tensor]) -> list:
+    """`values` with what stands for their tensors, which are put into `tensors`."""
+    kept = []
+    for value in values:
+        if isinstance(value, torch.Tensor):
+            tensors.append(value)
+            value = _Saved()
+        elif _is_tensors(value):
+            tensors.extend(value)
+            value = _Saved(len(value))
+        kept.append(value)
+    return kept
+
+
+def _with_tensors(kept, tensors) -> list:
+    """The values of :func:`_without_tensors` again."""
+    left = iter(tensors)
+    values = []
+    for value in kept:
+        if isinstance(value, _Saved):
+            value = next(left) if value.count is None else list(itertools.islice(left, value.count))
+        values.append(value)
+    return values
 
 
 def _below_autograd(op, inputs, options):
@@ -123,13 +152,7 @@ class _Attention(torch.autograd.Function):
         output = _below_autograd(op, inputs, options)
         q, k, v, *others = inputs
         tensors = [q, k, v, *output]
-        ctx.others = []
-        for value in others:
-            is_list = isinstance(value, (list, tuple)) and all(isinstance(x, torch.Tensor) for x in value)
-            if isinstance(value, torch.Tensor) or is_list:
-                tensors += value if is_list else [value]
-                value = _Saved(len(value)) if is_list else _Saved()
-            ctx.others.append(value)
+        ctx.others = _without_tensors(others, tensors)
         ctx.save_for_backward(*tensors)
         ctx.op, ctx.options = op, options
         ctx.set_materialize_grads(False)
@@ -138,11 +161,7 @@ class _Attention(torch.autograd.Function):
     @staticmethod
     def backward(ctx, d_o, d_lse):
         q, k, v, o, lse, *tensors = ctx.saved_tensors
-        left = iter(tensors)
-        others = [
-            value if not isinstance(value, _Saved) else next(left) if value.count is None else list(itertools.islice(left, value.count))
-            for value in ctx.others
-        ]
+        others = _with_tensors(ctx.others, tensors)
         if d_o is None:
             d_o = torch.zeros_like(o)
         inputs = [d_o, d_lse, q, k, v, o, lse, *others]
@@ -192,7 +211,10 @@ for _op, _backward_op in _BACKWARD.items():
     _fragment.impl(_backward_op, _autograd_kernel(_backward_op, _Gradients), "Autograd", with_keyset=True)
 
 
+# Function.apply() looks for functorch's tensors first, which call() has sent elsewhere, and for default arguments.
+_apply = super(torch.autograd.Function, _Attention).apply
 _PLAIN = frozenset((torch.Tensor, torch.nn.Parameter))
+_is_of_functorch = torch._C._functorch.is_functorch_wrapped_tensor
 
 
 def call(op, inputs, options) -> tuple[torch.Tensor, torch.Tensor]:
@@ -203,10 +225,13 @@ def call(op, inputs, options) -> tuple[torch.Tensor, torch.Tensor]:
         or not _PLAIN.issuperset((type(q), type(k), type(v)))
         or torch._C._are_functorch_transforms_active()
         or forward_ad._current_level >= 0
+        or _is_of_functorch(q)
+        or _is_of_functorch(k)
+        or _is_of_functorch(v)
     ):
         return op(*inputs, **options)
     if torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad):
-        return _Attention.apply(op, options, *inputs)
+        return _apply(op, options, *inputs)
     return _below_autograd(op, inputs, options)
 
 

@@ -120,7 +120,7 @@ inline BlockAttentionSpec random_block_spec(Random& random, std::int64_t head_di
   spec.num_kv_heads = 1 + below(2);
   spec.num_q_heads = spec.num_kv_heads * one_of({1, 1, 2, 3, 8});
   spec.num_list_heads = one_of({1, spec.num_kv_heads, spec.num_q_heads});
-  spec.q_block = one_of({1, 16, 64, 64, 64, 128, 192, 200});
+  spec.q_block = one_of({1, 16, 16, 32, 64, 64, 64, 128, 192, 200});
   spec.kv_block = one_of({16, 32, 64, 128, 256});
   spec.q_len = 1 + below(400);
   spec.kv_len = 1 + below(500);

@@ -166,6 +166,22 @@ TEST(EmulatedDecode, MasksAndRaggedBatches) {
   expect_right<64>(decode_case("all", {{2, 0, 0}, {1, 33, 0}}, 1, 1, 64, 16));
 }
 
+TEST(EmulatedDecode, NothingOfTheNextSequenceCounts) {
+  for (const char* mask : {"causal", "causal & every(16, 4)"}) {
+    AttentionCall call(decode_case(mask, {{1, 100, 99}, {2, 50, 48}, {3, 150, 147}}, 2, 1, 64));
+    const EmulatedRun expected = run_decode<64, false>(call);
+    AttentionOutputs unused = call.outputs();
+    const AttentionArgs args = call.arguments(unused);
+    poison(args.q, 1, 3);
+    poison(args.k, 100, 150);
+    poison(args.v, 100, 150);
+    const EmulatedRun found = run_decode<64, false>(call);
+    for (const std::size_t s : {0, 2}) {
+      EXPECT_EQ(found.outputs.o.row_bytes(s), expected.outputs.o.row_bytes(s)) << mask << ", " << s;
+    }
+  }
+}
+
 TEST(EmulatedDecode, ChangedScores) {
   AttentionCase c = decode_case("causal & (sink(16) | window(300))", {{2, 520, 518}}, 2, 1, 64, 64);
   c.soft_cap = 5;

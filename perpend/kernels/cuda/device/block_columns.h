@@ -12,7 +12,8 @@ namespace perpend::device {
 
 // A tile is the keys of an item of the column pass. A piece is what a bit stands for: a block, or
 // 64 keys where blocks are larger. Queries of a step are of one query block, so that all of them
-// see the same pieces of a tile. Items whose heads have the same lists share a column.
+// see the same pieces of a tile; or, where query blocks are boxes that can be gathered, of several
+// blocks that see the same ones. Items whose heads have the same lists share a column.
 struct ColumnGeometry {
   static constexpr std::int32_t kMostPieces = 8;  // of a tile: bits of a byte
   static constexpr std::int32_t kMostLists = 32;  // that a CTA marks
@@ -26,6 +27,7 @@ struct ColumnGeometry {
   std::int32_t steps_per_block;    // of a query block
   std::int32_t short_queries;      // of its last step; 0: as many as of the others
   std::int32_t num_list_rows;      // batch * num_list_heads
+  std::int32_t boxes_per_step;     // query blocks of a gathered step; 1: none are gathered
   std::int32_t q_pitch;            // query blocks, in whole chunks
   std::int32_t lists_per_cta;      // that one marks; a power of two
   std::int32_t columns_per_batch;  // [heads, num_tiles]
@@ -34,6 +36,7 @@ struct ColumnGeometry {
   std::int32_t items_per_column;   // key/value heads that share it
   std::int32_t num_items;
   std::int32_t num_steps;  // room
+  std::int32_t num_boxes;  // likewise; 0: none are gathered
 
   // Shared memory of a list that is marked.
   constexpr std::int32_t words_per_list() const { return (num_pieces + 31) / 32; }
@@ -57,7 +60,16 @@ struct ColumnGeometry {
     const std::int32_t row = (is_short ? kDistances : 0) + of_distance - kFirstCut;
     return (row << pieces_per_tile) + static_cast<std::int32_t>(pieces);
   }
-  constexpr std::int32_t num_flags() const { return (2 * kDistances) << pieces_per_tile; }
+  constexpr std::int32_t num_step_flags() const { return (2 * kDistances) << pieces_per_tile; }
+  // Behind them those of gathered steps.
+  constexpr std::int32_t gathered_flags_index(std::uint32_t pieces, std::int32_t boxes) const {
+    return num_step_flags() + (static_cast<std::int32_t>(pieces) - 1) * boxes_per_step + boxes - 1;
+  }
+  constexpr std::int32_t num_flags() const {
+    return num_step_flags() + (boxes_per_step > 1 ? kClasses * boxes_per_step : 0);
+  }
+  // Sets of pieces that gathered steps have: tiles have two.
+  static constexpr std::int32_t kClasses = 3;
 };
 
 // Steps of a column.
@@ -75,7 +87,9 @@ struct BlockColumnParams {
   const std::uint32_t* flags;  // [num_flags()]; without a part: there is no such step
   std::uint8_t* pieces;        // [num_list_rows, num_tiles, q_pitch]: those of the tile, a bit each
   std::int32_t* next_step;     // where the next column's steps begin
+  std::int32_t* next_box;      // and its gathered boxes
   KeyStep* steps;              // [num_steps]
+  std::int32_t* sub_tiles;     // [num_boxes]
   ColumnList* of_columns;      // [num_columns()]
   std::uint8_t* buckets;       // [num_items], in the order of sequences, heads, tiles
   KeyItem* items;              // [num_items], sorted

@@ -24,7 +24,7 @@ static __global__ void plan_block_lists(const __grid_constant__ BlockListParams 
   auto* words = reinterpret_cast<std::uint32_t*>(shared_values);
   auto cta = static_cast<std::int32_t>(blockIdx.x);
   if constexpr (kColumns) {
-    if (cta == 0 && threadIdx.x == 0) *columns.next_step = 0;
+    if (cta == 0 && threadIdx.x == 0) *columns.next_step = *columns.next_box = 0;
     if (cta < columns.columns.num_marking_ctas()) {
       ColumnMarker(columns, cta, params.warps_per_cta, words).run();
       return;
@@ -37,7 +37,7 @@ static __global__ void plan_block_lists(const __grid_constant__ BlockListParams 
   BlockListPlanner<kLists>(params, index, words + warp * params.geometry.words_per_item()).run();
 }
 
-static __global__ void __launch_bounds__(32 * kColumnWarps)
+static __global__ void __launch_bounds__(32 * kColumnWarps, 4)
     plan_block_columns(const __grid_constant__ BlockColumnParams params) {
   let_next_launch_start();
   wait_for_launch_before();

@@ -57,7 +57,8 @@ class EmulatedPlan {
     columns_.steps.assign(size(g.num_steps), {{-1, ~0U}, -1, -1});
     columns_.bitmaps = column_image_.bitmaps;
     columns_.q_indptr = column_image_.q_indptr;
-    columns_.box_rows = device::kGradientQueries;
+    columns_.sub_tiles.assign(size(g.num_boxes), -1);
+    columns_.box_rows = device::kGradientQueries / g.boxes_per_step;
   }
 
   template <bool kColumns>
@@ -85,7 +86,9 @@ class EmulatedPlan {
                                             column_image_.flags.data(),
                                             pieces_.data(),
                                             &next_step_,
+                                            &next_box_,
                                             columns_.steps.data(),
+                                            columns_.sub_tiles.data(),
                                             lists_of_columns_.data(),
                                             key_buckets_.data(),
                                             columns_.items.data()};
@@ -114,6 +117,7 @@ class EmulatedPlan {
   ScheduleImage rows_;
   std::vector<std::uint8_t> pieces_;
   std::int32_t next_step_ = -1;
+  std::int32_t next_box_ = -1;
   std::vector<device::ColumnList> lists_of_columns_;
   std::vector<std::uint8_t> key_buckets_;
   ColumnImage columns_;
