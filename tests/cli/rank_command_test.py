@@ -152,6 +152,20 @@ class RankCommand(unittest.TestCase):
             result = self.run_rank(*arguments)
             self.assertEqual((result.returncode, result.stderr.count("\n")), (2, 1), result)
 
+    def test_bench_times_random_models(self):
+        arguments = [PROGRAM, "bench", "rank", "--shape", "smollm2-135m", "--device", "cpu", "--tokens", "16"]
+        arguments += ["--docs", "1,3", "--mean", "9", "--causal", "--reps", "1", "--warm-ups", "0", "--json"]
+        result = subprocess.run(arguments, capture_output=True, text=True, env=environment(), timeout=120)
+        self.assertEqual(result.returncode, 0, result)
+        one, three = map(json.loads, result.stdout.splitlines())
+        self.assertEqual((one["docs"], three["docs"]), (1, 3))
+        self.assertGreater(three["rank_flops"], one["rank_flops"])
+        self.assertAlmostEqual(one["causal_over_rank"], one["causal_ms"] / one["rank_ms"], places=9)
+        arguments[arguments.index("1,3")] = "3,x"
+        wrong = subprocess.run(arguments, capture_output=True, text=True, env=environment(), timeout=60)
+        self.assertEqual((wrong.returncode, wrong.stderr.count("\n")), (2, 1))
+        self.assertIn("expected numbers from 1 to 4096, found 'x'", wrong.stderr)
+
     def test_debian_is_fetched_once(self):
         tools, home = self.folder / "bin", self.folder / "home"
         tools.mkdir()
