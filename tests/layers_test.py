@@ -25,11 +25,12 @@ LAYERS = {
     "nn": ["ops", "cache", "kernels", "schedule", "mask", "formats", "core"],
     "models": ["nn", "io", "ops", "cache", "kernels", "schedule", "mask", "formats", "core"],
     "decode": ["models", "nn", "io", "ops", "cache", "kernels", "schedule", "mask", "formats", "core"],
-    "train": ["models", "nn", "io", "ops", "cache", "kernels", "schedule", "mask", "formats", "core"],
+    "rank": ["models", "nn", "io", "ops", "cache", "kernels", "schedule", "mask", "formats", "core"],
+    "train": ["rank", "models", "nn", "io", "ops", "cache", "kernels", "schedule", "mask", "formats", "core"],
     "python": ["decode", "models", "nn", "io", "ops", "cache", "kernels", "schedule", "mask", "formats", "core"],
-    "cli": ["workloads", "train", "decode", "models", "nn", "io", "ops", "cache", "kernels/reference", "kernels", "schedule", "mask", "formats", "core"],
+    "cli": ["workloads", "train", "rank", "decode", "models", "nn", "io", "ops", "cache", "kernels/reference", "kernels", "schedule", "mask", "formats", "core"],
 }
-WITH_TORCH = {"ops", "nn", "models", "decode", "train", "cli", "python"}
+WITH_TORCH = {"ops", "nn", "models", "decode", "rank", "train", "cli", "python"}
 
 
 def layer_of(path: str) -> str:

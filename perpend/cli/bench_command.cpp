@@ -208,6 +208,7 @@ void add_bench_command(CLI::App& app) {
   plans.footer("Examples:\n  perpend bench schedule --set gpu");
   plans.callback([schedule] { schedule->run(); });
   add_bench_model_command(bench);
+  add_bench_rank_command(bench);
 }
 
 }  // namespace perpend

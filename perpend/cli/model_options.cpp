@@ -7,6 +7,14 @@
 namespace perpend {
 
 void ModelOptions::add_to(CLI::App& app) {
+  add_without_masks_to(app);
+  add_option(app, "--layers", layers,
+             "Mask of each layer, e.g. \"0-9,20-29: causal & (sink(64) | window(448)); "
+             "rest: causal\"");
+  add_change_options(app, preset, rope_base, context);
+}
+
+void ModelOptions::add_without_masks_to(CLI::App& app) {
   add_option(app, "--model", model,
              "Name of a fetched model, a .gguf file or a Hugging Face folder");
   add_option(app, "--device", device,
@@ -15,10 +23,6 @@ void ModelOptions::add_to(CLI::App& app) {
       app, "--precision", precision,
       "quantized (weights stay in their blocks) or f32 (exact reference) on a CPU, bf16 on a "
       "GPU; auto: quantized or bf16");
-  add_option(app, "--layers", layers,
-             "Mask of each layer, e.g. \"0-9,20-29: causal & (sink(64) | window(448)); "
-             "rest: causal\"");
-  add_change_options(app, preset, rope_base, context);
   add_option(app, "--threads", threads, "Host threads; 0: one for each core");
 }
 

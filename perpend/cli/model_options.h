@@ -23,6 +23,8 @@ struct ModelOptions {
   int threads = 0;
 
   void add_to(CLI::App& app);
+  // The same without masks of layers, for commands whose masks are given.
+  void add_without_masks_to(CLI::App& app);
   ModelChanges changes() const;
   // Where the model runs and how its weights are held there. Throws InvalidArgument, and
   // Unsupported for a GPU that is not there and a precision that the device does not have.

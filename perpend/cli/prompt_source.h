@@ -1,6 +1,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 namespace perpend {
 
@@ -8,5 +9,8 @@ namespace perpend {
 // absent while standard input is no terminal. Throws InvalidArgument when there is none, or when it
 // is longer than 64 MiB.
 std::string read_prompt(const std::string& argument);
+
+// All of standard input. Throws InvalidArgument "<what>: ..." when it is longer than 64 MiB.
+std::string read_standard_input(std::string_view what);
 
 }  // namespace perpend

@@ -1,5 +1,6 @@
 #include "perpend/kernels/fused_checks.h"
 
+#include <algorithm>
 #include <string_view>
 
 #include "perpend/core/demand.h"
@@ -60,33 +61,40 @@ void check_rms_norm(const RmsNormArgs& args) {
   if (args.residual) check_rows(args.residual, "rms_norm: residual", args.x.shape, args.x);
 }
 
-void check_rotary_cache(const RotaryCacheArgs& args) {
-  check_axes(args.q, "rotary: q", 3);
+namespace {
+
+void check_rotary_keys(const RotaryCacheArgs& args) {
   check_axes(args.k, "rotary: k", 3);
-  check_axes(args.cos, "rotary: cos", 2);
   check_axes(args.k_pages, "rotary: k_pages", 4);
   const std::int64_t rows = args.q.size(0);
-  const std::int64_t dim = args.q.size(2);
-  const Dims kv_shape = {rows, args.k.size(1), dim};
-  check_element(args.q, "rotary: q");
-  check_rows(args.q, "rotary: q", args.q.shape, args.q, args.q.dtype);
+  const Dims kv_shape = {rows, args.k.size(1), args.q.size(2)};
   check_rows(args.k, "rotary: k", kv_shape, args.q, args.q.dtype);
   check_rows(args.v, "rotary: v", kv_shape, args.q, args.q.dtype);
-  check_rows(args.cos, "rotary: cos", args.cos.shape, args.q);
-  check_rows(args.sin, "rotary: sin", args.cos.shape, args.q);
-  demand(2 * args.cos.size(1) <= dim, "rotary: tables ", args.cos.shape,
-         " turn more than head_dim ", dim);
   check_pages(args.k_pages, "rotary: k_pages", args);
   check_pages(args.v_pages, "rotary: v_pages", args);
   demand_eq(args.k_pages.dtype, args.v_pages.dtype, "rotary: dtypes of k and v pages differ");
   demand(args.q.dtype == DType::kF32 || args.q.dtype == args.k_pages.dtype,
          "rotary: q must be f32 or of the type of the pages (", args.q.dtype, " vs ",
          args.k_pages.dtype, ")");
-  check_rows(args.positions, "rotary: positions", {rows}, args.q, DType::kI32);
   check_rows(args.slots, "rotary: slots", {rows}, args.q, DType::kI64);
-  check_values<std::int32_t>(args.positions, "rotary: positions", args.cos.size(0));
   check_values<std::int64_t>(args.slots, "rotary: slots",
                              args.k_pages.size(0) * args.k_pages.size(1));
+}
+
+}  // namespace
+
+void check_rotary_cache(const RotaryCacheArgs& args) {
+  check_axes(args.q, "rotary: q", 3);
+  check_axes(args.cos, "rotary: cos", 2);
+  check_element(args.q, "rotary: q");
+  check_rows(args.q, "rotary: q", args.q.shape, args.q, args.q.dtype);
+  check_rows(args.cos, "rotary: cos", args.cos.shape, args.q);
+  check_rows(args.sin, "rotary: sin", args.cos.shape, args.q);
+  demand(2 * args.cos.size(1) <= args.q.size(2), "rotary: tables ", args.cos.shape,
+         " turn more than head_dim ", args.q.size(2));
+  check_rows(args.positions, "rotary: positions", {args.q.size(0)}, args.q, DType::kI32);
+  check_values<std::int32_t>(args.positions, "rotary: positions", args.cos.size(0));
+  if (args.k) check_rotary_keys(args);
 }
 
 void check_gated_mlp(const GatedMlpArgs& args) {
@@ -103,6 +111,45 @@ void check_vocabulary(const VocabularyArgs& args) {
   demand(args.logits.size(1) > 0, "vocabulary: vocab_size must be positive");
   demand_eq(static_cast<std::int64_t>(args.out.size()), args.logits.size(0),
             "vocabulary: summaries and rows differ");
+}
+
+namespace {
+
+void check_indptr(const TensorView& indptr, std::int64_t end) {
+  if (indptr.device.type != DeviceType::kCpu) return;
+  const auto* values = indptr.as<const std::int32_t>();
+  const std::int64_t last = indptr.size(0) - 1;
+  demand(std::is_sorted(values, values + last + 1) && values[0] == 0 && values[last] == end,
+         "block_scores: indptr must ascend from 0 to the number of keys, ", end);
+}
+
+}  // namespace
+
+void check_block_scores(const BlockScoresArgs& args) {
+  check_axes(args.q, "block_scores: q", 3);
+  check_axes(args.k, "block_scores: k", 3);
+  check_axes(args.scores, "block_scores: scores", 1);
+  const std::int64_t rows = args.q.size(0);
+  const std::int64_t num_q_heads = args.q.size(1);
+  const std::int64_t num_keys = args.k.size(0);
+  const std::int64_t num_kv_heads = args.k.size(1);
+  const std::int64_t blocks = args.scores.size(0);
+  const DType dtype = args.q.dtype;
+  demand(dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16,
+         "block_scores: q must be f32, f16 or bf16 (", dtype, ")");
+  demand(rows > 0 && num_keys > 0 && blocks > 0,
+         "block_scores: rows, keys and blocks must be positive (", rows, ", ", num_keys, ", ",
+         blocks, ")");
+  demand(num_kv_heads > 0 && num_q_heads > 0 && num_q_heads % num_kv_heads == 0,
+         "block_scores: query heads must be a multiple of key/value heads (", num_q_heads, " vs ",
+         num_kv_heads, ")");
+  check_rows(args.q, "block_scores: q", args.q.shape, args.q, dtype);
+  check_rows(args.k, "block_scores: k", {num_keys, num_kv_heads, args.q.size(2)}, args.q, dtype);
+  check_rows(args.indptr, "block_scores: indptr", {blocks + 1}, args.q, DType::kI32);
+  check_rows(args.alpha, "block_scores: alpha", {rows, num_q_heads, num_keys}, args.q);
+  demand(args.alpha.is_contiguous(), "block_scores: alpha must be dense");
+  check_rows(args.scores, "block_scores: scores", {blocks}, args.q);
+  check_indptr(args.indptr, num_keys);
 }
 
 }  // namespace perpend

@@ -5,6 +5,7 @@
 #include <span>
 
 #include "perpend/core/aligned_buffer.h"
+#include "perpend/core/range.h"
 #include "perpend/core/stream.h"
 #include "perpend/core/tensor_view.h"
 #include "perpend/formats/block_format.h"
@@ -56,7 +57,7 @@ struct PackedWeight {
   std::size_t num_bytes() const { return blocks.size(); }
 };
 
-// out[r, :] = W x[r, :] (+ bias) for every row r.
+// out[r, :] = W x[r, :] (+ bias) for every row r, of all outputs or of some.
 struct LinearArgs {
   TensorView x;  // [rows, in_features] f32, last axis contiguous
   const PackedWeight* weight = nullptr;
@@ -64,6 +65,9 @@ struct LinearArgs {
   TensorView out;                    // [rows, out_features] f32, last axis contiguous; overwritten
   bool accumulate = false;           // out += instead of out = (a residual connection for free)
   AlignedBuffer* scratch = nullptr;  // grown when too small, kept by the caller between calls
+  // Only these outputs, which are the columns of `out`; they begin at a multiple of
+  // PackedWeight::kPanel. Empty: all.
+  Range outputs = {};
 };
 
 struct QuantizedTable {

@@ -20,17 +20,18 @@ enum class RotaryLayout {
 //   cos, sin   [max_position, rotary_dim / 2] f32, tables made once for each model
 //   k_pages, v_pages  [num_pages, page_size, num_kv_heads, head_dim] f32, f16 or bf16
 //   slots      [rows] i64: page * page_size + row in page of each token
-// Values of a head from rotary_dim on are copied unturned.
+// Values of a head from rotary_dim on are copied unturned. Without k, v, pages and slots q alone is
+// turned.
 struct RotaryCacheArgs {
   TensorView q;
-  TensorView k;
-  TensorView v;
+  TensorView k = {};
+  TensorView v = {};
   TensorView positions;
   TensorView cos;
   TensorView sin;
-  TensorView k_pages;
-  TensorView v_pages;
-  TensorView slots;
+  TensorView k_pages = {};
+  TensorView v_pages = {};
+  TensorView slots = {};
   RotaryLayout layout = RotaryLayout::kHalfSplit;
 };
 

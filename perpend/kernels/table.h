@@ -8,6 +8,7 @@
 #include "perpend/core/device.h"
 #include "perpend/core/function_ref.h"
 #include "perpend/kernels/attention.h"
+#include "perpend/kernels/block_scores.h"
 #include "perpend/kernels/captured_graph.h"
 #include "perpend/kernels/few_rows_product.h"
 #include "perpend/kernels/gated_mlp.h"
@@ -25,6 +26,7 @@ struct FusedTable {
   void (*gated_mlp)(const GatedMlpArgs& args, Stream stream);
   void (*vocabulary)(const VocabularyArgs& args, Stream stream);
   void (*few_rows_product)(const FewRowsProductArgs& args, Stream stream) = nullptr;
+  void (*block_scores)(const BlockScoresArgs& args, Stream stream) = nullptr;
 };
 
 // Memory of a device for those who bring none of their own, such as tests. On a CPU all is empty:

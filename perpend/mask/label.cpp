@@ -157,6 +157,24 @@ Label Label::array(std::span<const std::int64_t> values) {
   return make(std::move(node));
 }
 
+Label Label::runs(std::span<const std::int64_t> starts, std::span<const std::int64_t> values) {
+  check(!starts.empty() && starts.front() == 0, "mask: the first run must begin at 0");
+  check_eq(starts.size(), values.size(), "mask: starts and values of runs differ");
+  std::vector<std::int64_t> kept;
+  std::vector<std::int64_t> kept_values;
+  for (std::size_t i = 0; i < starts.size(); ++i) {
+    check_between(starts[i], i == 0 ? 0 : starts[i - 1] + 1, kMaxPosition, "the start of a run");
+    check_between(values[i], -kMaxValue, kMaxValue, "a value of a label");
+    if (i > 0 && values[i] == kept_values.back()) continue;
+    kept.push_back(starts[i]);
+    kept_values.push_back(values[i]);
+  }
+  LabelNode node{.kind = Kind::kArray};
+  node.args[0] = LabelNode::kNoEnd;
+  node.runs = std::make_shared<const RunIndex>(std::move(kept), std::move(kept_values));
+  return make(std::move(node));
+}
+
 Label bound_name(const Label& name, const Label& label) {
   LabelNode node = name.node();
   node.inner = label;

@@ -48,6 +48,9 @@ class Label {
   static Label named(std::string name);  // to be bound, see Mask::bind()
   // One value for each position, each within +-2^60. Prints as `array`: bind it to a name.
   static Label array(std::span<const std::int64_t> values);
+  // The same by where runs of equal values begin: the first at 0, ascending; the last run has no
+  // end, so that parts of a sequence of any length may ask.
+  static Label runs(std::span<const std::int64_t> starts, std::span<const std::int64_t> values);
 
   // The label of a position (>= 0). Throws InvalidArgument when a name is not bound.
   std::int64_t at(std::int64_t position) const;

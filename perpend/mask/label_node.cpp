@@ -223,7 +223,7 @@ std::optional<std::int64_t> LabelNode::extent() const {
     case Kind::kSegments:
       return runs->starts().back();
     case Kind::kArray:
-      return args[0];
+      return args[0] == kNoEnd ? std::nullopt : std::optional(args[0]);
     case Kind::kWindow:
       return args[0] * args[1];
     case Kind::kFrame:

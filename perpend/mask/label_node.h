@@ -26,8 +26,9 @@ struct LabelNode {
     kWindow,      // args: height, width, window height, window width, shift
     kFrame,       // args: height * width as size, 0 as start, frames, height, width
     kName,        // name; inner when bound
-    kArray,       // runs; args[0] as its length
+    kArray,       // runs; args[0] as its length, or kNoEnd
   };
+  static constexpr std::int64_t kNoEnd = -1;
 
   Kind kind = Kind::kBlock;
   std::array<std::int64_t, 5> args{};

@@ -95,7 +95,8 @@ void ForwardPass::assign(const ForwardInput& input, const Context& context) {
 void ForwardPass::write(const ForwardInput& input) {
   std::copy(input.tokens.begin(), input.tokens.end(), host_data<std::int32_t>(tokens_));
   std::copy(input.logit_rows.begin(), input.logit_rows.end(), host_data<std::int32_t>(logit_rows_));
-  auto* positions = host_data<std::int32_t>(positions_);
+  auto* const first_position = host_data<std::int32_t>(positions_);
+  std::int32_t* positions = first_position;
   auto* q_indptr = host_data<std::int32_t>(q_indptr_);
   *q_indptr = 0;
   for (const KvRows& rows : input.sequences) {
@@ -105,12 +106,15 @@ void ForwardPass::write(const ForwardInput& input) {
     q_indptr[1] = q_indptr[0] + static_cast<std::int32_t>(rows.count);
     ++q_indptr;
   }
+  std::copy(input.positions.begin(), input.positions.end(), first_position);
+  const bool one_layer = input.sequences.front().sequence->store().config().num_layers == 1;
   auto* slots = host_data<std::int64_t>(slots_);
   auto* page_tables = host_data<std::int32_t>(page_tables_);
   // Layers that do not run may have no pages for these rows.
   for (auto layer = static_cast<int>(layers_.begin); layer < layers_.end; ++layer) {
-    write_slots(input.sequences, layer, slots + layer * size_.rows);
-    write_page_tables(input.sequences, layer, size_.pages,
+    const int kept = one_layer ? 0 : layer;
+    write_slots(input.sequences, kept, slots + layer * size_.rows);
+    write_page_tables(input.sequences, kept, size_.pages,
                       page_tables + layer * size_.sequences * size_.pages);
   }
 }

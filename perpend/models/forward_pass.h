@@ -45,6 +45,7 @@ class ForwardPass {
 
   Range layers() const { return layers_; }                         // that run
   const torch::Tensor& tokens() const { return tokens_; }          // [rows] i32
+  const torch::Tensor& positions() const { return positions_; }    // [rows] i32
   const torch::Tensor& logit_rows() const { return logit_rows_; }  // [logit_rows] i32
   AttentionInput attention(int layer) const;
 

@@ -1,11 +1,13 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 
 #include <torch/types.h>
 
 #include "perpend/cache/kv_batch.h"
+#include "perpend/core/error.h"
 #include "perpend/mask/mask.h"
 #include "perpend/models/model_config.h"
 #include "perpend/nn/context.h"
@@ -19,11 +21,14 @@ struct RowsAtLayer {
   int layer = 0;
   std::span<float> rows;  // [rows, model_dim]
 };
-// One forward pass over a ragged batch: the rows of all sequences one after another.
+
+// One forward pass over a ragged batch: the rows of all sequences one after another. A sequence may
+// stand there several times, with parts of it that lie apart. Where its store has one layer alone,
+// the keys of each layer take the place of those before: enough for a pass that none follows.
 struct ForwardInput {
   std::span<const std::int32_t> tokens;      // [rows]
   std::span<const KvRows> sequences;         // whose rows these are; counts add up to rows
-  std::span<const Mask> layer_masks;         // [num_layers]
+  std::span<const Mask> layer_masks;         // one for each layer that runs
   std::span<const std::int32_t> logit_rows;  // rows whose logits are wanted
   // A part of the layers: those from `from_layer` on, given the rows at its input where that is not
   // the first, and below `end_layer`. Where no logits are wanted the last of them only makes its
@@ -41,6 +46,23 @@ struct ForwardInput {
   bool runs_everything() const {
     return from_layer == 0 && end_layer == kAllLayers && wanted_rows.empty();
   }
+  // [rows] what the rotary embedding takes for the rows' positions, below context_length; empty:
+  // their places in their sequences.
+  std::span<const std::int32_t> positions = {};
+};
+
+// Rows whose heads in one layer are wanted.
+struct HeadRowsOf {
+  int layer = 0;  // from 0; it and those above do not run
+  std::span<const std::int32_t> q_rows;
+  std::span<const std::int32_t> k_rows;
+  std::function<void(int num_layers)> progress = {};  // after each layer
+};
+
+// Queries and keys turned by their positions, in the workspace.
+struct TurnedHeads {
+  torch::Tensor q;  // [q_rows, num_q_heads, head_dim], of the type of the context
+  torch::Tensor k;  // [k_rows, num_kv_heads, head_dim]
 };
 
 // A network from tokens to logits over a paged cache. Weights only: all run-time state is handed
@@ -58,6 +80,14 @@ class LanguageModel {
   // pass. Throws InvalidArgument for token ids beyond the vocabulary and positions beyond the
   // context.
   virtual torch::Tensor forward(const ForwardInput& input, Context& context) const = 0;
+
+  // Runs the layers below `wanted.layer` and returns what that layer's attention would compare: its
+  // norm and the projections of the wanted rows are all that is computed of it. No logits. Valid
+  // until the next pass of `context`. Throws as forward(), and Unsupported where a family has none.
+  virtual TurnedHeads heads(const ForwardInput& /*input*/, const HeadRowsOf& /*wanted*/,
+                            Context& /*context*/) const {
+    throw Unsupported(concat("model: heads of a layer are not built for ", config().architecture));
+  }
 
   // The two halves of forward(), for passes that are captured (decode_graph.h). Throw Unsupported
   // unless a model says otherwise.

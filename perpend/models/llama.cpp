@@ -1,5 +1,6 @@
 #include "perpend/models/llama.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "perpend/models/forward_pass.h"
@@ -9,21 +10,50 @@
 namespace perpend {
 namespace {
 
-void check_tokens(const ForwardInput& input, const ModelConfig& config) {
-  std::int64_t rows = 0;
-  for (const KvRows& sequence : input.sequences) {
-    rows += sequence.count;
-    check(sequence.begin + sequence.count <= config.context_length,
-          concat("model: position ", sequence.begin + sequence.count - 1,
-                 " is beyond the context of ", config.context_length));
+// Rows that an MLP takes together: its activations are several times wider than x.
+constexpr std::int64_t kMlpRows = 8192;
+
+void check_positions(const ForwardInput& input, const ModelConfig& config) {
+  if (input.positions.empty()) {
+    for (const KvRows& sequence : input.sequences) {
+      check(sequence.begin + sequence.count <= config.context_length,
+            concat("model: position ", sequence.begin + sequence.count - 1,
+                   " is beyond the context of ", config.context_length));
+    }
+    return;
   }
+  check_eq(input.positions.size(), input.tokens.size(), "model: positions and tokens differ");
+  for (std::int32_t position : input.positions) {
+    check(
+        position >= 0 && position < config.context_length,
+        concat("model: position ", position, " is beyond the context of ", config.context_length));
+  }
+}
+
+void check_tokens(const ForwardInput& input, int num_masks, const ModelConfig& config) {
+  std::int64_t rows = 0;
+  for (const KvRows& sequence : input.sequences) rows += sequence.count;
   check_eq(static_cast<std::int64_t>(input.tokens.size()), rows, "model: tokens and rows differ");
-  check_eq(static_cast<int>(input.layer_masks.size()), config.num_layers,
-           "model: masks and layers differ");
+  check_eq(static_cast<int>(input.layer_masks.size()), num_masks, "model: masks and layers differ");
+  check_positions(input, config);
+  const int num_kept = input.sequences.front().sequence->store().config().num_layers;
+  check(num_kept == 1 || num_kept >= num_masks,
+        concat("model: the cache has ", num_kept, " layers, ", num_masks, " run"));
   for (std::int32_t token : input.tokens) {
     check(token >= 0 && token < config.vocab_size,
           concat("model: token id ", token, " is outside the vocabulary of ", config.vocab_size));
   }
+}
+
+// One more than the largest position of the rotary embedding.
+std::int64_t num_positions(const ForwardInput& input) {
+  std::int64_t count = 0;
+  for (const std::int32_t position : input.positions) {
+    count = std::max<std::int64_t>(count, position + 1);
+  }
+  if (!input.positions.empty()) return count;
+  for (const KvRows& rows : input.sequences) count = std::max(count, rows.begin + rows.count);
+  return count;
 }
 
 void check_layers(const ForwardInput& input, const ModelConfig& config) {
@@ -52,6 +82,15 @@ void copy_wanted_rows(std::span<const RowsAtLayer> wanted_rows, int layer, const
   for (const RowsAtLayer& wanted : wanted_rows) {
     if (wanted.layer == layer) torch::from_blob(wanted.rows.data(), x.sizes()).copy_(x);
   }
+}
+
+// The rows as a tensor beside x [all rows, model_dim].
+torch::Tensor rows_beside(const torch::Tensor& x, std::span<const std::int32_t> rows) {
+  for (const std::int32_t row : rows) {
+    check(row >= 0 && row < x.size(0), concat("model: there is no row ", row, " of ", x.size(0)));
+  }
+  const c10::ArrayRef<std::int32_t> list(rows.data(), rows.size());
+  return torch::tensor(list, torch::kInt32).to(x.device());
 }
 
 }  // namespace
@@ -117,9 +156,9 @@ std::vector<ModelParameter> Llama::parameters() const {
 }
 
 void Llama::prepare(const ForwardInput& input) const {
-  check_tokens(input, config_);
+  check_tokens(input, config_.num_layers, config_);
   check_layers(input, config_);
-  for (const KvRows& rows : input.sequences) rotary_->ensure(rows.begin + rows.count);
+  rotary_->ensure(num_positions(input));
 }
 
 torch::Tensor Llama::forward(const ForwardInput& input, Context& context) const {
@@ -168,7 +207,15 @@ torch::Tensor Llama::run_layer(int index, const torch::Tensor& x, const ForwardP
   const Layer& layer = layers_[static_cast<std::size_t>(index)];
   const torch::Tensor seen = layer.attention.add_to(x, layer.attention_norm.forward(x, context),
                                                     pass.attention(index), context);
-  return layer.mlp.add_to(seen, layer.mlp_norm.forward(seen, context), context);
+  if (seen.size(0) <= kMlpRows || seen.requires_grad()) {
+    return layer.mlp.add_to(seen, layer.mlp_norm.forward(seen, context), context);
+  }
+  for (std::int64_t begin = 0; begin < seen.size(0); begin += kMlpRows) {
+    const Workspace::Scope part(*context.workspace);
+    const torch::Tensor rows = seen.narrow(0, begin, std::min(kMlpRows, seen.size(0) - begin));
+    layer.mlp.add_to(rows, layer.mlp_norm.forward(rows, context), context);
+  }
+  return seen;
 }
 
 torch::Tensor Llama::logits(const torch::Tensor& x, const ForwardPass& pass,
@@ -176,6 +223,39 @@ torch::Tensor Llama::logits(const torch::Tensor& x, const ForwardPass& pass,
   torch::Tensor wanted = context.workspace->take({pass.logit_rows().size(0), config_.model_dim});
   at::index_select_out(wanted, x, 0, pass.logit_rows());
   return head().forward_f32(final_norm_.forward(wanted, context), context);
+}
+
+TurnedHeads Llama::heads(const ForwardInput& input, const HeadRowsOf& wanted,
+                         Context& context) const {
+  check(wanted.layer >= 0 && wanted.layer < config_.num_layers,
+        concat("model: there is no layer ", wanted.layer, " of ", config_.num_layers));
+  check(input.runs_everything(), "model: heads of a layer need a pass from the first layer on");
+  check_tokens(input, wanted.layer, config_);
+  const DeviceScope device(context);
+  rotary_->ensure(num_positions(input));
+  ForwardPass pass(size_of(input), context);
+  pass.assign(input, context);
+  pass.set_schedules(input, config_, context);
+  const Workspace::Scope scope(*context.workspace);
+  torch::Tensor x = embedding_.rows(pass.tokens(), context);
+  for (int i = 0; i < wanted.layer; ++i) {
+    x = run_layer(i, x, pass, context);
+    if (wanted.progress) wanted.progress(i + 1);
+  }
+  const Layer& layer = layers_[static_cast<std::size_t>(wanted.layer)];
+  const torch::Tensor q_rows = rows_beside(x, wanted.q_rows);
+  const torch::Tensor k_rows = rows_beside(x, wanted.k_rows);
+  return {layer.attention.queries(normed_rows(layer, x, q_rows, context),
+                                  pass.positions().index_select(0, q_rows), context),
+          layer.attention.keys(normed_rows(layer, x, k_rows, context),
+                               pass.positions().index_select(0, k_rows), context)};
+}
+
+torch::Tensor Llama::normed_rows(const Layer& layer, const torch::Tensor& x,
+                                 const torch::Tensor& rows, Context& context) const {
+  torch::Tensor wanted = context.workspace->take({rows.size(0), config_.model_dim});
+  at::index_select_out(wanted, x, 0, rows);
+  return layer.attention_norm.forward(wanted, context);
 }
 
 }  // namespace perpend

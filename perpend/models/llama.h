@@ -23,6 +23,8 @@ class Llama final : public LanguageModel, public DifferentiableModel {
   const ModelConfig& config() const override { return config_; }
   std::size_t num_bytes() const override;
   torch::Tensor forward(const ForwardInput& input, Context& context) const override;
+  TurnedHeads heads(const ForwardInput& input, const HeadRowsOf& wanted,
+                    Context& context) const override;
   void prepare(const ForwardInput& input) const override;
   torch::Tensor run(const ForwardPass& pass, Context& context) const override;
 
@@ -58,6 +60,9 @@ class Llama final : public LanguageModel, public DifferentiableModel {
   // The keys and values of a layer alone.
   void make_keys(int index, const torch::Tensor& x, const ForwardPass& pass,
                  Context& context) const;
+  // Rows of hidden states that passed the norm of a layer's attention.
+  torch::Tensor normed_rows(const Layer& layer, const torch::Tensor& x, const torch::Tensor& rows,
+                            Context& context) const;
   const Linear& head() const { return config_.tied_embeddings ? embedding_ : head_; }
 
   ModelConfig config_;

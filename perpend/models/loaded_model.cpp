@@ -1,11 +1,11 @@
 #include "perpend/models/loaded_model.h"
 
 #include <algorithm>
-#include <cstdlib>
 #include <filesystem>
 #include <future>
 
 #include "perpend/core/error.h"
+#include "perpend/io/home_folder.h"
 #include "perpend/models/llama.h"
 
 namespace perpend {
@@ -38,26 +38,21 @@ std::vector<std::int32_t> LoadedModel::encode_chat(const std::vector<ChatMessage
   return encode_conversation(*chat_template_, *tokenizer_, messages);
 }
 
-namespace {
-
-namespace fs = std::filesystem;
-
-// Where ./run keeps models: the user's cache folder, or PERPEND_HOME.
-fs::path model_home() {
-  if (const char* home = std::getenv("PERPEND_HOME")) return fs::path(home) / "models";
-  if (const char* cache = std::getenv("XDG_CACHE_HOME")) return fs::path(cache) / "perpend/models";
-  const char* user = std::getenv("HOME");
-  return fs::path(user == nullptr ? "." : user) / ".cache/perpend/models";
+ChatFrame LoadedModel::chat_frame() const {
+  if (chat_template_ != nullptr) return read_chat_frame(*chat_template_, *tokenizer_);
+  ChatFrame frame;
+  if (const auto bos = tokenizer_->bos_id()) frame.before.push_back(*bos);
+  frame.after = tokenizer_->encode("\n", {.add_special_tokens = false, .parse_special = false});
+  return frame;
 }
 
-}  // namespace
-
 std::string resolve_model_path(const std::string& name) {
+  namespace fs = std::filesystem;
   std::error_code error;
   if (fs::exists(name, error)) return name;
   if (name == "smollm2-135m-instruct") {
     const fs::path path =
-        model_home() / "smollm2-135m-instruct-q4_1" / "SmolLM2-135M-Instruct.Q4_1.gguf";
+        home_folder() / "models" / "smollm2-135m-instruct-q4_1" / "SmolLM2-135M-Instruct.Q4_1.gguf";
     if (fs::exists(path, error)) return path.string();
     throw IoError(concat("model '", name, "': not fetched yet (", path.string(),
                          " is missing); ./run generate fetches it"));

@@ -34,6 +34,8 @@ class LoadedModel {
   // Tokens of a conversation with the turn of the assistant opened. Throws Unsupported when the
   // model has no chat template.
   std::vector<std::int32_t> encode_chat(const std::vector<ChatMessage>& messages) const;
+  // What stands around a message; without a chat template the token that begins a text, if any.
+  ChatFrame chat_frame() const;
 
  private:
   Checkpoint checkpoint_;

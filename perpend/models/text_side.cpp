@@ -225,11 +225,8 @@ std::vector<std::int32_t> encode_rendered(const Tokenizer& tokenizer, std::strin
   return ids;
 }
 
-}  // namespace
-
-std::vector<std::int32_t> encode_conversation(const ChatTemplate& chat_template,
-                                              const Tokenizer& tokenizer,
-                                              const std::vector<ChatMessage>& messages) {
+std::string rendered(const ChatTemplate& chat_template, const Tokenizer& tokenizer,
+                     const std::vector<ChatMessage>& messages) {
   const auto text_of = [&](const std::optional<std::int32_t>& id) {
     return id ? std::string(tokenizer.id_to_token(*id)) : std::string();
   };
@@ -240,7 +237,26 @@ std::vector<std::int32_t> encode_conversation(const ChatTemplate& chat_template,
   for (const ChatMessage& message : messages) {
     variables["messages"].push_back({{"role", message.role}, {"content", message.content}});
   }
-  return encode_rendered(tokenizer, chat_template.render(variables), messages);
+  return chat_template.render(variables);
+}
+
+}  // namespace
+
+ChatFrame read_chat_frame(const ChatTemplate& chat_template, const Tokenizer& tokenizer) {
+  const std::string marker = "\xEE\x80\x80";  // U+E000, which means nothing to any template
+  const std::string text = rendered(chat_template, tokenizer, {{"user", marker}});
+  const std::size_t found = text.find(marker);
+  if (found == std::string::npos || text.find(marker, found + 1) != std::string::npos) {
+    throw Unsupported("chat: the chat template does not show a message once, as it is");
+  }
+  return {tokenizer.encode(std::string_view(text).substr(0, found), kTemplateText),
+          tokenizer.encode(std::string_view(text).substr(found + marker.size()), kTemplateText)};
+}
+
+std::vector<std::int32_t> encode_conversation(const ChatTemplate& chat_template,
+                                              const Tokenizer& tokenizer,
+                                              const std::vector<ChatMessage>& messages) {
+  return encode_rendered(tokenizer, rendered(chat_template, tokenizer, messages), messages);
 }
 
 }  // namespace perpend

@@ -40,6 +40,14 @@ bool is_usual_end(const Tokenizer& tokenizer, std::int32_t id);
 std::vector<std::int32_t> read_stop_tokens(const Checkpoint& checkpoint,
                                            const Tokenizer& tokenizer);
 
+// What stands around the one message of a user, with the turn of the assistant opened behind it.
+struct ChatFrame {
+  std::vector<std::int32_t> before;
+  std::vector<std::int32_t> after;
+};
+// Throws Unsupported for a template that rewrites messages.
+ChatFrame read_chat_frame(const ChatTemplate& chat_template, const Tokenizer& tokenizer);
+
 // Tokens of `messages` with the turn of the assistant opened.
 std::vector<std::int32_t> encode_conversation(const ChatTemplate& chat_template,
                                               const Tokenizer& tokenizer,

@@ -1,5 +1,6 @@
 #include "perpend/nn/linear.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "perpend/nn/dense_weight.h"
@@ -112,6 +113,23 @@ torch::Tensor Linear::forward_f32(const torch::Tensor& x, Context& context) cons
   return out;
 }
 
+torch::Tensor Linear::forward_part(const torch::Tensor& x, Range outputs, Context& context) const {
+  check(adapters_.empty(), "linear: adapters must be merged before the model is run");
+  if (const auto* dense = std::get_if<Dense>(&form_)) {
+    const torch::Tensor out = context.workspace->take({x.size(0), outputs.size()}, x.scalar_type());
+    const torch::Tensor weight = dense->weight.narrow(0, outputs.begin, outputs.size());
+    multiply(x, weight, out, /*accumulate=*/false, context);
+    if (dense->bias.defined()) out.add_(dense->bias.narrow(0, outputs.begin, outputs.size()));
+    return out;
+  }
+  // Kernels begin and end with whole panels.
+  const Range panels{floor_div(outputs.begin, PackedWeight::kPanel) * PackedWeight::kPanel,
+                     std::min(round_up(outputs.end, PackedWeight::kPanel), out_features())};
+  const torch::Tensor out = context.workspace->take({x.size(0), panels.size()});
+  run_packed(std::get<Packed>(form_), x, out, /*accumulate=*/false, panels, context);
+  return out.narrow(1, outputs.begin - panels.begin, outputs.size());
+}
+
 torch::Tensor Linear::add_to(const torch::Tensor& sum, const torch::Tensor& x,
                              Context& context) const {
   if (is_recorded(x)) return sum + at::linear(x, weight(), bias());
@@ -128,7 +146,11 @@ void Linear::run(const torch::Tensor& x, const torch::Tensor& out, bool accumula
     if (dense->bias.defined()) out.add_(dense->bias);
     return;
   }
-  const Packed& packed = std::get<Packed>(form_);
+  run_packed(std::get<Packed>(form_), x, out, accumulate, {}, context);
+}
+
+void Linear::run_packed(const Packed& packed, const torch::Tensor& x, const torch::Tensor& out,
+                        bool accumulate, Range outputs, Context& context) {
   LinearArgs args;
   args.x = view_of(x);
   args.weight = &packed.weight;
@@ -136,6 +158,7 @@ void Linear::run(const torch::Tensor& x, const torch::Tensor& out, bool accumula
   args.out = view_of(out);
   args.accumulate = accumulate;
   args.scratch = &context.linear_scratch;
+  args.outputs = outputs;
   context.kernels->quantized.linear(args, context.stream);
 }
 

@@ -6,6 +6,7 @@
 
 #include <torch/types.h>
 
+#include "perpend/core/range.h"
 #include "perpend/nn/context.h"
 #include "perpend/nn/lora_adapter.h"
 
@@ -43,6 +44,9 @@ class Linear {
   torch::Tensor forward(const torch::Tensor& x, Context& context) const;
   // The same, with f32 results.
   torch::Tensor forward_f32(const torch::Tensor& x, Context& context) const;
+  // The outputs [outputs.begin, outputs.end) alone: [rows, outputs.size()] of the type of
+  // forward(), not recorded; rows may lie apart.
+  torch::Tensor forward_part(const torch::Tensor& x, Range outputs, Context& context) const;
   // sum + W x + b, sum [rows, out_features] f32: in place, a residual connection without a pass of
   // its own.
   torch::Tensor add_to(const torch::Tensor& sum, const torch::Tensor& x, Context& context) const;
@@ -74,6 +78,8 @@ class Linear {
   bool is_recorded(const torch::Tensor& x) const;
   void run(const torch::Tensor& x, const torch::Tensor& out, bool accumulate,
            Context& context) const;
+  static void run_packed(const Packed& packed, const torch::Tensor& x, const torch::Tensor& out,
+                         bool accumulate, Range outputs, Context& context);
 
   std::variant<Packed, Dense> form_;
   std::vector<LoraAdapter> adapters_;

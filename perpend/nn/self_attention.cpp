@@ -75,4 +75,30 @@ torch::Tensor SelfAttention::add_to(const torch::Tensor& residual, const torch::
   return out_.add_to(residual, heads, context);
 }
 
+torch::Tensor SelfAttention::queries(const torch::Tensor& x, const torch::Tensor& positions,
+                                     Context& context) const {
+  return turned(0, config_.num_q_heads, x, positions, context);
+}
+
+torch::Tensor SelfAttention::keys(const torch::Tensor& x, const torch::Tensor& positions,
+                                  Context& context) const {
+  return turned(config_.num_q_heads, config_.num_kv_heads, x, positions, context);
+}
+
+torch::Tensor SelfAttention::turned(int first_head, int num_heads, const torch::Tensor& x,
+                                    const torch::Tensor& positions, Context& context) const {
+  const Range outputs{std::int64_t{first_head} * config_.head_dim,
+                      std::int64_t{first_head + num_heads} * config_.head_dim};
+  const torch::Tensor heads =
+      qkv_.forward_part(x, outputs, context).unflatten(1, {num_heads, config_.head_dim});
+  RotaryCacheArgs rotary;
+  rotary.q = view_of(heads);
+  rotary.positions = view_of(positions);
+  rotary.cos = view_of(rotary_->cos());
+  rotary.sin = view_of(rotary_->sin());
+  rotary.layout = config_.rotary_layout;
+  require(context.kernels->fused.rotary_cache, "rotary", *context.kernels)(rotary, context.stream);
+  return heads;
+}
+
 }  // namespace perpend

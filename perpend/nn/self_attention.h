@@ -74,9 +74,19 @@ class SelfAttention {
   TensorView cache_keys(const torch::Tensor& x, const AttentionInput& input,
                         Context& context) const;
 
+  // The queries, or the keys, of the rows of x, turned by `positions` [rows] i32, and nothing else
+  // of the layer: [rows, heads, head_dim] f32, rows may lie apart.
+  torch::Tensor queries(const torch::Tensor& x, const torch::Tensor& positions,
+                        Context& context) const;
+  torch::Tensor keys(const torch::Tensor& x, const torch::Tensor& positions,
+                     Context& context) const;
+
   std::size_t num_bytes() const { return qkv_.num_bytes() + out_.num_bytes(); }
 
  private:
+  torch::Tensor turned(int first_head, int num_heads, const torch::Tensor& x,
+                       const torch::Tensor& positions, Context& context) const;
+
   Config config_;
   Linear qkv_;
   Linear out_;

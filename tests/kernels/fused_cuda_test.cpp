@@ -265,6 +265,71 @@ TEST_F(FusedCuda, RotaryTurnsAndFillsTheCache) {
   }
 }
 
+TEST_F(FusedCuda, RotaryTurnsQueriesAlone) {
+  auto q = random_twin(6 * 3 * 64);
+  auto cos = random_twin(10 * 32, 1.0F);
+  auto sin = random_twin(10 * 32, 1.0F);
+  Twin<std::int32_t> positions({3, 0, 9, 4, 1, 1});
+  const auto args_on = [&](auto view) {
+    RotaryCacheArgs args;
+    args.q = view(q, DType::kF32, {6, 3, 64});
+    args.positions = view(positions, DType::kI32, {6});
+    args.cos = view(cos, DType::kF32, {10, 32});
+    args.sin = view(sin, DType::kF32, {10, 32});
+    return args;
+  };
+  cpu_.rotary_cache(
+      args_on([](auto& twin, DType type, const Dims& shape) { return twin.on_cpu(type, shape); }),
+      {&pool_});
+  gpu_.rotary_cache(
+      args_on([](auto& twin, DType type, const Dims& shape) { return twin.on_gpu(type, shape); }),
+      {});
+  expect_near(q.host, q.from_gpu(), 1e-6F);
+}
+
+TEST_F(FusedCuda, BlockScoresOfEveryType) {
+  const std::int64_t num_keys = 2500;
+  for (DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
+    const auto heads = [&](std::int64_t count) {
+      std::vector<std::byte> bytes(static_cast<std::size_t>(count) * size_of(dtype));
+      for (std::int64_t i = 0; i < count; ++i) {
+        const float value = 4 * random_.next_float() - 2;
+        const std::uint16_t bits = dtype == DType::kF16 ? f32_to_f16(value) : f32_to_bf16(value);
+        std::byte* to = bytes.data() + static_cast<std::size_t>(i) * size_of(dtype);
+        if (dtype == DType::kF32) {
+          std::memcpy(to, &value, 4);
+        } else {
+          std::memcpy(to, &bits, 2);
+        }
+      }
+      return Twin<std::byte>(std::move(bytes));
+    };
+    auto q = heads(2 * 8 * 80);
+    auto k = heads(num_keys * 2 * 80);
+    Twin<std::int32_t> indptr({0, 1, 1, 700, 2499, 2500});
+    auto alpha = poisoned_twin(2 * 8 * num_keys);
+    auto scores = poisoned_twin(5);
+    const auto args_on = [&](auto view) {
+      return BlockScoresArgs{.q = view(q, dtype, {2, 8, 80}),
+                             .k = view(k, dtype, {num_keys, 2, 80}),
+                             .indptr = view(indptr, DType::kI32, {6}),
+                             .alpha = view(alpha, DType::kF32, {2, 8, num_keys}),
+                             .scores = view(scores, DType::kF32, {5})};
+    };
+    cpu_.block_scores(
+        args_on([](auto& twin, DType type, const Dims& shape) { return twin.on_cpu(type, shape); }),
+        {&pool_});
+    gpu_.block_scores(
+        args_on([](auto& twin, DType type, const Dims& shape) { return twin.on_gpu(type, shape); }),
+        {});
+    const std::vector<float> found = alpha.from_gpu();
+    for (std::size_t i = 0; i < found.size(); ++i) {
+      ASSERT_NEAR(found[i], alpha.host[i], 1e-4F * alpha.host[i] + 1e-9F) << dtype << " " << i;
+    }
+    expect_near(scores.host, scores.from_gpu(), 1e-5F);
+  }
+}
+
 TEST_F(FusedCuda, RotaryOf16Bits) {
   const std::int64_t rows = 5;
   const std::int64_t dim = 64;

@@ -230,6 +230,41 @@ TEST(Linear, BiasAccumulationAndStrides) {
   }
 }
 
+TEST_P(LinearFormats, SomeOutputsAreThoseOfAll) {
+  Random random(14);
+  ThreadPool pool(2);
+  const Weight weight(GetParam(), 83, 256, random);
+  std::vector<float> x = random_rows(5, 256, random);
+  std::vector<float> bias(83);
+  for (float& value : bias) value = random.next_float();
+  const PackedWeight packed = cpu_pack({&weight.source, 1}, LinearMode::kQuantized, {&pool});
+  const auto all = run(best_cpu_isa(), packed, x, 5, pool);
+  AlignedBuffer scratch;
+  LinearArgs args;
+  args.x = TensorView::dense(x.data(), {5, 256});
+  args.weight = &packed;
+  args.bias = bias.data();
+  args.scratch = &scratch;
+  for (const Range outputs : {Range{0, 16}, Range{16, 83}, Range{32, 37}, Range{80, 83}}) {
+    std::vector<float> part(static_cast<std::size_t>(5 * outputs.size()), NAN);
+    args.out = TensorView::dense(part.data(), {5, outputs.size()});
+    args.outputs = outputs;
+    cpu_quantized_table().linear(args, {&pool});
+    for (std::int64_t i = 0; i < 5 * outputs.size(); ++i) {
+      const std::int64_t output = outputs.begin + i % outputs.size();
+      EXPECT_EQ(part[static_cast<std::size_t>(i)],
+                all[static_cast<std::size_t>(i / outputs.size() * 83 + output)] +
+                    bias[static_cast<std::size_t>(output)]);
+    }
+  }
+  for (const Range outputs : {Range{8, 24}, Range{80, 84}}) {
+    std::vector<float> part(5 * 16);
+    args.out = TensorView::dense(part.data(), {5, outputs.size()});
+    args.outputs = outputs;
+    EXPECT_THROW(cpu_quantized_table().linear(args, {&pool}), InvalidArgument);
+  }
+}
+
 TEST(Linear, ShapesThatDoNotFitAreRefused) {
   Random random(12);
   ThreadPool pool(1);

@@ -101,6 +101,24 @@ TEST(Label, QuestionsAgreeWithValues) {
   }
 }
 
+TEST(Label, RunsAreAnArrayWithoutAnEnd) {
+  const std::vector<std::int64_t> starts = {0, 3, 4, 9};
+  const std::vector<std::int64_t> values = {7, 7, 2, 5};
+  const std::vector<std::int64_t> written = {7, 7, 7, 7, 2, 2, 2, 2, 2, 5};
+  const Label runs = Label::runs(starts, values);
+  const Label array = Label::array(written);
+  for (std::int64_t p = 0; p < 10; ++p) EXPECT_EQ(runs.at(p), array.at(p)) << p;
+  EXPECT_EQ(runs.at(1'000'000), 5);
+  EXPECT_NE(runs, array);
+  EXPECT_EQ(runs.node().extent(), std::nullopt);
+  EXPECT_EQ(array.node().extent(), 10);
+  const std::vector<std::int64_t> late = {1, 3, 4, 9};
+  const std::vector<std::int64_t> twice = {0, 3, 3, 9};
+  EXPECT_THROW(Label::runs(late, values), InvalidArgument);
+  EXPECT_THROW(Label::runs(twice, values), InvalidArgument);
+  EXPECT_THROW(Label::runs(starts, std::span(values).first(3)), InvalidArgument);
+}
+
 std::string error_of(std::string_view text) {
   try {
     parse_label(text);

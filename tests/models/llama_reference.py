@@ -80,8 +80,19 @@ def rotate(x: np.ndarray, angles: np.ndarray) -> np.ndarray:
     return np.concatenate([a * cos - b * sin, b * cos + a * sin, rest], -1)
 
 
-def logits_of(sizes: Sizes, weights: dict, tokens: list[int], masks: list[np.ndarray]) -> np.ndarray:
-    """[tokens, vocab] under one boolean mask [query, key] a layer."""
+@dataclasses.dataclass
+class Trace:
+    """What a pass computes."""
+
+    logits: np.ndarray  # [tokens, vocab]
+    q: list[np.ndarray]  # of each layer, turned: [tokens, heads, head_dim]
+    k: list[np.ndarray]  # [tokens, kv_heads, head_dim]
+
+
+def trace_of(
+    sizes: Sizes, weights: dict, tokens: list[int], masks: list[np.ndarray], positions: list[int] | None = None
+) -> Trace:
+    """Under one boolean mask [query, key] a layer; positions are what the rotary embedding takes."""
     weights = {name: np.asarray(value, np.float64) for name, value in weights.items()}
 
     def linear(name: str, x: np.ndarray) -> np.ndarray:
@@ -93,19 +104,29 @@ def logits_of(sizes: Sizes, weights: dict, tokens: list[int], masks: list[np.nda
     def heads(x: np.ndarray, count: int) -> np.ndarray:
         return x.reshape(len(tokens), count, sizes.head_dim)
 
-    angles = np.arange(len(tokens))[:, None] * frequencies(sizes)
+    positions = np.arange(len(tokens)) if positions is None else np.array(positions)
+    angles = positions[:, None] * frequencies(sizes)
     group = sizes.heads // sizes.kv_heads
+    trace = Trace(np.empty(0), [], [])
     x = weights["embedding"][tokens]
     for layer, mask in enumerate(masks):
         h = norm(f"{layer}.attention_norm", x)
         q = rotate(heads(linear(f"{layer}.q", h), sizes.heads), angles)
-        k = rotate(heads(linear(f"{layer}.k", h), sizes.kv_heads), angles).repeat(group, 1)
+        k = rotate(heads(linear(f"{layer}.k", h), sizes.kv_heads), angles)
+        trace.q.append(q)
+        trace.k.append(k)
         v = heads(linear(f"{layer}.v", h), sizes.kv_heads).repeat(group, 1)
-        scores = np.einsum("qhd,khd->hqk", q, k) / np.sqrt(sizes.head_dim)
+        scores = np.einsum("qhd,khd->hqk", q, k.repeat(group, 1)) / np.sqrt(sizes.head_dim)
         scores = np.exp(np.where(mask, scores, -np.inf) - np.where(mask, scores, -np.inf).max(-1, keepdims=True))
         attended = np.einsum("hqk,khd->qhd", scores / scores.sum(-1, keepdims=True), v)
         x = x + linear(f"{layer}.o", attended.reshape(len(tokens), -1))
         h = norm(f"{layer}.mlp_norm", x)
         gate = linear(f"{layer}.gate", h)
         x = x + linear(f"{layer}.down", gate / (1 + np.exp(-gate)) * linear(f"{layer}.up", h))
-    return norm("final_norm", x) @ weights["embedding" if sizes.tied else "head"].T
+    trace.logits = norm("final_norm", x) @ weights["embedding" if sizes.tied else "head"].T
+    return trace
+
+
+def logits_of(sizes: Sizes, weights: dict, tokens: list[int], masks: list[np.ndarray]) -> np.ndarray:
+    """[tokens, vocab] under one boolean mask [query, key] a layer."""
+    return trace_of(sizes, weights, tokens, masks).logits

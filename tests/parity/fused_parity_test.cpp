@@ -193,6 +193,30 @@ TEST_P(FusedParity, RotaryTurnsAndFillsTheCache) {
   }
 }
 
+TEST_P(FusedParity, RotaryTurnsQueriesAloneAsItDoesWithKeys) {
+  const std::int64_t rows = 4;
+  auto q = random_values(static_cast<std::size_t>(rows * 3 * 20), random_);
+  auto alone = q;
+  std::vector<std::int32_t> positions = {2, 0, 5, 5};
+  auto cos = random_values(6 * 10, random_, 1.0F);
+  auto sin = random_values(6 * 10, random_, 1.0F);
+  auto keys = random_values(static_cast<std::size_t>(rows * 20), random_);
+  std::vector<float> pages(static_cast<std::size_t>(rows * 20));
+  std::vector<std::int64_t> slots = {0, 1, 2, 3};
+  RotaryCacheArgs args;
+  args.q = TensorView::dense(alone.data(), {rows, 3, 20});
+  args.positions = TensorView::dense(positions.data(), DType::kI32, {rows});
+  args.cos = TensorView::dense(cos.data(), {6, 10});
+  args.sin = TensorView::dense(sin.data(), {6, 10});
+  cpu_rotary_cache(micro(), args, {&pool_});
+  args.q = TensorView::dense(q.data(), {rows, 3, 20});
+  args.k = args.v = TensorView::dense(keys.data(), {rows, 1, 20});
+  args.k_pages = args.v_pages = TensorView::dense(pages.data(), {1, rows, 1, 20});
+  args.slots = TensorView::dense(slots.data(), DType::kI64, {rows});
+  cpu_rotary_cache(micro(), args, {&pool_});
+  EXPECT_EQ(alone, q);
+}
+
 TEST_P(FusedParity, WrongShapesAreRefused) {
   std::vector<float> values(64);
   const auto view = [&](const Dims& shape) { return TensorView::dense(values.data(), shape); };

@@ -190,7 +190,7 @@ MODEL_SHA256=b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
 # Whether these arguments run the default model: a command that takes one, and no other model named.
 needs_model() {
   case "${1:-}" in
-    generate | chat | perplexity | inspect) ;;
+    generate | chat | perplexity | rank | inspect) ;;
     convert)
       case " $* " in *" smollm2-135m-instruct "*) return 0 ;; *) return 1 ;; esac
       ;;

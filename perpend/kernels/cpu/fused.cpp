@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "perpend/core/demand.h"
+#include "perpend/kernels/cpu/block_scores.h"
 #include "perpend/kernels/fused_checks.h"
 
 namespace perpend {
@@ -33,7 +34,6 @@ std::byte* slot_of(const TensorView& pages, std::int64_t slot, std::int64_t head
 
 void rotate_row(const RowMicro& micro, const RotaryCacheArgs& args, std::int64_t row) {
   const std::int64_t position = args.positions.as<const std::int32_t>()[row];
-  const std::int64_t slot = args.slots.as<const std::int64_t>()[row];
   const auto half = static_cast<int>(args.cos.size(1));
   const auto dim = static_cast<int>(args.q.size(2));
   const float* cos = row_of(args.cos, position);
@@ -41,6 +41,8 @@ void rotate_row(const RowMicro& micro, const RotaryCacheArgs& args, std::int64_t
   for (std::int64_t head = 0; head < args.q.size(1); ++head) {
     micro.rotate(args.layout, cos, sin, half, row_of(args.q, row) + head * args.q.stride(1));
   }
+  if (!args.k) return;
+  const std::int64_t slot = args.slots.as<const std::int64_t>()[row];
   constexpr int kMaxDim = 512;
   float turned[kMaxDim];
   for (std::int64_t head = 0; head < args.k.size(1); ++head) {
@@ -83,7 +85,8 @@ void cpu_rms_norm(const RowMicro& micro, const RmsNormArgs& args, Stream stream)
 void cpu_rotary_cache(const RowMicro& micro, const RotaryCacheArgs& args, Stream stream) {
   check_rotary_cache(args);
   demand(args.q.size(2) <= 512, "rotary: head_dim must be at most 512 (", args.q.size(2), ")");
-  const std::int64_t values = (args.q.size(1) + 2 * args.k.size(1)) * args.q.size(2);
+  const std::int64_t heads = args.q.size(1) + (args.k ? 2 * args.k.size(1) : 0);
+  const std::int64_t values = heads * args.q.size(2);
   stream.threads->parallel_for(args.q.size(0), rows_per_task(values), [&](Range range) {
     for (std::int64_t row = range.begin; row < range.end; ++row) rotate_row(micro, args, row);
   });
@@ -121,6 +124,8 @@ FusedTable cpu_fused_table() {
       },
       [](const GatedMlpArgs& args, Stream stream) { cpu_gated_mlp(best_micro(), args, stream); },
       [](const VocabularyArgs& args, Stream stream) { cpu_vocabulary(best_micro(), args, stream); },
+      /*few_rows_product=*/nullptr,
+      cpu_block_scores,
   };
 }
 

@@ -25,10 +25,19 @@ void check_matrix(const TensorView& view, std::int64_t columns, std::string_view
         concat("linear: ", name, ": expected dense f32 rows of ", columns, ", found ", view));
 }
 
+Range outputs_of(const LinearArgs& args) {
+  return args.outputs.empty() ? Range{0, args.weight->out_features} : args.outputs;
+}
+
 void check_args(const LinearArgs& args) {
   if (args.weight == nullptr || args.scratch == nullptr) bug("linear: no weight or scratch");
   check_matrix(args.x, args.weight->in_features, "x");
-  check_matrix(args.out, args.weight->out_features, "out");
+  const Range outputs = outputs_of(args);
+  check(
+      outputs.begin >= 0 && outputs.begin % kRows == 0 && outputs.end <= args.weight->out_features,
+      concat("linear: outputs ", outputs, " must begin at a multiple of ", kRows, " and end by ",
+             args.weight->out_features));
+  check_matrix(args.out, outputs.size(), "out");
   check_eq(args.x.size(0), args.out.size(0), "linear: rows of x and out differ");
 }
 
@@ -60,14 +69,16 @@ void for_columns(std::int64_t num_columns, Store store) {
   }
 }
 
-// Adds bias and, where asked, what `out` holds, and stores the columns that exist.
+// Adds bias and, where asked, what `out` holds, and stores the outputs that are wanted, from
+// `first_output` on.
 void store_tile(const LinearArgs& args, const float* tile, std::int64_t first_row,
-                std::int64_t num_rows, std::int64_t first_column) {
-  const std::int64_t num_columns =
-      std::min<std::int64_t>(kRows, args.weight->out_features - first_column);
+                std::int64_t num_rows, std::int64_t first_output) {
+  const Range outputs = outputs_of(args);
+  const std::int64_t num_columns = std::min<std::int64_t>(kRows, outputs.end - first_output);
   for (std::int64_t row = 0; row < num_rows; ++row, tile += kRows) {
-    float* out = args.out.as<float>() + (first_row + row) * args.out.stride(0) + first_column;
-    const float* bias = args.bias != nullptr ? args.bias + first_column : nullptr;
+    float* out = args.out.as<float>() + (first_row + row) * args.out.stride(0) +
+                 (first_output - outputs.begin);
+    const float* bias = args.bias != nullptr ? args.bias + first_output : nullptr;
     if (bias != nullptr && args.accumulate) {
       for_columns(num_columns, [&](std::int64_t i) { out[i] += tile[i] + bias[i]; });
     } else if (bias != nullptr) {
@@ -119,14 +130,16 @@ void cpu_linear(const LinearMicro& micro, const LinearArgs& args, Stream stream)
   const bool integer = panel::is_integer(weight.layout);
   const QuantizedRows quantized = integer ? quantize_rows(micro, args, stream) : QuantizedRows{};
   const std::size_t panel_bytes = panel::panel_bytes(weight.layout, weight.in_features);
-  const std::int64_t num_panels = ceil_div(weight.out_features, kRows);
+  const Range outputs = outputs_of(args);
+  const std::int64_t first_panel = outputs.begin / kRows;
+  const std::int64_t num_panels = ceil_div(outputs.end, kRows) - first_panel;
   const std::int64_t grain = panels_of_a_task(num_rows, num_panels, panel_bytes, stream);
   stream.threads->parallel_for(num_panels, grain, [&](Range panels) {
     const RegisterScope registers(micro);
     alignas(64) std::array<float, kTileRows * kRows> tile;
     for (std::int64_t row = 0; row < num_rows; row += kTileRows) {
       const std::int64_t count = std::min(kTileRows, num_rows - row);
-      for (std::int64_t p = panels.begin; p < panels.end; ++p) {
+      for (std::int64_t p = first_panel + panels.begin; p < first_panel + panels.end; ++p) {
         const std::byte* panel_data =
             weight.blocks.data() + static_cast<std::size_t>(p) * panel_bytes;
         if (integer) {

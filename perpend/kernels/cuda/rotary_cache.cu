@@ -71,15 +71,15 @@ template <class In, class Stored>
 __global__ void rotary_cache_kernel(RotaryParams<In, Stored> p) {
   const std::int64_t row = blockIdx.x;
   const std::int64_t position = p.positions[row];
-  const std::int64_t slot = p.slots[row];
   assert(position >= 0 && position < p.max_position);
-  assert(slot >= 0 && slot < p.num_slots);
   int head = static_cast<int>(blockIdx.y);
   if (head < p.q.num_heads) {
     In* q = p.q.head(row, head);
     rotate(p, position, q, q);
     return;
   }
+  const std::int64_t slot = p.slots[row];
+  assert(slot >= 0 && slot < p.num_slots);
   head -= p.q.num_heads;
   if (head < p.k.num_heads) {
     rotate(p, position, p.k.head(row, head), p.k_pages.head(slot, head));
@@ -95,11 +95,13 @@ __global__ void rotary_cache_kernel(RotaryParams<In, Stored> p) {
 
 template <class In>
 HeadRows<In> head_rows(const TensorView& view) {
+  if (!view) return {};
   return {view.as<In>(), view.stride(0), view.stride(1), static_cast<int>(view.size(1))};
 }
 
 template <class Stored>
 Pages<Stored> pages_of(const TensorView& view) {
+  if (!view) return {};
   return {view.as<Stored>(), view.stride(0), view.stride(1), view.stride(2), view.size(1)};
 }
 
@@ -117,12 +119,12 @@ void launch_rotary_cache(const RotaryCacheArgs& args, const Launch& launch) {
                                         args.cos.stride(0),
                                         args.sin.stride(0),
                                         args.cos.size(0),
-                                        args.k_pages.size(0) * args.k_pages.size(1),
+                                        args.k ? args.k_pages.size(0) * args.k_pages.size(1) : 0,
                                         static_cast<int>(args.cos.size(1)),
                                         static_cast<int>(args.q.size(2)),
                                         args.layout == RotaryLayout::kInterleaved};
-  const dim3 grid(static_cast<unsigned>(args.q.size(0)),
-                  static_cast<unsigned>(args.q.size(1) + 2 * args.k.size(1)));
+  const std::int64_t heads = args.q.size(1) + (args.k ? 2 * args.k.size(1) : 0);
+  const dim3 grid(static_cast<unsigned>(args.q.size(0)), static_cast<unsigned>(heads));
   rotary_cache_kernel<<<grid, kThreads, 0, launch.stream()>>>(params);
   launch.check_launched();
 }

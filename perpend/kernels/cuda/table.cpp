@@ -18,7 +18,7 @@ const KernelTable& cuda_kernels() {
                     cuda_make_plan, cuda_make_block_tables, cuda_make_block_plan, cuda_has_plans},
       .quantized = {},
       .fused = {cuda_rms_norm, cuda_rotary_cache, cuda_gated_mlp, cuda_vocabulary,
-                cuda_few_rows_product},
+                cuda_few_rows_product, cuda_block_scores},
       .memory = cuda_memory(),
       .is_capturing =
           [](Stream stream) { return is_capturing(static_cast<cudaStream_t>(stream.cuda_stream)); },
