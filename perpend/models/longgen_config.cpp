@@ -56,10 +56,14 @@ void check_keys(const json& object, const std::string& path) {
   }
 }
 
-std::optional<LongGen> read_json(const Checkpoint& checkpoint, int num_layers) {
-  if (checkpoint.config_json().find("\"longgen\"") == std::string::npos) return std::nullopt;
-  const std::string path = checkpoint.path() + "/config.json";
-  const json config = parse_json_object(checkpoint.config_json(), path);
+std::string gguf_prefix(std::string_view architecture) { return concat(architecture, ".longgen."); }
+
+}  // namespace
+
+std::optional<LongGen> parse_longgen(std::string_view config_json, const std::string& path,
+                                     int num_layers) {
+  if (config_json.find("\"longgen\"") == std::string_view::npos) return std::nullopt;
+  const json config = parse_json_object(config_json, path);
   const auto found = config.find("longgen");
   if (found == config.end() || found->is_null()) return std::nullopt;
   const json& object = *found;
@@ -69,57 +73,40 @@ std::optional<LongGen> read_json(const Checkpoint& checkpoint, int num_layers) {
   };
   if (!object.is_object()) throw wrong_type("", "an object", object);
   check_keys(object, path);
-  const Source source{path,
-                      [&]() -> std::optional<std::string> {
-                        const auto variant = object.find(kVariantKey);
-                        if (variant == object.end()) return std::nullopt;
-                        if (!variant->is_string())
-                          throw wrong_type(".variant", "as or bs", *variant);
-                        return variant->get<std::string>();
-                      },
-                      [&](std::string_view key) -> std::optional<std::int64_t> {
-                        const auto value = object.find(std::string(key));
-                        if (value == object.end()) return std::nullopt;
-                        const bool fits =
-                            value->is_number_integer() &&
-                            (!value->is_number_unsigned() ||
-                             value->get<std::uint64_t>() <=
-                                 std::uint64_t{std::numeric_limits<std::int64_t>::max()});
-                        if (!fits) throw wrong_type(concat(".", key), "an integer", *value);
-                        return value->get<std::int64_t>();
-                      }};
-  return read(source, num_layers);
+  const auto variant = [&]() -> std::optional<std::string> {
+    const auto value = object.find(kVariantKey);
+    if (value == object.end()) return std::nullopt;
+    if (!value->is_string()) throw wrong_type(".variant", "as or bs", *value);
+    return value->get<std::string>();
+  };
+  constexpr std::uint64_t kMost = std::numeric_limits<std::int64_t>::max();
+  const auto number = [&](std::string_view key) -> std::optional<std::int64_t> {
+    const auto value = object.find(std::string(key));
+    if (value == object.end()) return std::nullopt;
+    const bool fits = value->is_number_integer() &&
+                      (!value->is_number_unsigned() || value->get<std::uint64_t>() <= kMost);
+    if (!fits) throw wrong_type(concat(".", key), "an integer", *value);
+    return value->get<std::int64_t>();
+  };
+  return read({path, variant, number}, num_layers);
 }
 
-std::string gguf_prefix(std::string_view architecture) { return concat(architecture, ".longgen."); }
-
-std::optional<LongGen> read_gguf(const Checkpoint& checkpoint, std::string_view architecture,
-                                 int num_layers) {
-  const GgufFile& file = checkpoint.gguf();
+std::optional<LongGen> read_longgen(const GgufFile& file, const std::string& path,
+                                    std::string_view architecture, int num_layers) {
   const std::string prefix = gguf_prefix(architecture);
-  const Source source{checkpoint.path(),
-                      [&]() -> std::optional<std::string> {
-                        const auto variant = file.get_string(prefix + kVariantKey);
-                        return variant ? std::optional(std::string(*variant)) : std::nullopt;
-                      },
-                      [&](std::string_view key) -> std::optional<std::int64_t> {
-                        const auto value = file.get_u64(concat(prefix, key));
-                        if (!value) return std::nullopt;
-                        // What is too large for an integer is too large for every key.
-                        return static_cast<std::int64_t>(std::min<std::uint64_t>(
-                            *value, std::numeric_limits<std::int64_t>::max()));
-                      }};
   if (file.find(prefix + kVariantKey) == nullptr) return std::nullopt;
-  return read(source, num_layers);
-}
-
-}  // namespace
-
-std::optional<LongGen> read_longgen(const Checkpoint& checkpoint, std::string_view architecture,
-                                    int num_layers) {
-  return checkpoint.kind() == Checkpoint::Kind::kGguf
-             ? read_gguf(checkpoint, architecture, num_layers)
-             : read_json(checkpoint, num_layers);
+  const auto variant = [&]() -> std::optional<std::string> {
+    const auto value = file.get_string(prefix + kVariantKey);
+    return value ? std::optional(std::string(*value)) : std::nullopt;
+  };
+  const auto number = [&](std::string_view key) -> std::optional<std::int64_t> {
+    const auto value = file.get_u64(concat(prefix, key));
+    if (!value) return std::nullopt;
+    // What is too large for an integer is too large for every key.
+    return static_cast<std::int64_t>(
+        std::min<std::uint64_t>(*value, std::numeric_limits<std::int64_t>::max()));
+  };
+  return read({path, variant, number}, num_layers);
 }
 
 json longgen_json(const LongGen& longgen) {

@@ -253,22 +253,22 @@ RotaryLayout gguf_rotary_layout(std::string_view architecture) {
 }
 
 ModelConfig parse_model_config(std::string_view config_json, const std::string& path) {
-  const ModelConfig config = read_hugging_face_config(config_json, path);
+  ModelConfig config = read_hugging_face_config(config_json, path);
   check_sizes(config, path);
   check_constants(config, path);
+  config.longgen = parse_longgen(config_json, path, config.num_layers);
   return config;
 }
 
 ModelConfig read_model_config(const Checkpoint& checkpoint) {
-  ModelConfig config;
+  const std::string& path = checkpoint.path();
   if (checkpoint.kind() == Checkpoint::Kind::kHuggingFace) {
-    config = parse_model_config(checkpoint.config_json(), checkpoint.path() + "/config.json");
-  } else {
-    config = read_gguf_config(checkpoint);
-    check_sizes(config, checkpoint.path());
-    check_constants(config, checkpoint.path());
+    return parse_model_config(checkpoint.config_json(), path + "/config.json");
   }
-  config.longgen = read_longgen(checkpoint, config.architecture, config.num_layers);
+  ModelConfig config = read_gguf_config(checkpoint);
+  check_sizes(config, path);
+  check_constants(config, path);
+  config.longgen = read_longgen(checkpoint.gguf(), path, config.architecture, config.num_layers);
   return config;
 }
 
