@@ -13,6 +13,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.attention.flex_attention import flex_attention
 
 import gpu_attention
+from gpu_passes import Bench
+from gpu_timing import take_turns
 
 DEVICE = "cuda"
 # 32 query heads, 8 key/value heads, head_dim 128, pages of 64 keys.
@@ -72,7 +74,7 @@ def worst_error(q, k, v, o, visible) -> float:
     return worst
 
 
-def peers(q, k, v, visible, names: list) -> dict:
+def peers(q, k, v, visible, names) -> dict:
     calls = {}
     per_head = q.transpose(1, 2).contiguous()
     is_all = bool(visible.all())
@@ -97,7 +99,7 @@ def peers(q, k, v, visible, names: list) -> dict:
     return calls
 
 
-def measure(line: dict, library, options, times_of) -> dict:
+def measure(line: dict, bench: Bench) -> dict:
     name, mask, batch, q_len, kv_len = line.values()
     generator = torch.Generator(device=DEVICE).manual_seed(5)
 
@@ -110,7 +112,7 @@ def measure(line: dict, library, options, times_of) -> dict:
     num_pages = in_use + 7
     order = torch.randperm(num_pages, device=DEVICE, generator=generator)[:in_use]
     page_table = order.reshape(batch, -1).to(torch.int32).contiguous()
-    plan = gpu_attention.DecodePlan(library, mask, kv_len, q, paged(k, page_table, num_pages),
+    plan = gpu_attention.DecodePlan(bench.library, mask, kv_len, q, paged(k, page_table, num_pages),
                                     paged(v, page_table, num_pages), page_table)
     visible = sees(mask, q_len, kv_len)
     o = plan.run()
@@ -122,7 +124,7 @@ def measure(line: dict, library, options, times_of) -> dict:
     if not result["error"] < 5e-3:
         raise AssertionError(f"{name}: our answer is off by {result['error']}")
     calls = {"perpend": captured(plan.run)}
-    for peer, call in peers(q, k, v, visible, options.peers.split(",")).items():
+    for peer, call in peers(q, k, v, visible, bench.peers).items():
         try:
             difference = float((call().transpose(1, 2).double() - o.double()).norm() / o.double().norm())
             if not difference < 1e-2:
@@ -133,9 +135,9 @@ def measure(line: dict, library, options, times_of) -> dict:
     source = torch.empty(result["bytes"] // 4, device=DEVICE, dtype=torch.bfloat16)
     target = torch.empty_like(source)
     calls["copy"] = captured(lambda: target.copy_(source))
-    for peer, (found, _) in times_of(calls, library, options).items():
-        median = statistics.median(found)
-        result[peer] = {"ms": median, "min_ms": min(found), "max_ms": max(found), "gbs": result["bytes"] / median / 1e6}
+    for peer, times in take_turns(calls, bench.library, bench.turns).items():
+        summary = times.summary()
+        result[peer] = {**summary, "gbs": result["bytes"] / summary["ms"] / 1e6}
     result["share_of_copy"] = result["copy"]["ms"] / result["perpend"]["ms"]
     return result
 

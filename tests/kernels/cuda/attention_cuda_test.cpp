@@ -84,10 +84,8 @@ class AttentionCuda : public testing::Test {
     }
     return result;
   }
-  std::string faults(const AttentionCase& c, const AttentionPlans& plans,
-                     const AttentionExpectation& expectation, ThreadPool& threads) const {
-    AttentionCall call(c);
-    const AttentionOutputs outputs = call.run(backend_, plans, threads);
+  static std::string faults_of(const AttentionOutputs& outputs, const AttentionCase& c,
+                               const AttentionExpectation& expectation) {
     std::string result;
     for (const Deviation& d : expectation.compare(outputs)) {
       if (!d.holds()) result += concat("\n  ", d);
@@ -96,6 +94,13 @@ class AttentionCuda : public testing::Test {
         result += concat("\n  total error ", d.total_error, " of ", d);
       }
     }
+    return result;
+  }
+  std::string faults(const AttentionCase& c, const AttentionPlans& plans,
+                     const AttentionExpectation& expectation, ThreadPool& threads) const {
+    AttentionCall call(c);
+    const AttentionOutputs outputs = call.run(backend_, plans, threads);
+    std::string result = faults_of(outputs, c, expectation);
     const AttentionOutputs again = call.run(backend_, plans, threads);
     for (std::size_t s = 0; s < outputs.o.lengths().size(); ++s) {
       for (const auto output : kOutputs) {
@@ -107,13 +112,21 @@ class AttentionCuda : public testing::Test {
     }
     return result.empty() || c.deterministic ? result : concat("\n  not deterministic:", result);
   }
-  void expect_right(const AttentionCase& c, FunctionRef<Tiling(const Tiling&)> change) {
-    constexpr std::array kBoth = {true, false};
-    const std::string found = faults(c, kBoth, change, threads_);
-    EXPECT_TRUE(found.empty()) << c << found;
+  // Cases beside each other, each on one thread: most of the time goes to the reference.
+  void expect_right(const std::vector<AttentionCase>& cases,
+                    FunctionRef<Tiling(const Tiling&)> change) {
+    threads_.parallel_for(static_cast<std::int64_t>(cases.size()), 1, [&](Range range) {
+      constexpr std::array kBoth = {true, false};
+      ThreadPool one_thread(1);
+      for (std::int64_t i = range.begin; i < range.end; ++i) {
+        const AttentionCase& c = cases[static_cast<std::size_t>(i)];
+        const std::string found = faults(c, kBoth, change, one_thread);
+        EXPECT_TRUE(found.empty()) << c << found;
+      }
+    });
   }
-  void expect_right(const AttentionCase& c) {
-    expect_right(c, [](const Tiling& offered) { return offered; });
+  void expect_right(const std::vector<AttentionCase>& cases) {
+    expect_right(cases, [](const Tiling& offered) { return offered; });
   }
 
   AttentionBackend backend_;
@@ -131,15 +144,18 @@ AttentionCase make_case(const std::string& mask, std::vector<SequenceShape> sequ
 }
 
 TEST_F(AttentionCuda, EveryHeadDimAndType) {
+  std::vector<AttentionCase> cases;
   for (const std::int64_t head_dim : {8, 32, 40, 64, 72, 80, 96, 128, 136, 192, 200, 256}) {
     for (const DType dtype : {DType::kBF16, DType::kF16}) {
-      expect_right(make_case("all", {{256, 256, 0}}, 2, 2, head_dim, dtype));
-      expect_right(make_case("causal", {{333, 333, 0}}, 2, 2, head_dim, dtype));
+      cases.push_back(make_case("all", {{256, 256, 0}}, 2, 2, head_dim, dtype));
+      cases.push_back(make_case("causal", {{333, 333, 0}}, 2, 2, head_dim, dtype));
     }
   }
+  expect_right(cases);
 }
 
 TEST_F(AttentionCuda, EveryKindOfMask) {
+  std::vector<AttentionCase> cases;
   for (const char* mask :
        {"causal & window(100)", "window(40, 70)", "causal & (sink(64) | window(150))",
         "causal & (near(64, 2) | every(64, 4, 1))", "upto(block(32))", "upto(block(144))",
@@ -148,42 +164,48 @@ TEST_F(AttentionCuda, EveryKindOfMask) {
         "heads(0-1: causal; rest: window(30, 30))", "none", "k_in(block(64), 0, 3, 5)",
         "causal & (same(segments(60*6, 152)) | k_in(segments(60*6, 152), 0))"}) {
     for (const std::int64_t head_dim : {32, 64, 128, 192}) {
-      expect_right(make_case(mask, {{512, 512, 0}}, 4, 4, head_dim));
-      expect_right(make_case(mask, {{512, 512, 0}}, 4, 1, head_dim));
+      cases.push_back(make_case(mask, {{512, 512, 0}}, 4, 4, head_dim));
+      cases.push_back(make_case(mask, {{512, 512, 0}}, 4, 1, head_dim));
     }
   }
+  expect_right(cases);
 }
 
 TEST_F(AttentionCuda, LongLists) {
-  expect_right(make_case("all", {{300, 3000, 2700}}, 2, 2, 128));
-  expect_right(make_case("causal", {{1500, 1500, 0}}, 1, 1, 128));
-  expect_right(make_case("causal & (sink(64) | window(300))", {{2500, 2500, 0}}, 1, 1, 64));
-  expect_right(make_case("causal", {{1500, 1500, 0}}, 2, 1, 32));
+  expect_right({make_case("all", {{300, 3000, 2700}}, 2, 2, 128),
+                make_case("causal", {{1500, 1500, 0}}, 1, 1, 128),
+                make_case("causal & (sink(64) | window(300))", {{2500, 2500, 0}}, 1, 1, 64),
+                make_case("causal", {{1500, 1500, 0}}, 2, 1, 32)});
 }
 
-// So many that items are taken in advance.
+// So many that items are taken in advance: more than eight for each of two teams of a CTA.
 TEST_F(AttentionCuda, ManyItemsOfAStep) {
-  const std::vector<SequenceShape> sequences(8, {400, 400, 0});
+  const std::vector<SequenceShape> sequences(10, {40, 40, 0});
+  std::vector<AttentionCase> cases;
   for (const std::int64_t head_dim : {24, 32, 64}) {
-    expect_right(make_case("same(block(64))", sequences, 128, 128, head_dim));
-    expect_right(make_case("same(block(50))", sequences, 128, 64, head_dim));
+    cases.push_back(make_case("same(block(16))", sequences, 384, 384, head_dim));
+    cases.push_back(make_case("same(block(25))", sequences, 768, 384, head_dim));
   }
+  expect_right(cases);
 }
 
 TEST_F(AttentionCuda, HeadsOfAGroupShareRows) {
+  std::vector<AttentionCase> cases;
   for (const int group : {2, 3, 4, 7, 8, 16, 64}) {
     for (const char* mask : {"causal", "upto(block(32))", "all"}) {
-      expect_right(make_case(mask, {{200, 200, 0}}, 2 * group, 2, 64));
-      expect_right(make_case(mask, {{5, 300, 295}}, group, 1, 128));
-      expect_right(make_case(mask, {{150, 200, 50}}, group, 1, 32));
+      cases.push_back(make_case(mask, {{200, 200, 0}}, 2 * group, 2, 64));
+      cases.push_back(make_case(mask, {{5, 300, 295}}, group, 1, 128));
+      cases.push_back(make_case(mask, {{150, 200, 50}}, group, 1, 32));
     }
   }
+  expect_right(cases);
 }
 
 TEST_F(AttentionCuda, RaggedBatchesAndLengths) {
   const std::vector<SequenceShape> sequences = {{1, 1, 0},       {130, 130, 0}, {64, 500, 436},
                                                 {300, 200, 0},   {1, 700, 699}, {17, 17, 0},
                                                 {129, 257, 128}, {255, 64, 100}};
+  std::vector<AttentionCase> cases;
   for (const bool ragged : {true, false}) {
     for (const char* mask : {"all", "causal", "causal & window(33)", "causal & same(block(16))"}) {
       for (const std::int64_t head_dim : {32, 64, 128, 256}) {
@@ -193,36 +215,40 @@ TEST_F(AttentionCuda, RaggedBatchesAndLengths) {
           c.layout = {.head_major = true};
           c.shape.sequences = {{77, 300, 223}, {77, 300, 0}, {77, 300, 300}};
         }
-        expect_right(c);
+        cases.push_back(c);
       }
     }
   }
+  expect_right(cases);
 }
 
 TEST_F(AttentionCuda, MoreQueriesThanKeysAndNoKeyAtAll) {
-  expect_right(make_case("causal", {{400, 100, 0}}, 2, 2, 128));
-  expect_right(make_case("window(10)", {{400, 100, 0}}, 2, 2, 64));
-  expect_right(make_case("all", {{100, 0, 0}}, 2, 2, 64));
-  expect_right(make_case("causal & ~window(200)", {{500, 500, 0}}, 2, 2, 128));
+  expect_right({make_case("causal", {{400, 100, 0}}, 2, 2, 128),
+                make_case("window(10)", {{400, 100, 0}}, 2, 2, 64),
+                make_case("all", {{100, 0, 0}}, 2, 2, 64),
+                make_case("causal & ~window(200)", {{500, 500, 0}}, 2, 2, 128)});
 }
 
 // Plans that the search would not choose: sub-tiles of each size, parts that skip, heads apart.
 TEST_F(AttentionCuda, AnyPlanOfTheTiling) {
+  std::vector<AttentionCase> cases;
   for (const std::int64_t head_dim : {32, 64, 128, 256}) {
     for (const char* mask : {"same(block(64))", "causal & every(16, 4)", "causal & window(64)",
                              "causal & (near(64, 1) | every(64, 3))"}) {
-      for (const int sub_tile : {0, 16, 32, 64}) {
-        expect_right(make_case(mask, {{600, 600, 0}}, 2, 2, head_dim), [&](Tiling tiling) {
-          tiling.sub_tiles = {std::min(sub_tile, tiling.inner_tile / 2)};
-          tiling.any_start = sub_tile != 32;
-          return tiling;
-        });
-      }
+      cases.push_back(make_case(mask, {{600, 600, 0}}, 2, 2, head_dim));
     }
+  }
+  for (const int sub_tile : {0, 16, 32, 64}) {
+    expect_right(cases, [&](Tiling tiling) {
+      tiling.sub_tiles = {std::min(sub_tile, tiling.inner_tile / 2)};
+      tiling.any_start = sub_tile != 32;
+      return tiling;
+    });
   }
 }
 
 TEST_F(AttentionCuda, ChangedScores) {
+  std::vector<AttentionCase> cases;
   for (const std::int64_t head_dim : {32, 64, 128, 256}) {
     for (const char* mask : {"all", "causal & (sink(16) | window(100))", "causal & every(16, 4)"}) {
       for (int change = 1; change < 8; ++change) {
@@ -231,13 +257,15 @@ TEST_F(AttentionCuda, ChangedScores) {
         if ((change & 1) != 0) c.soft_cap = 5;
         if ((change & 2) != 0) c.alibi = true;
         if ((change & 4) != 0) c.scale = -0.2F;
-        expect_right(c);
+        cases.push_back(c);
       }
     }
   }
+  expect_right(cases);
 }
 
 TEST_F(AttentionCuda, LayoutsThatTheCopyEngineCanNotLoad) {
+  std::vector<AttentionCase> cases;
   for (const std::int64_t gap : {0, 3, 8}) {
     for (const std::int64_t page_size : {0, 16, 64}) {
       for (const std::int64_t head_dim : {1, 50, 64, 128, 250}) {
@@ -247,17 +275,49 @@ TEST_F(AttentionCuda, LayoutsThatTheCopyEngineCanNotLoad) {
         c.page_size = page_size;
         c.f32_outputs = gap == 8;
         c.without_lse = gap == 3;
-        expect_right(c);
+        cases.push_back(c);
       }
     }
   }
+  expect_right(cases);
 }
 
 TEST_F(AttentionCuda, OutputsInF32AndAScale) {
   AttentionCase c = make_case("causal", {{200, 200, 0}}, 2, 2, 128, DType::kF16);
   c.f32_outputs = true;
   c.scale = 0.3F;
-  expect_right(c);
+  expect_right({c});
+}
+
+// A small case for each kernel: what tools/gpu.sh runs under compute-sanitizer.
+TEST_F(AttentionCuda, EveryKernel) {
+  std::vector<AttentionCase> cases;
+  for (const std::int64_t head_dim : {24, 64, 96, 128, 192, 256}) {
+    // Bitmaps and full steps, gathers, steps of one half alone, rows without a key.
+    for (const char* mask :
+         {"causal", "causal & every(16, 4)", "same(block(64))", "causal & ~window(60)"}) {
+      cases.push_back(make_case(mask, {{260, 260, 0}}, 1, 1, head_dim));
+    }
+    AttentionCase changed = make_case("causal", {{150, 150, 0}}, 1, 1, head_dim);
+    changed.soft_cap = 5;
+    changed.alibi = true;
+    AttentionCase portable = make_case("causal", {{150, 150, 0}}, 1, 1, head_dim);
+    portable.layout.gap = 3;
+    AttentionCase group = make_case("causal", {{70, 70, 0}, {5, 40, 35}}, 4, 1, head_dim);
+    group.layout.ragged = true;
+    group.q_dtype = group.kv_dtype = DType::kF16;
+    cases.insert(cases.end(), {changed, portable, group});
+  }
+  for (AttentionCase& c : cases) {
+    const AttentionPlans plans = plan(c, backend_.table);
+    const AttentionExpectation expectation(AttentionCall(c), plans.columns.has_value(), threads_);
+    for (const bool deterministic : {true, false}) {
+      c.deterministic = deterministic;
+      const AttentionOutputs outputs = AttentionCall(c).run(backend_, plans, threads_);
+      const std::string found = faults_of(outputs, c, expectation);
+      EXPECT_TRUE(found.empty()) << c << (deterministic ? "" : " not deterministic") << found;
+    }
+  }
 }
 
 // What is uploaded once serves many streams at a time, and a captured graph.

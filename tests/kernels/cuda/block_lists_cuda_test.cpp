@@ -204,6 +204,21 @@ TEST_F(BlockListsCuda, LongLists) {
   expect_right(c, random);
 }
 
+// A small case for each kernel: what tools/gpu.sh runs under compute-sanitizer.
+TEST_F(BlockListsCuda, EveryKernel) {
+  Random random(6);
+  for (const std::int64_t head_dim : {64, 128}) {
+    for (const std::int64_t q_block : {64, 128}) {
+      BlockCase c{spec_of(200, head_dim, DType::kBF16), {}, {}};
+      c.spec.q_block = q_block;
+      c.spec.kv_block = 32;
+      c.spec.max_blocks = 4;
+      c.spec.causal = q_block == 64;
+      expect_right(c, random);
+    }
+  }
+}
+
 // A graph runs whatever the lists hold when it is launched.
 TEST_F(BlockListsCuda, GraphsTakeNewLists) {
   for (const std::int64_t q_block : {64, 128}) {

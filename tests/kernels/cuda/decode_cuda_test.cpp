@@ -72,9 +72,16 @@ class DecodeCuda : public testing::Test {
     }
     return result;
   }
-  void expect_right(const AttentionCase& c) {
-    const std::string found = faults(c, threads_);
-    EXPECT_TRUE(found.empty()) << c << found;
+  // Cases beside each other, each on one thread: most of the time goes to the reference.
+  void expect_right(const std::vector<AttentionCase>& cases) {
+    threads_.parallel_for(static_cast<std::int64_t>(cases.size()), 1, [&](Range range) {
+      ThreadPool one_thread(1);
+      for (std::int64_t i = range.begin; i < range.end; ++i) {
+        const AttentionCase& c = cases[static_cast<std::size_t>(i)];
+        const std::string found = faults(c, one_thread);
+        EXPECT_TRUE(found.empty()) << c << found;
+      }
+    });
   }
 
   AttentionBackend backend_;
@@ -99,34 +106,39 @@ SequenceShape decoding(std::int64_t kv_len, std::int64_t q_len = 1) {
 }
 
 TEST_F(DecodeCuda, EveryHeadDimTypeAndPageSize) {
+  std::vector<AttentionCase> cases;
   for (const std::int64_t head_dim : {8, 32, 40, 64, 72, 80, 96, 128, 136, 192, 200, 256}) {
     for (const std::int64_t page_size : {16, 32, 48, 64, 112, 128, 256}) {
       AttentionCase c = make_case("causal", {decoding(1), decoding(1111), decoding(640)}, 8, 2,
                                   head_dim, page_size);
-      expect_right(c);
+      cases.push_back(c);
       c.q_dtype = c.kv_dtype = DType::kF16;
-      expect_right(c);
+      cases.push_back(c);
     }
   }
+  expect_right(cases);
 }
 
 TEST_F(DecodeCuda, OnlyWholeBoxesOfPagesAndRowsAreCopied) {
+  std::vector<AttentionCase> cases;
   for (const std::int64_t page_size : {1, 8, 24, 100}) {
-    expect_right(make_case("causal", {decoding(700)}, 4, 2, 128, page_size));
+    cases.push_back(make_case("causal", {decoding(700)}, 4, 2, 128, page_size));
   }
   for (const std::int64_t head_dim : {1, 50, 100, 250}) {
-    expect_right(make_case("causal", {decoding(700), decoding(90)}, 4, 2, head_dim, 64));
+    cases.push_back(make_case("causal", {decoding(700), decoding(90)}, 4, 2, head_dim, 64));
   }
   for (const std::int64_t gap : {3, 8}) {
     AttentionCase c = make_case("causal", {decoding(700), decoding(90)}, 4, 2, 128, 64);
     c.layout.gap = gap;
     c.f32_outputs = gap == 8;
     c.without_lse = gap == 3;
-    expect_right(c);
+    cases.push_back(c);
   }
+  expect_right(cases);
 }
 
 TEST_F(DecodeCuda, EveryKindOfMask) {
+  std::vector<AttentionCase> cases;
   for (const char* mask :
        {"all", "none", "causal & window(100)", "window(40, 70)",
         "causal & (sink(64) | window(150))", "causal & (near(64, 2) | every(64, 4, 1))",
@@ -137,52 +149,62 @@ TEST_F(DecodeCuda, EveryKindOfMask) {
       for (const std::int64_t head_dim : {64, 128, 256}) {
         const std::vector<SequenceShape> sequences = {
             decoding(2000, 3), decoding(517), {1, 700, 350}};
-        expect_right(make_case(mask, sequences, 4, 4, head_dim, page_size));
-        expect_right(make_case(mask, sequences, 4, 1, head_dim, page_size));
+        cases.push_back(make_case(mask, sequences, 4, 4, head_dim, page_size));
+        cases.push_back(make_case(mask, sequences, 4, 1, head_dim, page_size));
       }
     }
   }
+  expect_right(cases);
 }
 
 TEST_F(DecodeCuda, BlocksAndSpeculation) {
+  std::vector<AttentionCase> cases;
   for (const std::int64_t page_size : {0, 64}) {
     for (const std::int64_t q_len : {2, 4, 8, 16, 32, 64}) {
-      expect_right(make_case("causal", {decoding(4100, q_len), decoding(700, q_len)}, 32, 8, 128,
-                             page_size));
-      expect_right(make_case("upto(block(32))", {decoding(4096, q_len)}, 8, 2, 64, page_size));
+      cases.push_back(make_case("causal", {decoding(4100, q_len), decoding(700, q_len)}, 32, 8, 128,
+                                page_size));
+      cases.push_back(make_case("upto(block(32))", {decoding(4096, q_len)}, 8, 2, 64, page_size));
     }
   }
+  expect_right(cases);
 }
 
 TEST_F(DecodeCuda, HeadsOfAGroupShareRows) {
+  std::vector<AttentionCase> cases;
   for (const int group : {1, 2, 3, 4, 7, 8, 16, 64}) {
-    expect_right(make_case("causal", {decoding(1500), decoding(800, 5)}, 2 * group, 2, 64, 64));
-    expect_right(make_case("causal", {decoding(1500), decoding(800, 5)}, group, 1, 128));
+    cases.push_back(make_case("causal", {decoding(1500), decoding(800, 5)}, 2 * group, 2, 64, 64));
+    cases.push_back(make_case("causal", {decoding(1500), decoding(800, 5)}, group, 1, 128));
   }
+  expect_right(cases);
 }
 
 TEST_F(DecodeCuda, LongPrefixesManySequencesAndPromptsOverPages) {
-  expect_right(make_case("causal", {decoding(40000)}, 8, 2, 128, 64));
+  std::vector<AttentionCase> cases;
+  cases.push_back(make_case("causal", {decoding(40000)}, 8, 2, 128, 64));
   std::vector<SequenceShape> many;
   for (std::int64_t s = 0; s < 60; ++s) many.push_back(decoding(1 + 37 * s));
-  expect_right(make_case("causal", many, 8, 2, 128, 64));
-  expect_right(make_case("causal", {decoding(1000, 1000), decoding(900), decoding(700, 260)}, 4, 2,
-                         128, 64));
+  cases.push_back(make_case("causal", many, 8, 2, 128, 64));
+  cases.push_back(make_case("causal", {decoding(1000, 1000), decoding(900), decoding(700, 260)}, 4,
+                            2, 128, 64));
+  expect_right(cases);
 }
 
 // Sequences with few rows and such with many run by two kernels of one call.
 TEST_F(DecodeCuda, FewAndManyRowsInOneBatch) {
+  std::vector<AttentionCase> cases;
   for (const char* mask : {"causal", "causal & (sink(64) | window(300))"}) {
-    expect_right(make_case(
+    cases.push_back(make_case(
         mask, {decoding(3000), decoding(700, 700), decoding(40), decoding(1200, 20), {300, 500, 0}},
         8, 2, 128));
     // A sequence without queries is no kernel's.
-    expect_right(make_case(mask, {{0, 800, 0}, decoding(700, 700)}, 4, 2, 128));
-    expect_right(make_case(mask, {{0, 800, 0}, decoding(700), {0, 3, 0}}, 4, 2, 128));
+    cases.push_back(make_case(mask, {{0, 800, 0}, decoding(700, 700)}, 4, 2, 128));
+    cases.push_back(make_case(mask, {{0, 800, 0}, decoding(700), {0, 3, 0}}, 4, 2, 128));
   }
+  expect_right(cases);
 }
 
 TEST_F(DecodeCuda, ChangedScores) {
+  std::vector<AttentionCase> cases;
   for (const std::int64_t head_dim : {64, 128, 256}) {
     for (const char* mask : {"all", "causal & (sink(16) | window(700))", "causal & every(16, 4)"}) {
       for (int change = 1; change < 8; ++change) {
@@ -190,24 +212,48 @@ TEST_F(DecodeCuda, ChangedScores) {
         if ((change & 1) != 0) c.soft_cap = 5;
         if ((change & 2) != 0) c.alibi = true;
         if ((change & 4) != 0) c.scale = -0.2F;
-        expect_right(c);
+        cases.push_back(c);
       }
     }
+  }
+  expect_right(cases);
+}
+
+// A small case for each kernel: what tools/gpu.sh runs under compute-sanitizer.
+TEST_F(DecodeCuda, EveryKernel) {
+  std::vector<AttentionCase> cases;
+  for (const std::int64_t head_dim : {24, 64, 96, 128, 192, 256}) {
+    // A list that is cut and added up, one that is not, gathers and bitmaps.
+    cases.push_back(make_case("causal", {decoding(1500), decoding(70, 5)}, 4, 1, head_dim, 64));
+    cases.push_back(make_case("causal & (sink(16) | window(90))", {decoding(700, 3), decoding(1)},
+                              2, 2, head_dim, 16));
+    AttentionCase changed = make_case("all", {decoding(700)}, 2, 2, head_dim);
+    changed.alibi = true;
+    changed.soft_cap = 5;
+    cases.push_back(changed);
+  }
+  cases.push_back(make_case("causal", {decoding(700), decoding(300, 300)}, 2, 1, 128));
+  for (const AttentionCase& c : cases) {
+    AttentionCall call(c);
+    const std::string found = faults_of(call, run(call, threads_), threads_);
+    EXPECT_TRUE(found.empty()) << c << found;
   }
 }
 
 // The first sequence alone has few steps of one part only, the batch has many: another kernel may
 // suit it better then, but its bits must not tell.
 TEST_F(DecodeCuda, BatchMatesThatSkipPartsChangeNoBit) {
+  std::vector<AttentionCase> cases;
   for (const char* mask : {"same(copy(114)) & causal", "same(block(64)) & causal"}) {
     for (const std::int64_t head_dim : {64, 80, 128, 192, 256}) {
       AttentionCase c = make_case(mask, {{111, 109, 0}, {17, 126, 274}}, 2, 2, head_dim);
       for (const bool alibi : {false, true}) {
         c.alibi = alibi;
-        expect_right(c);
+        cases.push_back(c);
       }
     }
   }
+  expect_right(cases);
 }
 
 // Operands on the GPU for the steps of a decode loop: pages of the longest sequences.

@@ -1,6 +1,5 @@
-// The forward kernels for Hopper of narrow heads as their sources stand, run by an emulated GPU,
-// against the f64 reference: on any machine, without a GPU or its compiler. Those of wide heads
-// rely on products that keep the warps of a warpgroup together, which the emulated ones do not.
+// The forward kernels for Hopper as their sources stand, run by an emulated GPU, against the f64
+// reference: on any machine, without a GPU or its compiler.
 
 #include <gtest/gtest.h>
 
@@ -19,9 +18,20 @@ template <int kHeadDim, bool kChanges>
 void run(const AttentionArgs& args, const AttentionCase& c) {
   const auto head_dim = static_cast<int>(c.head_dim);
   const Schedule rows = compile(c.masks, c.shape, gpu_tiling(head_dim, Sweep::kRows));
-  const ScheduleImage image = make_schedule_image(rows, head_dim);
-  run_hopper_forward<device::HopperForward<device::Bf16, kHeadDim, false, kChanges>>(
-      args, lists_of(image, c.shape.group_size()), c.seed);
+  // As the library takes them: wide kernels that change scores do not skip, narrow ones always may.
+  constexpr bool kIsWide = kHeadDim > 64;
+  constexpr bool kSkips = kIsWide && !kChanges;
+  const auto every = [](const WorkItem&) { return true; };
+  const ScheduleImage image = make_schedule_image(
+      rows, head_dim, {every, 0, kIsWide && kChanges ? PartSkips::kNever : PartSkips::kIfMany});
+  const device::Lists lists = lists_of(image, c.shape.group_size());
+  if (kSkips && image.skips_parts) {
+    using Kernel = device::HopperForward<device::Bf16, kHeadDim, kSkips, kChanges>;
+    run_hopper_forward<Kernel>(args, lists, c.seed);
+  } else {
+    using Kernel = device::HopperForward<device::Bf16, kHeadDim, false, kChanges>;
+    run_hopper_forward<Kernel>(args, lists, c.seed);
+  }
 }
 
 template <int kHeadDim, bool kChanges = false>
@@ -61,13 +71,31 @@ void expect_apart(const AttentionCase& c) {
 template <bool kChanges>
 void expect_right_as_built(const AttentionCase& c) {
   if (c.head_dim <= 32) return expect_right<32, kChanges>(c);
-  expect_right<64, kChanges>(c);
+  if (c.head_dim <= 64) return expect_right<64, kChanges>(c);
+  expect_right<96, kChanges>(c);
 }
 
 TEST(EmulatedHopperForward, DenseAndCausal) {
   for (const char* mask : {"all", "causal"}) {
     expect_right<32>(make_case(mask, {{300, 300, 0}}, 1, 1, 32));
     expect_right<64>(make_case(mask, {{300, 300, 0}}, 1, 1, 64));
+    AttentionCase c = make_case(mask, {{256, 700, 444}}, 1, 1, 96);
+    for (int seed = 1; seed <= num_trials(3); ++seed) {
+      c.seed = static_cast<std::uint64_t>(seed);
+      expect_right<96>(c);
+    }
+  }
+}
+
+// Steps that one half of the rows has, in every order with those of both.
+TEST(EmulatedHopperForward, HalvesThatSkip) {
+  for (const char* mask : {"same(block(64))", "causal & (same(block(64)) | sink(32))",
+                           "causal & (near(64, 1) | every(64, 3))"}) {
+    AttentionCase c = make_case(mask, {{400, 400, 0}}, 1, 1, 96);
+    for (int seed = 1; seed <= num_trials(3); ++seed) {
+      c.seed = static_cast<std::uint64_t>(seed);
+      expect_right<96>(c);
+    }
   }
 }
 
@@ -105,6 +133,8 @@ TEST(EmulatedHopperForward, ChangedScores) {
   c.soft_cap = 5;
   c.alibi = true;
   expect_right<32, true>(c);
+  c.head_dim = 96;
+  expect_right<96, true>(c);
 }
 
 TEST(EmulatedHopperForward, RandomCases) {
@@ -117,7 +147,7 @@ TEST(EmulatedHopperForward, RandomCases) {
     c.page_size = 0;
     c.f32_outputs = c.without_lse = false;
     c.layout = {.ragged = true};
-    c.head_dim = round_up(1 + c.head_dim % 64, 8);
+    c.head_dim = round_up(1 + c.head_dim % 96, 8);
     c.soft_cap != 0 || c.alibi ? expect_right_as_built<true>(c) : expect_right_as_built<false>(c);
   }
 }

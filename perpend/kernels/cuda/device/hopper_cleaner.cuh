@@ -10,10 +10,9 @@ template <class Kernel>
 __device__ __forceinline__ void clean_values(const HopperForwardParams& params,
                                              const HopperShared<Kernel>& shared) {
   RingPlace<Kernel::kStages> values;
-  // A lane left behind might wait for a phase long over.
+  // Behind all lanes: one left behind might wait for a phase long over.
   const auto arrive = [](std::uint32_t barrier) {
-    __syncwarp();
-    if (threadIdx.x % 32 == 0) barrier_arrive(barrier);
+    arrive_as_warp(barrier, static_cast<int>(threadIdx.x));
   };
   for (RingPlace<Kernel::kItemRing> place;; place.advance()) {
     barrier_wait(shared.item_full(place.stage), place.parity);

@@ -23,8 +23,7 @@ class Computer : Warpgroup<Kernel> {
     for (RingPlace<Kernel::kItemRing> place;; place.advance()) {
       barrier_wait(shared_.item_full(place.stage), place.parity);
       const RingItem item = shared_.control->items[place.stage];
-      __syncwarp();
-      if (thread_ % 32 == 0) barrier_arrive(shared_.item_empty(place.stage));
+      arrive_as_warp(shared_.item_empty(place.stage), thread_);
       if (item.is_end()) return;
       compute(item);
     }

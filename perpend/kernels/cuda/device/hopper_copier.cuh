@@ -70,8 +70,7 @@ class Copier {
       fetch();
       barrier_wait(shared_.item_full(place.stage), place.parity);
       CopyStep at{shared_.control->items[place.stage], {}, 0};
-      __syncwarp();
-      if (lane_ == 0) barrier_arrive(shared_.item_empty(place.stage));
+      arrive_as_warp(shared_.item_empty(place.stage), lane_);
       if (at.item.is_end()) return;
       const int num_steps = at.item.num_steps();
       if (num_steps == 0) {

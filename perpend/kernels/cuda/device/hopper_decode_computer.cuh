@@ -202,8 +202,7 @@ class DecodeComputer {
   }
   // By each warp: there may be no product between two waits, which keeps warps together.
   __device__ __forceinline__ void release(std::uint32_t empty) const {
-    __syncwarp();
-    if (thread_ % 32 == 0) barrier_arrive(empty);
+    arrive_as_warp(empty, thread_);
   }
   __device__ __forceinline__ void release_slot() {
     release(shared_.empty(slots_.stage));

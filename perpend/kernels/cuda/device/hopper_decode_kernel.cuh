@@ -35,7 +35,8 @@ struct HopperDecode {
   static constexpr int kMaxSharedBytes = 227 * 1024;
   static constexpr int kControlBytes = 1024;
   static constexpr int kSlots = (kMaxSharedBytes - 2 * kQueryBytes - kControlBytes) / kSlotBytes;
-  static constexpr int kArrivals = kTileThreads / 32;  // that empty a slot: one of each warp
+  static constexpr int kArrivals =
+      kTileThreads / 32 * kWarpArrivals;  // of each warp, to empty a slot
 
   // What the computing warps must know of the step in a slot.
   struct SlotStep {

@@ -14,10 +14,9 @@ __device__ __forceinline__ void clean_gradient_rows(const typename Kernel::Param
   using Layout = typename Kernel::Layout;
   RingPlace<Kernel::kStages> inner;
   RingPlace<1> outer;
-  // A lane left behind might wait for a phase long over.
+  // Behind all lanes: one left behind might wait for a phase long over.
   const auto arrive = [](std::uint32_t barrier) {
-    __syncwarp();
-    if (threadIdx.x % 32 == 0) barrier_arrive(barrier);
+    arrive_as_warp(barrier, static_cast<int>(threadIdx.x));
   };
   const auto num_steps = [](const typename Pass::Item& item) {
     return item.num_partial + item.num_full;

@@ -30,8 +30,7 @@ class GradientCopier {
       const Item& item = shared_.control->items[place.stage];
       const bool is_end = Pass::is_end(item);
       if (!is_end) copy_item(item);
-      __syncwarp();
-      if (lane_ == 0) barrier_arrive(shared_.item_empty(place.stage));
+      arrive_as_warp(shared_.item_empty(place.stage), lane_);
       if (is_end) return;
     }
   }

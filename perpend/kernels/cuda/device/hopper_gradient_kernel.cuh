@@ -50,7 +50,7 @@ struct HopperGradient {
   static constexpr int kBitWords = (kProductRows + 63) / 64;  // of a thread and product
   static constexpr int kStepBitWords = kInnerRows / 64;       // and step
   static constexpr int kBitmapBytes = fragment_words(kInnerRows) * 4;
-  static constexpr int kEmptyArrivals = kTileThreads / 32;  // each warp
+  static constexpr int kEmptyArrivals = kTileThreads / 32 * kWarpArrivals;  // each warp
   // The sums of a fused pass are what should stay in L2.
   static constexpr std::uint64_t kInnerHint = kFused ? kEvictFirst : kEvictLast;
 
@@ -184,24 +184,24 @@ __device__ __forceinline__ void init_barriers(const GradientShared<Kernel>& shar
   // Statistics are copied by all lanes of a warp, which arrive apart from the tile's copy.
   constexpr int kFullArrivals = Kernel::kColumns ? 1 + 32 : 1;
   for (int operand = 0; operand < 2; ++operand) {
-    barrier_init(shared.outer_clean(operand), 1);
+    barrier_init(shared.outer_clean(operand), kWarpArrivals);
     for (int i = 0; i < Kernel::kOuterBuffers; ++i) {
       barrier_init(shared.outer_full(operand, i), 1);
       barrier_init(shared.outer_empty(operand, i), Kernel::kEmptyArrivals);
     }
     for (int i = 0; i < Kernel::kStages; ++i) {
       barrier_init(shared.inner_full(operand, i), kFullArrivals);
-      barrier_init(shared.inner_clean(operand, i), 1);
+      barrier_init(shared.inner_clean(operand, i), kWarpArrivals);
       barrier_init(shared.inner_empty(operand, i), Kernel::kEmptyArrivals);
     }
   }
   for (int i = 0; i < Kernel::kScoreBuffers; ++i) {
-    barrier_init(shared.scores_full(i), kTileThreads / 32);
-    barrier_init(shared.scores_empty(i), kTileThreads / 32);
+    barrier_init(shared.scores_full(i), Kernel::kEmptyArrivals);
+    barrier_init(shared.scores_empty(i), Kernel::kEmptyArrivals);
   }
   for (int i = 0; i < kGradientItemRing; ++i) {
     barrier_init(shared.item_full(i), 1);
-    barrier_init(shared.item_empty(i), item_readers);
+    barrier_init(shared.item_empty(i), item_readers * kWarpArrivals);
   }
   barrier_init(shared.item_wanted(), 1);
   barrier_init(shared.done(), 1);

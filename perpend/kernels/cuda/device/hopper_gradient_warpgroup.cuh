@@ -179,8 +179,7 @@ class GradientWarpgroup {
   // A part may have no product between two waits, which would keep its warps together: each
   // arrives.
   __device__ __forceinline__ void release(std::uint32_t empty) const {
-    __syncwarp();
-    if (thread_ % 32 == 0) barrier_arrive(empty);
+    arrive_as_warp(empty, thread_);
   }
   __device__ __forceinline__ void release_outer() const {
     release(shared_.outer_empty(0, outer_.stage));

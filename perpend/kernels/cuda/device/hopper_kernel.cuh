@@ -63,7 +63,8 @@ struct HopperForward {
   // Arrivals that empty a stage: with skips there may be no product between two waits, which keeps
   // the warps of a warpgroup together, so each of them arrives.
   static constexpr bool kWarpsRelease = kSkips || kTeams == 2;
-  static constexpr int kEmptyArrivals = kWarpsRelease ? kTileThreads / 32 : kTileThreads / 128;
+  static constexpr int kEmptyArrivals =
+      kWarpsRelease ? kTileThreads / 32 * kWarpArrivals : kTileThreads / 128 * kWarpgroupArrivals;
 
   struct Control {
     std::uint64_t k_full[kStages], k_empty[kStages];
@@ -164,7 +165,7 @@ __device__ __forceinline__ void init_barriers(const HopperShared<Kernel>& shared
   for (int i = 0; i < Kernel::kStages; ++i) {
     barrier_init(shared.k_full(i), 1);
     barrier_init(shared.v_full(i), 1);
-    barrier_init(shared.v_clean(i), 1);
+    barrier_init(shared.v_clean(i), kWarpArrivals);
     barrier_init(shared.k_empty(i), Kernel::kEmptyArrivals);
     barrier_init(shared.v_empty(i), Kernel::kEmptyArrivals);
   }
@@ -174,7 +175,7 @@ __device__ __forceinline__ void init_barriers(const HopperShared<Kernel>& shared
   }
   for (int i = 0; i < Kernel::kItemRing; ++i) {
     barrier_init(shared.item_full(i), 1);
-    barrier_init(shared.item_empty(i), item_readers);
+    barrier_init(shared.item_empty(i), item_readers * kWarpArrivals);
   }
   barrier_init(shared.item_wanted(), 1);
   barrier_init(shared.done(), 1);

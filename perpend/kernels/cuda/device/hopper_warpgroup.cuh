@@ -102,10 +102,9 @@ class Warpgroup {
 
   __device__ __forceinline__ void release(std::uint32_t empty) const {
     if constexpr (Kernel::kWarpsRelease) {
-      __syncwarp();
-      if (thread_ % 32 == 0) barrier_arrive(empty);
+      arrive_as_warp(empty, thread_);
     } else {
-      if (thread_ % 128 == 0) barrier_arrive(empty);
+      arrive_as_warpgroup(empty, thread_);
     }
   }
   __device__ __forceinline__ void release_keys() {

@@ -4,6 +4,8 @@
 
 #include <cuda.h>
 
+#include "perpend/kernels/cuda/device/racecheck.h"
+
 // One function for each instruction that CUDA C++ has no name for (PTX ISA 9.0). Addresses are
 // those of the shared window, as shared_address() gives them.
 
@@ -92,11 +94,20 @@ __device__ __forceinline__ void copy_bytes(std::uint32_t to, const void* from, i
 }
 // 4 bytes from global to shared memory, by this thread.
 __device__ __forceinline__ void copy_word(std::uint32_t to, const void* from) {
-  asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(to), "l"(from) : "memory");
+  if constexpr (kForRacecheck) {
+    asm volatile("st.shared.u32 [%0], %1;" ::"r"(to), "r"(*static_cast<const unsigned*>(from))
+                 : "memory");
+  } else {
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(to), "l"(from) : "memory");
+  }
 }
 // Arrives when the words that this thread copies are there.
 __device__ __forceinline__ void barrier_arrive_behind_words(std::uint32_t barrier) {
-  asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(barrier) : "memory");
+  if constexpr (kForRacecheck) {
+    barrier_arrive(barrier);
+  } else {
+    asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(barrier) : "memory");
+  }
 }
 // Adds `bytes` of f32, a multiple of 16, in shared memory to those in global memory, one by one and
 // in any order, by this thread; its commits make groups of them.

@@ -41,8 +41,10 @@ void run_hopper_forward(const AttentionArgs& args, const device::Lists& lists, s
                  map_of(args.v, 1, Kernel::kKeys),
                  map_of(args.k, 1, lists.box_rows),
                  map_of(args.v, 1, lists.box_rows)};
-  device::run_emulated(std::min(kCtas, lists.num_items), Kernel::kThreads, seed,
-                       [&] { device::hopper_forward<Kernel>(params); });
+  device::run_emulated(
+      std::min(kCtas, lists.num_items), Kernel::kThreads, seed,
+      [&] { device::hopper_forward<Kernel>(params); },
+      Kernel::kWarpsRelease ? device::Products::kOfWarps : device::Products::kOfWarpgroups);
   EXPECT_EQ(counter, 0U) << "the counter is not as it was";
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstdint>
@@ -7,6 +8,7 @@
 #include <deque>
 #include <functional>
 #include <map>
+#include <span>
 #include <stdexcept>
 #include <utility>
 #include <vector>
@@ -51,6 +53,12 @@ class MeetingPoint {
 
   std::uint64_t round() const { return round_; }
   void meet(EmulatedThreads::Awaited what);
+  // One of the threads that meet, which does not wait for the others.
+  void pass() {
+    if (++here_ < count_) return;
+    here_ = 0;
+    ++round_;
+  }
 
  private:
   int count_;
@@ -102,14 +110,20 @@ struct EmulatedQueues {
   std::uint64_t num_commits = 0;
 };
 
+// Whether a product is over for all warps of its warpgroup at once, as it is on a GPU. Kernels that
+// do not rely on it are not given it.
+enum class Products { kOfWarps, kOfWarpgroups };
+
 struct EmulatedCta {
-  explicit EmulatedCta(EmulatedThreads& of)
+  EmulatedCta(EmulatedThreads& of, Products scope)
       : threads(of),
+        products(scope),
         all(of.count()),
         warps(static_cast<std::size_t>(of.count()) / 32),
         queues(static_cast<std::size_t>(of.count())) {}
 
   EmulatedThreads& threads;
+  Products products;
   MeetingPoint all;
   std::vector<EmulatedWarp> warps;
   std::vector<EmulatedQueues> queues;
@@ -123,6 +137,18 @@ struct EmulatedCta {
   }
   EmulatedWarp& warp() { return warps[static_cast<std::size_t>(threads.current()) / 32]; }
   EmulatedQueues& own_queues() { return queues[static_cast<std::size_t>(threads.current())]; }
+  // Until at most `pending` of the batches of products that this thread has committed are left.
+  void wait_for_products(std::size_t pending) {
+    const auto thread = static_cast<std::size_t>(threads.current());
+    if (products == Products::kOfWarps) return queues[thread].products.wait(pending);
+    const std::uint64_t batches = queues[thread].num_commits - pending;
+    const std::span warpgroup(&queues[thread / 128 * 128], 128);
+    threads.wait_until({"products of warpgroup", static_cast<std::uint32_t>(thread / 128)}, [&] {
+      return std::ranges::all_of(
+          warpgroup, [&](const EmulatedQueues& of) { return of.num_commits >= batches; });
+    });
+    for (EmulatedQueues& of : warpgroup) of.products.wait(of.num_commits - batches);
+  }
   // By chance, but the same for all threads of a warp that come here equally often.
   bool toss_for_warp() {
     const auto warp = static_cast<std::uint64_t>(threads.current() / 32);
@@ -133,10 +159,8 @@ inline EmulatedCta* emulated_cta;
 
 inline void MeetingPoint::meet(EmulatedThreads::Awaited what) {
   const std::uint64_t round = round_;
-  if (++here_ == count_) {
-    here_ = 0;
-    ++round_;
-  } else {
+  pass();
+  if (round_ == round) {
     emulated_cta->threads.wait_until(what, [&] { return round_ != round; });
   }
 }
@@ -180,7 +204,7 @@ namespace perpend::device {
 
 // Runs kernel() as a grid; `seed` chooses the order of its threads.
 inline void run_emulated(int num_ctas, int num_threads, std::uint64_t seed,
-                         FunctionRef<void()> kernel) {
+                         FunctionRef<void()> kernel, Products products = Products::kOfWarps) {
   EmulatedThreads threads(num_threads, seed);
   gridDim.x = static_cast<unsigned>(num_ctas);
   for (int cta = 0; cta < num_ctas; ++cta) {
@@ -188,7 +212,7 @@ inline void run_emulated(int num_ctas, int num_threads, std::uint64_t seed,
     // Of shared memory nothing is known: NaN in every type.
     std::memset(memory, 0xff, sizeof(memory));
     std::memset(shared_values, 0xff, sizeof(shared_values));
-    EmulatedCta here(threads);
+    EmulatedCta here(threads, products);
     emulated_cta = &here;
     threads.run(kernel);
   }

@@ -34,12 +34,16 @@ inline void barrier_wait(std::uint32_t address, std::uint32_t parity) {
                                    [&] { return barrier.phase != parity; });
 }
 
-inline void named_barrier_sync(int barrier, int threads) {
-  const auto number = static_cast<std::uint32_t>(barrier);
-  emulated_cta->named.try_emplace(number, threads).first->second.meet({"named barrier", number});
+inline MeetingPoint& named_barrier(int barrier, int threads) {
+  return emulated_cta->named.try_emplace(static_cast<std::uint32_t>(barrier), threads)
+      .first->second;
 }
-// Used by kernels alone that are not emulated.
-void named_barrier_arrive(int barrier, int threads);
+inline void named_barrier_sync(int barrier, int threads) {
+  named_barrier(barrier, threads).meet({"named barrier", static_cast<std::uint32_t>(barrier)});
+}
+inline void named_barrier_arrive(int barrier, int threads) {
+  named_barrier(barrier, threads).pass();
+}
 
 constexpr std::uint64_t kEvictFirst = 0;
 constexpr std::uint64_t kEvictLast = 1;
@@ -163,7 +167,7 @@ inline void product_commit() {
 }
 template <int kPending>
 void product_wait() {
-  emulated_cta->own_queues().products.wait(kPending);
+  emulated_cta->wait_for_products(kPending);
 }
 template <int kCount>
 void touch(float (&/*registers*/)[kCount]) {}

@@ -65,10 +65,10 @@ RowsOfA<Element> rows_of_a(const std::uint32_t* a) {
 template <class Element, int kWidth>
 struct SharedProduct {
   static void add(float (&d)[kWidth / 2], std::uint64_t a, std::uint64_t b, bool accumulate) {
+    const int thread = static_cast<int>(threadIdx.x) % 128;
     emulated_cta->own_queues().products.add([=, &d] {
       const EmulatedOperand left(a);
       const EmulatedOperand right(b);
-      const int thread = static_cast<int>(threadIdx.x) % 128;
       for (int j = 0; j < kWidth / 2; ++j) {
         float sum = accumulate ? d[j] : 0.0F;
         for (int k = 0; k < 16; ++k) {
@@ -84,10 +84,10 @@ struct SharedProduct {
 template <class Element, int kWidth>
 struct TransposedProduct {
   static void add(float (&d)[kWidth / 2], std::uint64_t a, std::uint64_t b, bool accumulate) {
+    const int thread = static_cast<int>(threadIdx.x) % 128;
     emulated_cta->own_queues().products.add([=, &d] {
       const EmulatedOperand left(a);
       const EmulatedOperand right(b);
-      const int thread = static_cast<int>(threadIdx.x) % 128;
       for (int j = 0; j < kWidth / 2; ++j) {
         float sum = accumulate ? d[j] : 0.0F;
         for (int k = 0; k < 16; ++k) {
@@ -104,11 +104,10 @@ template <class Element, int kWidth>
 struct RegisterProduct {
   static void add(float (&d)[kWidth / 2], const std::uint32_t* a, std::uint64_t b) {
     // The compiler keeps the registers of `a` as they are, also where their names are gone.
-    const FourWords words{{a[0], a[1], a[2], a[3]}};
+    const RowsOfA<Element> left = rows_of_a<Element>(a);
+    const int thread = static_cast<int>(threadIdx.x) % 128;
     emulated_cta->own_queues().products.add([=, &d] {
-      const RowsOfA<Element> left = rows_of_a<Element>(words.words);
       const EmulatedOperand right(b);
-      const int thread = static_cast<int>(threadIdx.x) % 128;
       for (int j = 0; j < kWidth / 2; ++j) {
         for (int k = 0; k < 16; ++k) {
           d[j] += left.values[j / 2 % 2][k] *

@@ -1,0 +1,101 @@
+#!/usr/bin/env python3
+"""FlexAttention as a peer of the GPU comparisons. As a program, gpu_flex.py [--gradients] NAME compiles it for one
+workload and ends: what torch.compile makes stays in its caches, so several at a time spare one process the wait."""
+
+import argparse
+import functools
+import os
+import pathlib
+import subprocess
+import sys
+import time
+
+import torch
+from torch.nn.attention.flex_attention import BlockMask, flex_attention
+
+import gpu_workloads
+from gpu_workloads import Workload
+
+DEVICE = "cuda"
+BLOCK = 128  # of its block masks, its own default
+PROCESSES = 8
+SECONDS = 200  # of a process
+
+
+def operands_of(workload: Workload) -> list[torch.Tensor]:
+    """Random q, k and v, [batch, heads, tokens, head_dim]."""
+    return [torch.randn((workload.B, heads, workload.S, workload.D), device=DEVICE, dtype=torch.bfloat16)
+            for heads in (workload.Hq, workload.Hkv, workload.Hkv)]
+
+
+@functools.cache
+def block_mask(workload: Workload) -> BlockMask:
+    """What create_block_mask gives, a strip of queries at a time."""
+    heads = workload.Hq if "strided" in workload.name else 1
+    num_blocks = workload.S // BLOCK
+    some = torch.zeros(heads, num_blocks, num_blocks, dtype=torch.bool, device=DEVICE)
+    every = torch.zeros_like(some)
+    strip = max(1, (1 << 26) // (workload.S * BLOCK))
+    keys = torch.arange(workload.S, device=DEVICE, dtype=torch.int32)
+    for head in range(heads):
+        for first in range(0, num_blocks, strip):
+            last = min(first + strip, num_blocks)
+            rows = keys[first * BLOCK:last * BLOCK]
+            tiles = gpu_workloads.visible(workload.function, head, rows, keys)
+            count = tiles.reshape(last - first, BLOCK, num_blocks, BLOCK).sum(dim=(1, 3), dtype=torch.int32)
+            some[head, first:last] = (count > 0) & (count < BLOCK * BLOCK)
+            every[head, first:last] = count == BLOCK * BLOCK
+
+    def lists(kind):
+        number = kind.sum(dim=-1, dtype=torch.int32)[None]
+        order = torch.argsort(kind.to(torch.int8), dim=-1, descending=True, stable=True).to(torch.int32)[None]
+        return number, order
+
+    return BlockMask.from_kv_blocks(*lists(some), *lists(every), BLOCK_SIZE=BLOCK, mask_mod=workload.function)
+
+
+def peer(workload: Workload):
+    """A call (q, k, v) -> o, compiled when it is first called."""
+    torch._dynamo.reset()  # it refuses to compile one function too often
+    flex = torch.compile(flex_attention, dynamic=False)
+    blocks = None if workload.function is None else block_mask(workload)
+    return lambda q, k, v: flex(q, k, v, block_mask=blocks, enable_gqa=workload.Hq != workload.Hkv)
+
+
+def compile_ahead(workloads: list[Workload], gradients: bool) -> None:
+    """For all workloads in processes beside each other. What fails here is compiled when it is called."""
+    begin = time.time()
+    waiting = [[sys.executable, __file__, *(["--gradients"] if gradients else []), w.name] for w in workloads]
+    environment = {**os.environ, "TORCHINDUCTOR_COMPILE_THREADS": "1"}
+    running = []
+    while waiting or running:
+        while waiting and len(running) < PROCESSES:
+            running.append((subprocess.Popen(waiting.pop(0), env=environment, stdout=subprocess.DEVNULL,
+                                             stderr=subprocess.DEVNULL), time.time()))
+        time.sleep(0.2)
+        for process, start in running:
+            if process.poll() is None and time.time() - start > SECONDS:
+                process.kill()
+        running = [(process, start) for process, start in running if process.poll() is None]
+    print(f"FlexAttention compiled for {len(workloads)} workloads in {time.time() - begin:.0f} s", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("name")
+    parser.add_argument("--gradients", action="store_true")
+    options = parser.parse_args()
+    workload = next(w for w in gpu_workloads.of_file() if w.name == options.name)
+    q, k, v = operands_of(workload)
+    call = peer(workload)
+    if options.gradients:
+        leaves = [x.requires_grad_() for x in (q, k, v)]
+        torch.autograd.grad(call(*leaves), leaves, torch.ones_like(q))
+    else:
+        with torch.no_grad():
+            call(q, k, v)
+    torch.cuda.synchronize()
+
+
+if __name__ == "__main__":
+    main()
