@@ -80,12 +80,13 @@ def of_decode(results: list[dict]) -> collections.abc.Iterator[Floor]:
 
 
 def of_growth(results: list[dict]) -> collections.abc.Iterator[Floor]:
+    if not any(r["S"] == gpu_growth.BASE for r in results):
+        return
     longer = [r for r in results if r["S"] >= gpu_growth.BASE]
     for key, what, most in (("ns_per_pair", "time a live pair", 0.08), ("bytes_per_token", "memory a token", 0.02)):
         shares = [r[f"{key}_share"] for r in longer]
-        if shares:
-            yield Floor(f"growth, {what} from 32k on ({min(shares):.3f} to {max(shares):.3f}), off by at most",
-                        max(abs(share - 1) for share in shares), most, is_most=True)
+        yield Floor(f"growth, {what} from 32k on ({min(shares):.3f} to {max(shares):.3f}), off by at most",
+                    max(abs(share - 1) for share in shares), most, is_most=True)
 
 
 OF_PART = {"forward": of_forward, "backward": of_backward, "workloads": of_structured_forward,

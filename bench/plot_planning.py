@@ -3,7 +3,7 @@
 
     bench/plot_planning.py build/release/bench/schedule/compile_bench docs/planning.svg
 
-Runs the series that grow (medians of several repetitions, wall time, one thread), writes the picture and prints
+Runs the series that grow (medians of several repetitions, time of the thread), writes the picture and prints
 the points: live tiles, milliseconds, nanoseconds a tile. A line of slope one means time proportional to live tiles.
 """
 

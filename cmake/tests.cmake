@@ -51,13 +51,9 @@ function(perpend_add_oracle_test name script)
                                           ENVIRONMENT "${perpend_test_environment}")
 endfunction()
 
-# perpend_add_python_test(NAME script): a Python script that imports perpend from the build tree, and the
-# torch of PERPEND_TORCH_ROOT.
-function(perpend_add_python_test name script)
-  if(NOT PERPEND_ORACLE_PYTHON)
-    message(STATUS "Python test ${name} left out: set PERPEND_ORACLE_PYTHON (./test does)")
-    return()
-  endif()
+# What a Python script that imports torch finds in its environment: the torch of PERPEND_TORCH_ROOT, and
+# perpend from the build tree.
+function(perpend_torch_environment variable)
   cmake_path(GET PERPEND_TORCH_ROOT PARENT_PATH site)
   set(environment ${perpend_test_environment})
   list(FILTER environment EXCLUDE REGEX "^PYTHONPATH=")
@@ -65,6 +61,26 @@ function(perpend_add_python_test name script)
   if(PERPEND_CUDA_STAND_INS)
     list(APPEND environment TORCH_USE_RTLD_GLOBAL=1 LD_LIBRARY_PATH=${PERPEND_CUDA_STAND_INS})
   endif()
+  set(${variable} ${environment} PARENT_SCOPE)
+endfunction()
+
+# perpend_add_torch_oracle_test(NAME script program...): an oracle test whose script imports torch.
+function(perpend_add_torch_oracle_test name)
+  perpend_add_oracle_test(${name} ${ARGN})
+  if(TEST ${name})
+    perpend_torch_environment(environment)
+    set_tests_properties(${name} PROPERTIES ENVIRONMENT "${environment}")
+  endif()
+endfunction()
+
+# perpend_add_python_test(NAME script): a Python script that imports perpend from the build tree, and the
+# torch of PERPEND_TORCH_ROOT.
+function(perpend_add_python_test name script)
+  if(NOT PERPEND_ORACLE_PYTHON)
+    message(STATUS "Python test ${name} left out: set PERPEND_ORACLE_PYTHON (./test does)")
+    return()
+  endif()
+  perpend_torch_environment(environment)
   add_test(NAME ${name} COMMAND ${PERPEND_ORACLE_PYTHON} ${script})
   set_tests_properties(${name} PROPERTIES LABELS python ENVIRONMENT "${environment}")
 endfunction()

@@ -25,10 +25,11 @@ LAYERS = {
     "nn": ["ops", "cache", "kernels", "schedule", "mask", "formats", "core"],
     "models": ["nn", "io", "ops", "cache", "kernels", "schedule", "mask", "formats", "core"],
     "decode": ["models", "nn", "io", "ops", "cache", "kernels", "schedule", "mask", "formats", "core"],
+    "train": ["models", "nn", "io", "ops", "cache", "kernels", "schedule", "mask", "formats", "core"],
     "python": ["decode", "models", "nn", "io", "ops", "cache", "kernels", "schedule", "mask", "formats", "core"],
-    "cli": ["workloads", "decode", "models", "nn", "io", "ops", "cache", "kernels/reference", "kernels", "schedule", "mask", "formats", "core"],
+    "cli": ["workloads", "train", "decode", "models", "nn", "io", "ops", "cache", "kernels/reference", "kernels", "schedule", "mask", "formats", "core"],
 }
-WITH_TORCH = {"ops", "nn", "models", "decode", "cli", "python"}
+WITH_TORCH = {"ops", "nn", "models", "decode", "train", "cli", "python"}
 
 
 def layer_of(path: str) -> str:

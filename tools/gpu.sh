@@ -108,7 +108,6 @@ report() { # FILE
   )
   printf '\n'
   printf '%s\n' "${rows[@]}"
-  [[ ${rows[*]} == *" ok "* ]] || die "nothing was run"
   return $failed
 }
 
@@ -137,11 +136,13 @@ kernel_test() { # NAME [GTEST...]
   local name=$1 program=$build/tests/kernels/cuda/${1}_test
   shift
   if [ ! -x "$program" ]; then program=$build/tests/kernels/${name}_test; fi
-  if [ ! -x "$program" ]; then
+  if [ -x "$program" ]; then
+    run_limited "$name" "${PERPEND_SECONDS:-300}" "$program" --gtest_output="json:$out/$name.json" "$@"
+  else
     record "$name" "not run" 0 "not built"
-    return
   fi
-  run_limited "$name" "${PERPEND_SECONDS:-300}" "$program" --gtest_output="json:$out/$name.json" "$@"
+  # They are what this is for.
+  case ${rows[-1]} in *" not run "*) failed=1 ;; esac
 }
 
 python_tests() {

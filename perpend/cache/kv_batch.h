@@ -2,7 +2,6 @@
 
 #include <cstdint>
 #include <span>
-#include <vector>
 
 #include "perpend/cache/kv_sequence.h"
 #include "perpend/core/tensor_view.h"
@@ -24,17 +23,14 @@ struct KvLayerView {
   TensorView slots;       // [rows] i64, where each row's key and value go
 };
 
-// Gathers page tables and slots of several sequences, layer by layer. Keeps its memory from call to
-// call; the view is valid until the next call of layer().
-class KvBatch {
- public:
-  void assign(std::span<const KvRows> rows) { rows_.assign(rows.begin(), rows.end()); }
-  KvLayerView layer(int index);
+// Entries of the longest page table.
+std::int64_t max_pages(std::span<const KvRows> batch);
 
- private:
-  std::vector<KvRows> rows_;
-  std::vector<std::int32_t> page_table_;
-  std::vector<std::int64_t> slots_;
-};
+// The page tables of one layer, filled up with KvSequence::kNoPage: [batch, num_pages]. No table
+// may be longer.
+void write_page_tables(std::span<const KvRows> batch, int layer, std::int64_t num_pages,
+                       std::int32_t* to);
+// The slots of all rows in one layer: [rows].
+void write_slots(std::span<const KvRows> batch, int layer, std::int64_t* to);
 
 }  // namespace perpend

@@ -17,15 +17,48 @@ bool KvSequence::append(std::int64_t count) {
   length_ = old_length + count;
   for (auto& table : tables_) {
     while (table.size() < num_pages) {
-      const std::int32_t page = store_.pool().allocate();
-      if (page < 0) {
+      if (!add_page(table)) {
         truncate(old_length);
         return false;
       }
-      table.push_back(page);
-      ++num_held_;
     }
   }
+  return true;
+}
+
+bool KvSequence::append_pages(std::int64_t count, Range layers) {
+  const std::int64_t page_size = store_.config().page_size;
+  if (length_ % page_size != 0 || count % page_size != 0) {
+    bug(concat("KV cache: ", count, " tokens after ", length_, " are no whole pages"));
+  }
+  const std::int64_t old_length = length_;
+  length_ += count;
+  for (int layer = 0; layer < store_.config().num_layers; ++layer) {
+    for (std::int64_t page = 0; page < count / page_size; ++page) {
+      if (!layers.contains(layer)) {
+        table(layer).push_back(kNoPage);
+      } else if (!add_page(table(layer))) {
+        truncate(old_length);
+        return false;
+      }
+    }
+  }
+  return true;
+}
+
+void KvSequence::share_page(int layer, std::int64_t page_index, std::int32_t page) {
+  std::int32_t& hole = table(layer)[static_cast<std::size_t>(page_index)];
+  if (hole != kNoPage) bug(concat("KV cache: layer ", layer, " has a page ", page_index));
+  store_.pool().add_reference(page);
+  hole = page;
+  ++num_held_;
+}
+
+bool KvSequence::add_page(std::vector<std::int32_t>& table) {
+  const std::int32_t page = store_.pool().allocate();
+  if (page == kNoPage) return false;
+  table.push_back(page);
+  ++num_held_;
   return true;
 }
 

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "perpend/cache/kv_store.h"
+#include "perpend/core/range.h"
 
 namespace perpend {
 
@@ -12,7 +13,7 @@ namespace perpend {
 // absolute and never move; a page that was released leaves a hole (-1) in its table.
 class KvSequence {
  public:
-  static constexpr std::int32_t kNoPage = -1;
+  static constexpr std::int32_t kNoPage = PagePool::kNone;
 
   // Borrows `store`, which must outlive it.
   explicit KvSequence(KvStore& store);
@@ -26,6 +27,14 @@ class KvSequence {
   // Makes room for `count` more tokens in every layer. False, and nothing changed, when the store
   // has no page left.
   bool append(std::int64_t count);
+
+  // The same with pages in the layers of `layers` alone and holes in all others. Only whole pages:
+  // length() and `count` must be multiples of the page size.
+  bool append_pages(std::int64_t count, Range layers);
+
+  // Fills the hole at `page_index` of `layer` with a page of the same store, which it shares: its
+  // bytes must not be written any more.
+  void share_page(int layer, std::int64_t page_index, std::int32_t page);
 
   // Forgets all tokens from `new_length` on (provisional ones), in every layer.
   void truncate(std::int64_t new_length);
@@ -46,6 +55,7 @@ class KvSequence {
   std::int64_t exact_bytes() const;
 
  private:
+  bool add_page(std::vector<std::int32_t>& table);
   std::vector<std::int32_t>& table(int layer) { return tables_[static_cast<std::size_t>(layer)]; }
   void free_page(std::int32_t& page);
 

@@ -16,7 +16,9 @@ std::int32_t page_capacity(const KvStoreConfig& config) {
   check(config.dtype == DType::kF32 || config.dtype == DType::kF16 || config.dtype == DType::kBF16,
         concat("KV store: dtype must be f32, f16 or bf16 (", config.dtype, ")"));
   const std::int64_t pages =
-      (ceil_div(config.max_tokens, config.page_size) + 1) * config.num_layers;
+      config.max_pages > 0
+          ? config.max_pages
+          : (ceil_div(config.max_tokens, config.page_size) + 1) * config.num_layers;
   check(pages <= std::numeric_limits<std::int32_t>::max(),
         concat("KV store: too many pages (", pages, ")"));
   return static_cast<std::int32_t>(pages);
@@ -33,8 +35,10 @@ std::size_t half_page_bytes(const KvStoreConfig& config) {
 KvStore::KvStore(const KvStoreConfig& config)
     : config_(config),
       pool_(page_capacity(config)),
-      k_memory_(half_page_bytes(config) * static_cast<std::size_t>(pool_.capacity())),
-      v_memory_(half_page_bytes(config) * static_cast<std::size_t>(pool_.capacity())) {}
+      k_memory_(half_page_bytes(config) * static_cast<std::size_t>(pool_.capacity()),
+                config.device),
+      v_memory_(half_page_bytes(config) * static_cast<std::size_t>(pool_.capacity()),
+                config.device) {}
 
 std::int64_t KvStore::page_bytes() const {
   return 2 * static_cast<std::int64_t>(half_page_bytes(config_));
@@ -46,6 +50,7 @@ TensorView KvStore::pages_view(const PageMemory& memory) const {
   TensorView view;
   view.data = memory.data();
   view.dtype = config_.dtype;
+  view.device = config_.device;
   view.shape = {pool_.capacity(), config_.page_size, config_.num_kv_heads, dim};
   view.strides = {head_stride * config_.num_kv_heads, dim, head_stride, 1};
   return view;

@@ -15,6 +15,10 @@ struct KvStoreConfig {
   int page_size = 64;           // keys a page
   DType dtype = DType::kF16;    // f32, f16 or bf16
   std::int64_t max_tokens = 0;  // tokens that all sequences together may hold at once
+  Device device = {};           // where the pages lie
+  // Pages of all layers together; 0: enough for max_tokens in every layer, which masks that let
+  // pages go do not need.
+  std::int64_t max_pages = 0;
 };
 
 // The one owner of K and V memory: pages of page_size keys of all kv heads of one layer. Which page
@@ -22,7 +26,7 @@ struct KvStoreConfig {
 class KvStore {
  public:
   // Throws InvalidArgument for sizes that are not positive or a dtype that is not a float of <= 32
-  // bit.
+  // bit, and what PageMemory throws.
   explicit KvStore(const KvStoreConfig& config);
 
   const KvStoreConfig& config() const { return config_; }

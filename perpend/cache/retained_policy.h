@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "perpend/cache/cache_policy.h"
@@ -28,5 +29,17 @@ class RetainedPolicy final : public CachePolicy {
   std::vector<bool> forgets_;  // false where nothing can ever be freed, so that nothing is asked
   std::int64_t last_page_ = -1;
 };
+
+// How a sequence under a RetainedPolicy grows.
+struct RetainedGrowth {
+  std::int64_t max_len = 0;
+  std::int64_t step = 1;  // tokens between two commits, at most
+  std::int64_t page_size = 64;
+  int num_q_heads = 1;
+  int num_kv_heads = 1;
+};
+
+// Pages that are enough for it, all layers together. Throws as RetainedPolicy does.
+std::int64_t enough_pages(std::span<const Mask> layer_masks, const RetainedGrowth& growth);
 
 }  // namespace perpend

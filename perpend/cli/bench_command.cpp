@@ -6,6 +6,7 @@
 #include "perpend/cli/attention_benchmark.h"
 #include "perpend/cli/commands.h"
 #include "perpend/cli/options.h"
+#include "perpend/cli/planning_device.h"
 #include "perpend/core/cpu_features.h"
 #include "perpend/kernels/table.h"
 #include "perpend/mask/bindings.h"
@@ -154,11 +155,9 @@ struct BenchSchedule {
 };
 
 Tiling BenchSchedule::tiling(const Workload& workload, Sweep sweep) const {
-  if (device == "gpu" || (device.empty() && options.set == "gpu")) {
+  if (plans_for_gpu("bench", device, options.set == "gpu")) {
     return gpu_tiling(workload.head_dim, sweep);
   }
-  check(device == "cpu" || device.empty(),
-        concat("bench: --device must be cpu or gpu (", device, ")"));
   return cpu_kernels().attention.tiling(attention_case(workload, DType::kBF16).spec(), sweep);
 }
 
@@ -184,7 +183,7 @@ void BenchSchedule::run() const {
 }  // namespace
 
 void add_bench_command(CLI::App& app) {
-  CLI::App& bench = *app.add_subcommand("bench", "Measure attention and its planning");
+  CLI::App& bench = *app.add_subcommand("bench", "Measure attention, its planning, and models");
   bench.require_subcommand(1);
   auto attention = std::make_shared<BenchAttention>();
   CLI::App& calls =
@@ -208,6 +207,7 @@ void add_bench_command(CLI::App& app) {
              "Tiles of this device's kernels: cpu or gpu; default: that of the set");
   plans.footer("Examples:\n  perpend bench schedule --set gpu");
   plans.callback([schedule] { schedule->run(); });
+  add_bench_model_command(bench);
 }
 
 }  // namespace perpend

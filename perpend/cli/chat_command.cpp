@@ -9,10 +9,13 @@
 namespace perpend {
 namespace {
 
+constexpr std::int64_t kMostMebibytes = 1 << 20;
+
 struct ChatCommand {
   ModelOptions model;
   GenerationFlags generation;
   std::string system;
+  std::int64_t prefix_cache = 512;  // MiB
   bool stats = false;
 
   void run();
@@ -46,13 +49,17 @@ void ChatCommand::answer(const LoadedModel& loaded, TextGenerator& generator,
 
 void ChatCommand::run() {
   check_options(generation.options.sampler);
+  check(
+      prefix_cache >= 0 && prefix_cache <= kMostMebibytes,
+      concat("chat: --prefix-cache: expected 0 to ", kMostMebibytes, " MiB, found ", prefix_cache));
   ModelSession session(model);
   if (!session.model.has_chat_template()) {
     throw Unsupported(concat("chat: model ", model.model,
                              " has no chat template; `perpend generate --raw` continues text"));
   }
   generation.options.layer_masks = session.layer_masks;
-  TextGenerator generator(session.model, session.runtime.context(), session.kv_dtype);
+  TextGenerator generator(session.model, session.runtime.context(), session.kv_dtype,
+                          prefix_cache << 20);
   std::vector<ChatMessage> messages = opening();
   std::cerr << "Chat with " << model.model
             << ". Ctrl-C stops an answer; /new starts over; /exit or Ctrl-D ends.\n";
@@ -81,6 +88,9 @@ void add_chat_command(CLI::App& app) {
   auto command = std::make_shared<ChatCommand>();
   CLI::App& sub = *app.add_subcommand("chat", "A conversation in the terminal");
   add_option(sub, "--system", command->system, "System message");
+  add_option(sub, "--prefix-cache", command->prefix_cache,
+             "MiB of keys and values kept of earlier prompts, so that a conversation that begins "
+             "like one of them (in whole --prefill-chunk tokens) runs only what is new");
   add_flag(sub, "--stats", command->stats, "Print tokens, speeds and memory after each answer");
   command->model.add_to(sub);
   command->generation.add_to(sub);

@@ -8,6 +8,7 @@
 
 #include "perpend/cli/commands.h"
 #include "perpend/cli/interrupt_scope.h"
+#include "perpend/cli/model_options.h"
 #include "perpend/cli/options.h"
 #include "perpend/cli/progress_bar.h"
 #include "perpend/cli/report.h"
@@ -38,6 +39,9 @@ struct ConvertCommand {
   std::string in;
   std::string out;
   std::string format = "keep";
+  std::string preset;
+  float rope_base = 0;
+  std::int64_t context = 0;
   bool force = false;
   bool json = false;
   int threads = 0;
@@ -84,6 +88,7 @@ void ConvertCommand::run() const {
   options.out = out;
   options.replace = force;
   options.format = parse_format(format);
+  options.changes = changes_of(preset, rope_base, context);
   const auto report = convert(options);
   if (!report) {
     // What was begun is gone: end as Ctrl-C would have ended the program.
@@ -105,6 +110,7 @@ void add_convert_command(CLI::App& app) {
   add_option(sub, "--format", command->format,
              "Of the weights: f32, f16, bf16, q8_0, q4_0, q4_1, q5_0, q5_1, or keep; a folder "
              "holds the first three");
+  add_change_options(sub, command->preset, command->rope_base, command->context);
   add_flag(sub, "--force", command->force, "Replace what is at the target");
   add_flag(sub, "--json", command->json, "Print one JSON object");
   add_option(sub, "--threads", command->threads, "Host threads; 0: one for each core");
@@ -112,7 +118,9 @@ void add_convert_command(CLI::App& app) {
       "Examples:\n"
       "  perpend convert ./llama-folder llama.q8_0.gguf --format q8_0\n"
       "  perpend convert model.gguf ./model --format bf16\n"
-      "  perpend convert smollm2-135m-instruct smollm2.q4_0.gguf --format q4_0 --force");
+      "  perpend convert smollm2-135m-instruct smollm2.q4_0.gguf --format q4_0 --force\n"
+      "  perpend convert ./llama-2 ./llama-2-hybrid --preset longgen-as --rope-base 5e6 "
+      "--context 131072");
   sub.callback([command] { command->run(); });
 }
 

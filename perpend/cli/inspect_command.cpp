@@ -15,17 +15,19 @@ namespace {
 using nlohmann::json;
 
 json config_facts(const ModelConfig& config) {
-  return {{"architecture", config.architecture},
-          {"vocab_size", config.vocab_size},
-          {"model_dim", config.model_dim},
-          {"ffn_dim", config.ffn_dim},
-          {"num_layers", config.num_layers},
-          {"num_q_heads", config.num_q_heads},
-          {"num_kv_heads", config.num_kv_heads},
-          {"head_dim", config.head_dim},
-          {"context_length", config.context_length},
-          {"rope_theta", config.rotary.theta},
-          {"tied_embeddings", config.tied_embeddings}};
+  json result{{"architecture", config.architecture},
+              {"vocab_size", config.vocab_size},
+              {"model_dim", config.model_dim},
+              {"ffn_dim", config.ffn_dim},
+              {"num_layers", config.num_layers},
+              {"num_q_heads", config.num_q_heads},
+              {"num_kv_heads", config.num_kv_heads},
+              {"head_dim", config.head_dim},
+              {"context_length", config.context_length},
+              {"rope_theta", config.rotary.theta},
+              {"tied_embeddings", config.tied_embeddings}};
+  if (config.longgen) result["longgen"] = concat(*config.longgen);
+  return result;
 }
 
 json tensor_facts(const Checkpoint& checkpoint) {

@@ -42,8 +42,10 @@ int main(int argc, char** argv) {
     add_convert_command(app);
     add_mask_command(app);
     add_perplexity_command(app);
+    add_train_command(app);
     add_verify_command(app);
     add_bench_command(app);
+    add_plan_command(app);
     app.parse(argc, argv);
     return 0;
   } catch (const CLI::RuntimeError& verdict) {

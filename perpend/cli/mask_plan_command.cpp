@@ -8,6 +8,7 @@
 
 #include "perpend/cli/mask_commands.h"
 #include "perpend/cli/options.h"
+#include "perpend/cli/planning_device.h"
 #include "perpend/cli/report.h"
 #include "perpend/kernels/table.h"
 #include "perpend/mask/bindings.h"
@@ -59,8 +60,7 @@ AttentionShape MaskPlan::shape() const {
 }
 
 Tiling MaskPlan::tiling() const {
-  if (device == "gpu") return gpu_tiling(head_dim, sweep());
-  check(device == "cpu", concat("mask plan: --device must be gpu or cpu (", device, ")"));
+  if (plans_for_gpu("mask plan", device, true)) return gpu_tiling(head_dim, sweep());
   return cpu_kernels().attention.tiling(
       {.q_dtype = DType::kBF16, .kv_dtype = DType::kBF16, .head_dim = head_dim}, sweep());
 }

@@ -2,31 +2,83 @@
 
 #include "perpend/cli/options.h"
 #include "perpend/mask/layer_masks.h"
+#include "perpend/nn/device_choice.h"
 
 namespace perpend {
 
 void ModelOptions::add_to(CLI::App& app) {
   add_option(app, "--model", model,
              "Name of a fetched model, a .gguf file or a Hugging Face folder");
-  add_option(app, "--precision", precision,
-             "quantized (weights stay in their blocks) or f32 (exact reference)");
+  add_option(app, "--device", device,
+             "cpu, cuda, cuda:N, or auto: a GPU where this build and this machine have one");
+  add_option(
+      app, "--precision", precision,
+      "quantized (weights stay in their blocks) or f32 (exact reference) on a CPU, bf16 on a "
+      "GPU; auto: quantized or bf16");
   add_option(app, "--layers", layers,
              "Mask of each layer, e.g. \"0-9,20-29: causal & (sink(64) | window(448)); "
              "rest: causal\"");
+  add_change_options(app, preset, rope_base, context);
   add_option(app, "--threads", threads, "Host threads; 0: one for each core");
 }
 
-LinearMode parse_precision(const std::string& text) {
-  if (text == "quantized") return LinearMode::kQuantized;
-  if (text == "f32") return LinearMode::kF32;
-  throw InvalidArgument(concat("precision: expected quantized or f32 (", text, ")"));
+void add_change_options(CLI::App& app, std::string& preset, float& rope_base,
+                        std::int64_t& context) {
+  add_option(app, "--preset", preset,
+             "Masks of a paper: longgen-as or longgen-bs, with parameters as in \"longgen-as("
+             "n_full=12, sink=1, window=31, block=64)\"; excludes --layers");
+  add_option(app, "--rope-base", rope_base,
+             "Base of the rotary frequencies (theta); 0: as the model says");
+  add_option(app, "--context", context, "Tokens that the model may be given; 0: as the model says");
 }
 
+ModelChanges changes_of(const std::string& preset, float rope_base, std::int64_t context) {
+  ModelChanges changes;
+  changes.preset = preset;
+  if (rope_base != 0) changes.rope_theta = rope_base;
+  if (context != 0) changes.context_length = context;
+  return changes;
+}
+
+ModelChanges ModelOptions::changes() const {
+  check(preset.empty() || layers.empty(),
+        "--preset and --layers exclude each other: both say what the layers see");
+  return changes_of(preset, rope_base, context);
+}
+
+Device ModelOptions::chosen_device() const {
+  // What only a CPU has needs no GPU.
+  const bool for_cpu = precision == "quantized" || precision == "f32";
+  return for_cpu && device == "auto" ? Device{} : choose_device(device);
+}
+
+WeightForm ModelOptions::chosen_form() const {
+  const bool on_cpu = chosen_device().type == DeviceType::kCpu;
+  if (precision == "auto") return on_cpu ? WeightForm(LinearMode::kQuantized) : torch::kBFloat16;
+  if (precision == "bf16") {
+    if (!on_cpu) return torch::kBFloat16;
+    throw Unsupported("precision bf16: needs a GPU; a CPU has quantized and f32");
+  }
+  check(precision == "quantized" || precision == "f32",
+        concat("precision: expected auto, quantized, f32 or bf16 (", precision, ")"));
+  if (!on_cpu) throw Unsupported(concat("precision ", precision, ": a GPU has only bf16 so far"));
+  return precision == "f32" ? LinearMode::kF32 : LinearMode::kQuantized;
+}
+
+namespace {
+
+DType kv_dtype_of(const ModelOptions& options) {
+  if (options.chosen_device().type == DeviceType::kCuda) return DType::kBF16;
+  return options.precision == "f32" ? DType::kF32 : DType::kF16;
+}
+
+}  // namespace
+
 ModelSession::ModelSession(const ModelOptions& options)
-    : runtime(options.threads),
-      model(resolve_model_path(options.model), parse_precision(options.precision),
-            runtime.context()),
-      kv_dtype(options.precision == "f32" ? DType::kF32 : DType::kF16) {
+    : runtime(options.chosen_device(), options.threads),
+      model(resolve_model_path(options.model), options.chosen_form(), runtime.context(),
+            options.changes()),
+      kv_dtype(kv_dtype_of(options)) {
   if (!options.layers.empty()) {
     layer_masks = parse_layer_masks(options.layers, model.config().num_layers);
   }

@@ -14,12 +14,27 @@ namespace perpend {
 // The flags that choose a model and how it runs, shared by all commands that run one.
 struct ModelOptions {
   std::string model = "smollm2-135m-instruct";
-  std::string precision = "quantized";
+  std::string device = "auto";
+  std::string precision = "auto";
   std::string layers;
+  std::string preset;
+  float rope_base = 0;
+  std::int64_t context = 0;
   int threads = 0;
 
   void add_to(CLI::App& app);
+  ModelChanges changes() const;
+  // Where the model runs and how its weights are held there. Throws InvalidArgument, and
+  // Unsupported for a GPU that is not there and a precision that the device does not have.
+  Device chosen_device() const;
+  WeightForm chosen_form() const;
 };
+
+// The flags that change what a checkpoint says of positions and masks.
+void add_change_options(CLI::App& app, std::string& preset, float& rope_base,
+                        std::int64_t& context);
+// Of their values; 0 and empty: unchanged.
+ModelChanges changes_of(const std::string& preset, float rope_base, std::int64_t context);
 
 // A loaded model with what it runs on.
 struct ModelSession {
@@ -39,8 +54,5 @@ struct GenerationFlags {
   GenerationFlags();
   void add_to(CLI::App& app);
 };
-
-// "quantized" or "f32"; throws InvalidArgument.
-LinearMode parse_precision(const std::string& text);
 
 }  // namespace perpend

@@ -39,6 +39,7 @@ void PerplexityCommand::run() {
   if (against_f32) {
     check(model.precision != "f32", "perplexity: --against-f32 compares a run that is not f32");
     ModelOptions reference_options = model;
+    reference_options.device = "cpu";
     reference_options.precision = "f32";
     ModelSession reference(reference_options);
     const TeacherForcing exact{.model = reference.model,

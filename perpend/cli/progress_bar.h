@@ -15,7 +15,8 @@ class ProgressBar {
   ProgressBar(const ProgressBar&) = delete;
   ProgressBar& operator=(const ProgressBar&) = delete;
 
-  void update(std::int64_t done);
+  // `note` stands at the end of the line in place of the rate.
+  void update(std::int64_t done, const std::string& note = "");
   void finish();
 
  private:

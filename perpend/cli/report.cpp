@@ -21,11 +21,12 @@ std::string bytes_text(std::int64_t num_bytes) {
 std::string report_line(const GenerateResult& result) {
   const std::int64_t saved = result.kv_exact_bytes - result.kv_bytes;
   return fmt::format(
-      "[{} prompt tokens, {} new, first after {:.0f} ms, prefill {:.0f} tokens/s, decode {:.0f} "
+      "[{} prompt tokens, {} new{}, first after {:.0f} ms, prefill {:.0f} tokens/s, decode {:.0f} "
       "tokens/s, KV {} (peak {}{})]",
-      result.prompt_tokens, result.samples.size(), result.time_to_first_token_ms,
-      result.prefill_tokens_per_s, result.decode_tokens_per_s, bytes_text(result.kv_bytes),
-      bytes_text(result.kv_peak_bytes),
+      result.prompt_tokens, result.samples.size(),
+      result.cached_tokens > 0 ? fmt::format(", {} cached", result.cached_tokens) : "",
+      result.time_to_first_token_ms, result.prefill_tokens_per_s, result.decode_tokens_per_s,
+      bytes_text(result.kv_bytes), bytes_text(result.kv_peak_bytes),
       saved > 0 ? fmt::format(", {} saved by the masks", bytes_text(saved)) : "");
 }
 

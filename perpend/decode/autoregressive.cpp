@@ -18,4 +18,9 @@ StepResult Autoregressive::update(const torch::Tensor& logits, const Context& co
   return {.num_committed = num_pending_, .finished = true};
 }
 
+StepResult Autoregressive::update(std::span<const VocabularySummary> rows) {
+  sample_ = Sampler::sample(rows.front());
+  return {.num_committed = num_pending_, .finished = true};
+}
+
 }  // namespace perpend

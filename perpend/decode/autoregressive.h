@@ -15,6 +15,8 @@ class Autoregressive final : public Denoiser {
   void open(std::span<const std::int32_t> tokens, std::int64_t num_pending) override;
   Step next_step() override;
   StepResult update(const torch::Tensor& logits, const Context& context) override;
+  bool needs_only_summaries() const override { return sampler_.takes_likeliest() && num_top_ == 0; }
+  StepResult update(std::span<const VocabularySummary> rows) override;
   std::span<const Sample> block() const override { return {&sample_, 1}; }
 
  private:

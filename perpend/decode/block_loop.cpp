@@ -8,13 +8,15 @@ namespace perpend {
 
 BlockLoop::BlockLoop(const LanguageModel& model, Context& context, KvSequence& sequence,
                      CachePolicy& policy, std::span<const Mask> layer_masks,
-                     std::int64_t prefill_chunk)
+                     std::int64_t prefill_chunk, PromptPrefill* prompt_prefill)
     : model_(model),
       context_(context),
+      runner_(model, context),
       sequence_(sequence),
       policy_(policy),
       layer_masks_(layer_masks),
-      prefill_chunk_(prefill_chunk) {
+      prefill_chunk_(prefill_chunk),
+      prompt_prefill_(prompt_prefill) {
   check(prefill_chunk > 0, concat("prefill chunk must be positive (", prefill_chunk, ")"));
 }
 
@@ -27,11 +29,17 @@ void BlockLoop::push(std::span<const std::int32_t> tokens) {
 }
 
 bool BlockLoop::prefill(const std::function<bool(std::int64_t)>& progress) {
+  if (prompt_prefill_ != nullptr && sequence_.length() == 0 &&
+      !prompt_prefill_->run(tokens_, progress)) {
+    return false;
+  }
   while (num_pending() > prefill_chunk_) {
     const std::int64_t first = sequence_.length();
-    run({std::span(tokens_).subspan(static_cast<std::size_t>(first),
-                                    static_cast<std::size_t>(prefill_chunk_)),
-         {}});
+    const Step chunk{std::span(tokens_).subspan(static_cast<std::size_t>(first),
+                                                static_cast<std::size_t>(prefill_chunk_)),
+                     {}};
+    const KvRows rows = append(chunk);
+    runner_.run({chunk.tokens, {&rows, 1}, layer_masks_, {}});
     commit(first, prefill_chunk_);
     if (progress && !progress(sequence_.length())) return false;
   }
@@ -43,7 +51,7 @@ std::span<const Sample> BlockLoop::next_block(Denoiser& denoiser) {
   denoiser.open(tokens_, num_pending());
   for (bool finished = false; !finished;) {
     const std::int64_t first = sequence_.length();
-    const StepResult result = denoiser.update(run(denoiser.next_step()), context_);
+    const StepResult result = step(denoiser);
     commit(first, result.num_committed);
     finished = result.finished;
   }
@@ -51,15 +59,24 @@ std::span<const Sample> BlockLoop::next_block(Denoiser& denoiser) {
   return denoiser.block();
 }
 
-torch::Tensor BlockLoop::run(const Step& step) {
+StepResult BlockLoop::step(Denoiser& denoiser) {
+  const Step step = denoiser.next_step();
+  const KvRows rows = append(step);
+  const ForwardInput input{step.tokens, {&rows, 1}, layer_masks_, step.logit_rows};
+  if (context_.device.type != DeviceType::kCpu && denoiser.needs_only_summaries()) {
+    return denoiser.update(runner_.summarize(input));
+  }
+  return denoiser.update(runner_.run(input), context_);
+}
+
+KvRows BlockLoop::append(const Step& step) {
   const std::int64_t first = sequence_.length();
   const auto count = static_cast<std::int64_t>(step.tokens.size());
   if (!sequence_.append(count)) {
     throw OutOfMemory(concat("KV cache: no page left at token ", first, " of ",
                              sequence_.store().config().max_tokens));
   }
-  const KvRows rows{&sequence_, first, count};
-  return model_.forward({step.tokens, {&rows, 1}, layer_masks_, step.logit_rows}, context_);
+  return {&sequence_, first, count};
 }
 
 void BlockLoop::commit(std::int64_t first, std::int64_t count) {

@@ -7,7 +7,8 @@
 
 #include "perpend/cache/cache_policy.h"
 #include "perpend/decode/denoiser.h"
-#include "perpend/models/language_model.h"
+#include "perpend/decode/prompt_prefill.h"
+#include "perpend/models/pass_runner.h"
 
 namespace perpend {
 
@@ -17,9 +18,11 @@ namespace perpend {
 class BlockLoop {
  public:
   // Borrows all arguments. `layer_masks` has one mask a layer; prompts run in chunks of
-  // `prefill_chunk` rows, so that pages which no later token sees are freed on the way.
+  // `prefill_chunk` rows, so that pages which no later token sees are freed on the way. With a
+  // `prompt_prefill` of the same parts and chunks, that runs the first prompt.
   BlockLoop(const LanguageModel& model, Context& context, KvSequence& sequence, CachePolicy& policy,
-            std::span<const Mask> layer_masks, std::int64_t prefill_chunk = 512);
+            std::span<const Mask> layer_masks, std::int64_t prefill_chunk = 512,
+            PromptPrefill* prompt_prefill = nullptr);
 
   // Final tokens so far; the first sequence().length() of them are in the cache.
   std::span<const std::int32_t> tokens() const { return tokens_; }
@@ -40,15 +43,19 @@ class BlockLoop {
   std::int64_t num_pending() const {
     return static_cast<std::int64_t>(tokens_.size()) - sequence_.length();
   }
-  torch::Tensor run(const Step& step);
+  StepResult step(Denoiser& denoiser);
+  // Makes room for the rows of a step.
+  KvRows append(const Step& step);
   void commit(std::int64_t first, std::int64_t count);
 
   const LanguageModel& model_;
   Context& context_;
+  PassRunner runner_;
   KvSequence& sequence_;
   CachePolicy& policy_;
   std::span<const Mask> layer_masks_;
   std::int64_t prefill_chunk_;
+  PromptPrefill* prompt_prefill_;
   std::vector<std::int32_t> tokens_;
 };
 

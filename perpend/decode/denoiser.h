@@ -6,6 +6,7 @@
 
 #include <torch/types.h>
 
+#include "perpend/core/error.h"
 #include "perpend/decode/sampler.h"
 
 namespace perpend {
@@ -33,8 +34,14 @@ class Denoiser {
   // no keys in the cache yet and must lead the block's first committed rows.
   virtual void open(std::span<const std::int32_t> tokens, std::int64_t num_pending) = 0;
   virtual Step next_step() = 0;
-  // logits [logit_rows, vocab_size] f32 of the last step; may be changed.
+  // logits [logit_rows, vocab_size] f32 of the last step, on the host; may be changed.
   virtual StepResult update(const torch::Tensor& logits, const Context& context) = 0;
+  // Whether a summary of each wanted row is all that it needs of the step, which spares a GPU to
+  // send logits; the summaries then come instead of them.
+  virtual bool needs_only_summaries() const { return false; }
+  virtual StepResult update(std::span<const VocabularySummary> /*rows*/) {
+    bug("Denoiser: summaries that nobody asked for");
+  }
   // The finished block.
   virtual std::span<const Sample> block() const = 0;
 };

@@ -19,7 +19,7 @@ VocabularySummary summarize(std::span<const float> logits, const Context& contex
   args.logits = TensorView::dense(const_cast<float*>(logits.data()),
                                   {1, static_cast<std::int64_t>(logits.size())});
   args.out = std::span(&summary, 1);
-  context.kernels->fused.vocabulary(args, context.stream);
+  cpu_kernels().fused.vocabulary(args, context.stream);  // logits are on the host
   return summary;
 }
 
@@ -83,6 +83,11 @@ Sample Sampler::sample(std::span<float> logits, std::span<const std::int32_t> hi
       options_.temperature == 0.0F ? summary.argmax : choose(logits, summary.max);
   result.chosen = {token, raw_logit(logits, token) - logsumexp};
   return result;
+}
+
+Sample Sampler::sample(const VocabularySummary& summary) {
+  check_logits({}, summary);
+  return {.chosen = {summary.argmax, summary.max - summary.logsumexp}, .top = {}};
 }
 
 void Sampler::penalise(std::span<float> logits, std::span<const std::int32_t> history) {

@@ -42,6 +42,13 @@ class Sampler {
   Sample sample(std::span<float> logits, std::span<const std::int32_t> history, int num_top,
                 const Context& context);
 
+  // Whether the options always choose the likeliest token, which a summary names.
+  bool takes_likeliest() const {
+    return options_.temperature == 0.0F && options_.repetition_penalty == 1.0F;
+  }
+  // Throws as sample() does.
+  static Sample sample(const VocabularySummary& summary);
+
  private:
   struct SeenToken {
     std::int32_t token = 0;

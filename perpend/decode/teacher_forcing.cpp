@@ -5,6 +5,7 @@
 
 #include "perpend/cache/retained_policy.h"
 #include "perpend/core/error.h"
+#include "perpend/models/pass_runner.h"
 
 namespace perpend {
 namespace {
@@ -16,17 +17,16 @@ class Window {
  public:
   explicit Window(const TeacherForcing& run)
       : run_(run),
-        masks_(
-            run.layer_masks.empty()
-                ? std::vector<Mask>(static_cast<std::size_t>(config().num_layers), Mask::causal())
-                : run.layer_masks),
+        masks_(run.layer_masks.empty() ? default_masks(config()) : run.layer_masks),
         store_({.num_layers = config().num_layers,
                 .num_kv_heads = config().num_kv_heads,
                 .head_dim = config().head_dim,
                 .dtype = run.kv_dtype,
-                .max_tokens = run.window + kRows}),
+                .max_tokens = run.window + kRows,
+                .device = run.context.device}),
         sequence_(store_),
-        policy_(masks_, run.window, config().num_q_heads, config().num_kv_heads) {}
+        policy_(masks_, run.window, config().num_q_heads, config().num_kv_heads),
+        runner_(run.model.network(), run.context) {}
 
   // Log-probabilities [rows, vocab_size] after each of `tokens`, which follow those given before;
   // valid until the next pass in the same context.
@@ -37,11 +37,10 @@ class Window {
     std::vector<std::int32_t> rows(tokens.size());
     std::iota(rows.begin(), rows.end(), 0);
     const KvRows kv_rows{&sequence_, first, count};
-    torch::Tensor logits =
-        run_.model.network().forward({tokens, {&kv_rows, 1}, masks_, rows}, run_.context);
+    torch::Tensor logits = runner_.run({tokens, {&kv_rows, 1}, masks_, rows});
     policy_.commit(sequence_, first + count);
     std::vector<VocabularySummary> summaries(rows.size());
-    run_.context.kernels->fused.vocabulary(
+    cpu_kernels().fused.vocabulary(
         {TensorView::dense(logits.data_ptr<float>(), {count, logits.size(1)}), summaries},
         run_.context.stream);
     for (std::int64_t row = 0; row < count; ++row) {
@@ -58,6 +57,7 @@ class Window {
   KvStore store_;
   KvSequence sequence_;
   RetainedPolicy policy_;
+  PassRunner runner_;
 };
 
 void check_run(const TeacherForcing& run, std::span<const std::int32_t> tokens) {

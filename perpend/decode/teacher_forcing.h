@@ -14,7 +14,7 @@ struct TeacherForcing {
   const LoadedModel& model;
   Context& context;
   DType kv_dtype;
-  std::vector<Mask> layer_masks;  // empty: causal everywhere
+  std::vector<Mask> layer_masks;  // empty: those of the model
   std::int64_t window = 1024;     // the text is cut into windows of this many tokens
 };
 

@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <chrono>
+#include <random>
 #include <utility>
 
 #include "perpend/cache/retained_policy.h"
 #include "perpend/core/error.h"
+#include "perpend/core/range.h"
 #include "perpend/decode/autoregressive.h"
 #include "perpend/decode/stop_matcher.h"
 #include "perpend/io/tokenizer/streaming_detokenizer.h"
@@ -21,39 +23,80 @@ double seconds_since(Clock::time_point start) {
 
 std::vector<Mask> masks_of(const GenerateOptions& options, const ModelConfig& config) {
   const auto num_layers = static_cast<std::size_t>(config.num_layers);
-  if (options.layer_masks.empty()) return std::vector<Mask>(num_layers, Mask::causal());
+  if (options.layer_masks.empty()) return default_masks(config);
   check_eq(options.layer_masks.size(), num_layers, "generate: masks and layers differ");
   return options.layer_masks;
 }
 
-KvStoreConfig store_config(const ModelConfig& config, DType dtype, std::int64_t max_tokens) {
+// Room for one sequence under these masks and for what is kept of others.
+KvStoreConfig store_config(const ModelConfig& config, DType dtype, Device device,
+                           std::span<const Mask> masks, std::int64_t chunk,
+                           std::int64_t prefix_bytes) {
   KvStoreConfig store;
   store.num_layers = config.num_layers;
   store.num_kv_heads = config.num_kv_heads;
   store.head_dim = config.head_dim;
   store.dtype = dtype;
-  store.max_tokens = max_tokens;
+  store.max_tokens = config.context_length;
+  store.device = device;
+  const std::int64_t page_bytes = 2 * static_cast<std::int64_t>(size_of(dtype)) * store.page_size *
+                                  config.num_kv_heads * config.head_dim;
+  store.max_pages = enough_pages(masks, {.max_len = config.context_length,
+                                         .step = chunk,
+                                         .page_size = store.page_size,
+                                         .num_q_heads = config.num_q_heads,
+                                         .num_kv_heads = config.num_kv_heads}) +
+                    prefix_bytes / page_bytes;
   return store;
 }
 
-}  // namespace
+SipHash secret_hash() {
+  std::random_device device;
+  const auto word = [&] { return (std::uint64_t{device()} << 32) | device(); };
+  const std::uint64_t key0 = word();
+  return {key0, word()};
+}
 
-// Keys of one sequence and what they were made with.
-struct TextGenerator::Cache {
-  Cache(const LoadedModel& model, Context& context, DType dtype, std::vector<Mask> layer_masks,
-        std::int64_t prefill_chunk)
-      : masks(std::move(layer_masks)),
-        store(store_config(model.config(), dtype, model.config().context_length)),
-        sequence(store),
-        policy(masks, model.config().context_length, model.config().num_q_heads,
-               model.config().num_kv_heads),
-        loop(model.network(), context, sequence, policy, masks, prefill_chunk) {}
+// One sequence and what runs it.
+struct Generation {
+  Generation(const LoadedModel& model, Context& context, KvStore& store, PrefixStore& prefixes,
+             const SipHash& hash, std::span<const Mask> masks, std::int64_t chunk)
+      : sequence(store),
+        policy({masks.begin(), masks.end()}, model.config().context_length,
+               model.config().num_q_heads, model.config().num_kv_heads) {
+    if (chunk % store.config().page_size == 0) {
+      PrefixStore* kept = prefixes.max_bytes() > 0 ? &prefixes : nullptr;
+      prefill.emplace(
+          PromptPrefill::Parts{model.network(), context, sequence, policy, masks, kept, hash},
+          chunk);
+    }
+    loop.emplace(model.network(), context, sequence, policy, masks, chunk,
+                 prefill ? &*prefill : nullptr);
+  }
 
-  std::vector<Mask> masks;
-  KvStore store;
   KvSequence sequence;
   RetainedPolicy policy;
-  BlockLoop loop;
+  std::optional<PromptPrefill> prefill;
+  std::optional<BlockLoop> loop;
+};
+
+}  // namespace
+
+// Keys of the last sequence and of earlier prompts, and what they were made with.
+struct TextGenerator::Cache {
+  Cache(const KvStoreConfig& config, std::int64_t prefix_bytes, std::int64_t prefill_chunk,
+        std::vector<Mask> layer_masks)
+      : masks(std::move(layer_masks)),
+        chunk(prefill_chunk),
+        store(config),
+        prefixes(store, prefix_bytes) {}
+
+  std::vector<Mask> masks;
+  std::int64_t chunk;
+  SipHash hash = secret_hash();
+  KvStore store;
+  PrefixStore prefixes;
+  std::optional<Generation> generation;
 };
 
 std::string_view name_of(FinishReason reason) {
@@ -68,28 +111,40 @@ std::string_view name_of(FinishReason reason) {
   bug("name_of: unknown finish reason");
 }
 
-TextGenerator::TextGenerator(const LoadedModel& model, Context& context, DType kv_dtype)
-    : model_(model), context_(context), kv_dtype_(kv_dtype) {}
+TextGenerator::TextGenerator(const LoadedModel& model, Context& context, DType kv_dtype,
+                             std::int64_t prefix_bytes)
+    : model_(model), context_(context), kv_dtype_(kv_dtype), prefix_bytes_(prefix_bytes) {
+  check(prefix_bytes >= 0,
+        concat("generate: bytes of the prefix cache must not be negative (", prefix_bytes, ")"));
+}
 
 TextGenerator::~TextGenerator() = default;
 
 void TextGenerator::prepare_cache(const std::vector<std::int32_t>& prompt,
                                   const GenerateOptions& options) {
   std::vector<Mask> masks = masks_of(options, model_.config());
-  if (cache_ != nullptr) {
-    const auto known = cache_->loop.tokens();
+  const std::int64_t chunk = options.prefill_chunk;
+  check(chunk > 0, concat("prefill chunk must be positive (", chunk, ")"));
+  if (cache_ == nullptr || cache_->masks != masks || cache_->chunk != chunk) {
+    cache_.reset();
+    const KvStoreConfig config =
+        store_config(model_.config(), kv_dtype_, context_.device, masks, chunk, prefix_bytes_);
+    cache_ = std::make_unique<Cache>(config, prefix_bytes_, chunk, std::move(masks));
+  }
+  std::optional<Generation>& generation = cache_->generation;
+  if (generation && options.reuse_decoded) {
+    const auto known = generation->loop->tokens();
     // The last prompt token always runs again: its logits are what comes next.
-    const bool continues =
-        known.size() < prompt.size() && std::equal(known.begin(), known.end(), prompt.begin());
-    if (continues && cache_->masks == masks) {
-      cache_->loop.push(std::span(prompt).subspan(known.size()));
+    if (known.size() < prompt.size() && std::equal(known.begin(), known.end(), prompt.begin())) {
+      generation->loop->push(std::span(prompt).subspan(known.size()));
       return;
     }
   }
-  cache_.reset();
-  cache_ =
-      std::make_unique<Cache>(model_, context_, kv_dtype_, std::move(masks), options.prefill_chunk);
-  cache_->loop.push(prompt);
+  generation.reset();
+  cache_->store.pool().reset_peak();
+  generation.emplace(model_, context_, cache_->store, cache_->prefixes, cache_->hash, cache_->masks,
+                     chunk);
+  generation->loop->push(prompt);
 }
 
 void TextGenerator::check_request(const std::vector<std::int32_t>& prompt,
@@ -173,6 +228,17 @@ class Completion {
   double decode_seconds_ = 0;
 };
 
+// What a prefill did; result.cached_tokens is what the sequence held before.
+void count_prefill(const Generation& generation, std::int64_t num_layers, GenerateResult& result) {
+  std::int64_t run_apart = result.cached_tokens;
+  if (generation.prefill && result.cached_tokens == 0) {
+    run_apart = generation.sequence.length();
+    result.cached_tokens = generation.prefill->reused_tokens();
+    result.prefill_layer_tokens = generation.prefill->layer_tokens();
+  }
+  result.prefill_layer_tokens += (result.prompt_tokens - run_apart) * num_layers;
+}
+
 }  // namespace
 
 GenerateResult TextGenerator::generate(const std::vector<std::int32_t>& prompt,
@@ -184,14 +250,16 @@ GenerateResult TextGenerator::generate(const std::vector<std::int32_t>& prompt,
   Autoregressive denoiser(options.sampler, options.num_top_logprobs);
   try {
     prepare_cache(prompt, options);
+    Generation& generation = *cache_->generation;
     answer.result.prompt_tokens = prompt_tokens;
-    answer.result.cached_tokens = cache_->sequence.length();
-    const bool prefilled = cache_->loop.prefill([&](std::int64_t done) {
+    answer.result.cached_tokens = generation.sequence.length();
+    const bool prefilled = generation.loop->prefill([&](std::int64_t done) {
       return !callbacks.on_prefill || callbacks.on_prefill(done, prompt_tokens);
     });
+    count_prefill(generation, model_.config().num_layers, answer.result);
     if (!prefilled) answer.cancel();
     for (bool going = prefilled; going;) {
-      for (const Sample& sample : cache_->loop.next_block(denoiser)) {
+      for (const Sample& sample : generation.loop->next_block(denoiser)) {
         going = answer.push(sample);
         if (!going) break;
       }
@@ -202,8 +270,8 @@ GenerateResult TextGenerator::generate(const std::vector<std::int32_t>& prompt,
     throw;
   }
   GenerateResult& result = answer.result;
-  result.kv_bytes = cache_->sequence.held_bytes();
-  result.kv_exact_bytes = cache_->sequence.exact_bytes();
+  result.kv_bytes = cache_->generation->sequence.held_bytes();
+  result.kv_exact_bytes = cache_->generation->sequence.exact_bytes();
   result.kv_peak_bytes = cache_->store.peak_bytes();
   return std::move(result);
 }

@@ -18,8 +18,12 @@ struct GenerateOptions {
   SamplerOptions sampler = {};
   std::vector<std::string> stop = {};  // text that ends the answer; not part of it
   int num_top_logprobs = 0;            // alternatives reported beside each token
-  std::vector<Mask> layer_masks = {};  // one a layer; empty: causal everywhere
+  std::vector<Mask> layer_masks = {};  // one a layer; empty: those of the model
   std::int64_t prefill_chunk = 512;
+  // Whether keys that were made while an answer was decoded serve a prompt that continues it. They
+  // may differ in the last bits from those that a prefill makes; without them an answer is, bit for
+  // bit, that of a generator without a past.
+  bool reuse_decoded = true;
 };
 
 enum class FinishReason { kStop, kLength, kCancelled };
@@ -30,7 +34,9 @@ struct GenerateResult {
   std::string text;
   std::vector<Sample> samples;  // one a new token
   std::int64_t prompt_tokens = 0;
-  std::int64_t cached_tokens = 0;  // of the prompt, found in the cache of the last call
+  std::int64_t cached_tokens = 0;  // of the prompt, found in the cache of earlier calls
+  // How often a token of the prompt ran a layer; num_layers times each without masks and caches.
+  std::int64_t prefill_layer_tokens = 0;
   FinishReason finish_reason = FinishReason::kStop;
   double time_to_first_token_ms = 0;  // from the call to the first new token
   double prefill_tokens_per_s = 0;    // prompt tokens run, over the time to the first token
@@ -49,11 +55,16 @@ struct GenerateCallbacks {
 };
 
 // Turns a prompt into text with a model, keeping the keys of the last call: a prompt that continues
-// it (the next turn of a conversation) runs only what is new.
+// it (the next turn of a conversation) runs only what is new. Any other prompt runs those blocks of
+// prefill_chunk tokens, and of them those layers, that depend on something that no earlier prompt
+// had in its place (decode/prompt_prefill.h), as long as they fit in `prefix_bytes`; prefill_chunk
+// must be a multiple of the page size (64) for that.
 class TextGenerator {
  public:
-  // Borrows both. `kv_dtype` is how keys and values are stored.
-  TextGenerator(const LoadedModel& model, Context& context, DType kv_dtype);
+  // Borrows both. `kv_dtype` is how keys and values are stored; `prefix_bytes` of them are kept for
+  // later prompts.
+  TextGenerator(const LoadedModel& model, Context& context, DType kv_dtype,
+                std::int64_t prefix_bytes = 0);
   ~TextGenerator();
 
   // Throws InvalidArgument when the prompt is empty or does not fit the context, and for options
@@ -70,6 +81,7 @@ class TextGenerator {
   const LoadedModel& model_;
   Context& context_;
   DType kv_dtype_;
+  std::int64_t prefix_bytes_;
   std::unique_ptr<Cache> cache_;
 };
 

@@ -97,6 +97,8 @@ struct AttentionTable {
                                                                    Device device) = nullptr;
   std::unique_ptr<BlockAttentionPlan> (*make_block_plan)(
       const std::shared_ptr<const BlockAttentionTables>& tables, const Stream* stream) = nullptr;
+  // Whether make_plan() has plans for this GPU; null where there are none.
+  bool (*has_plans)(Device device) = nullptr;
 };
 
 // Throws Unsupported unless the kernels of `device` take `spec`.

@@ -21,6 +21,15 @@ void check_rows(const TensorView& view, std::string_view what, const Dims& shape
   demand_eq(view.device, of.device, what, ": devices of the operands differ");
 }
 
+bool is_16_bit_float(DType dtype) { return dtype == DType::kF16 || dtype == DType::kBF16; }
+
+// f32 everywhere; the 16-bit types only where a GPU's kernels take them.
+void check_element(const TensorView& view, std::string_view what) {
+  const bool on_gpu = view.device.type == DeviceType::kCuda;
+  demand(view.dtype == DType::kF32 || (on_gpu && is_16_bit_float(view.dtype)), what,
+         on_gpu ? " must be f32, f16 or bf16 (" : " must be f32 on a CPU (", view.dtype, ")");
+}
+
 template <class Value>
 void check_values(const TensorView& view, std::string_view what, std::int64_t end) {
   if (view.device.type != DeviceType::kCpu) return;
@@ -45,7 +54,8 @@ void check_rms_norm(const RmsNormArgs& args) {
   check_axes(args.x, "rms_norm: x", 2);
   const std::int64_t dim = args.x.size(1);
   check_rows(args.x, "rms_norm: x", args.x.shape, args.x);
-  check_rows(args.out, "rms_norm: out", args.x.shape, args.x);
+  check_element(args.out, "rms_norm: out");
+  check_rows(args.out, "rms_norm: out", args.x.shape, args.x, args.out.dtype);
   check_rows(args.weight, "rms_norm: weight", {dim}, args.x);
   if (args.residual) check_rows(args.residual, "rms_norm: residual", args.x.shape, args.x);
 }
@@ -58,9 +68,10 @@ void check_rotary_cache(const RotaryCacheArgs& args) {
   const std::int64_t rows = args.q.size(0);
   const std::int64_t dim = args.q.size(2);
   const Dims kv_shape = {rows, args.k.size(1), dim};
-  check_rows(args.q, "rotary: q", args.q.shape, args.q);
-  check_rows(args.k, "rotary: k", kv_shape, args.q);
-  check_rows(args.v, "rotary: v", kv_shape, args.q);
+  check_element(args.q, "rotary: q");
+  check_rows(args.q, "rotary: q", args.q.shape, args.q, args.q.dtype);
+  check_rows(args.k, "rotary: k", kv_shape, args.q, args.q.dtype);
+  check_rows(args.v, "rotary: v", kv_shape, args.q, args.q.dtype);
   check_rows(args.cos, "rotary: cos", args.cos.shape, args.q);
   check_rows(args.sin, "rotary: sin", args.cos.shape, args.q);
   demand(2 * args.cos.size(1) <= dim, "rotary: tables ", args.cos.shape,
@@ -68,6 +79,9 @@ void check_rotary_cache(const RotaryCacheArgs& args) {
   check_pages(args.k_pages, "rotary: k_pages", args);
   check_pages(args.v_pages, "rotary: v_pages", args);
   demand_eq(args.k_pages.dtype, args.v_pages.dtype, "rotary: dtypes of k and v pages differ");
+  demand(args.q.dtype == DType::kF32 || args.q.dtype == args.k_pages.dtype,
+         "rotary: q must be f32 or of the type of the pages (", args.q.dtype, " vs ",
+         args.k_pages.dtype, ")");
   check_rows(args.positions, "rotary: positions", {rows}, args.q, DType::kI32);
   check_rows(args.slots, "rotary: slots", {rows}, args.q, DType::kI64);
   check_values<std::int32_t>(args.positions, "rotary: positions", args.cos.size(0));
@@ -77,9 +91,10 @@ void check_rotary_cache(const RotaryCacheArgs& args) {
 
 void check_gated_mlp(const GatedMlpArgs& args) {
   check_axes(args.out, "gated_mlp: out", 2);
-  check_rows(args.out, "gated_mlp: out", args.out.shape, args.out);
-  check_rows(args.gate_up, "gated_mlp: gate_up", {args.out.size(0), 2 * args.out.size(1)},
-             args.out);
+  check_element(args.out, "gated_mlp: out");
+  check_rows(args.out, "gated_mlp: out", args.out.shape, args.out, args.out.dtype);
+  check_rows(args.gate_up, "gated_mlp: gate_up", {args.out.size(0), 2 * args.out.size(1)}, args.out,
+             args.out.dtype);
 }
 
 void check_vocabulary(const VocabularyArgs& args) {

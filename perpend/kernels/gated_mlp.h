@@ -8,8 +8,9 @@ namespace perpend {
 enum class Activation { kSilu, kGelu, kGeluTanh };
 
 // out = activation(gate) * up (Shazeer 2020, arXiv:2002.05202).
-//   gate_up [rows, 2 * ffn_dim] f32: gate in the first half of a row, up in the second
-//   out     [rows, ffn_dim] f32
+//   gate_up [rows, 2 * ffn_dim] f32, on a GPU also bf16 or f16: gate in the first half of a row, up
+//           in the second
+//   out     [rows, ffn_dim], of the type of gate_up; each value is computed in f32
 struct GatedMlpArgs {
   TensorView gate_up;
   TensorView out;

@@ -15,6 +15,7 @@ enum class RotaryLayout {
 // (Su et al. 2021, arXiv:2104.09864).
 //   q          [rows, num_q_heads, head_dim] f32, turned in place
 //   k, v       [rows, num_kv_heads, head_dim] f32, read only
+//              (on a GPU q, k and v may be of the 16-bit type of the pages instead)
 //   positions  [rows] i32
 //   cos, sin   [max_position, rotary_dim / 2] f32, tables made once for each model
 //   k_pages, v_pages  [num_pages, page_size, num_kv_heads, head_dim] f32, f16 or bf16

@@ -1,11 +1,15 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
 #include <string_view>
 
 #include "perpend/core/cpu_features.h"
 #include "perpend/core/device.h"
+#include "perpend/core/function_ref.h"
 #include "perpend/kernels/attention.h"
+#include "perpend/kernels/captured_graph.h"
+#include "perpend/kernels/few_rows_product.h"
 #include "perpend/kernels/gated_mlp.h"
 #include "perpend/kernels/norm.h"
 #include "perpend/kernels/quantized.h"
@@ -20,6 +24,7 @@ struct FusedTable {
   void (*rotary_cache)(const RotaryCacheArgs& args, Stream stream);
   void (*gated_mlp)(const GatedMlpArgs& args, Stream stream);
   void (*vocabulary)(const VocabularyArgs& args, Stream stream);
+  void (*few_rows_product)(const FewRowsProductArgs& args, Stream stream) = nullptr;
 };
 
 // Memory of a device for those who bring none of their own, such as tests. On a CPU all is empty:
@@ -31,6 +36,7 @@ struct MemoryTable {
   void (*release)(void* memory);
   void (*upload)(void* to, const void* from, std::size_t num_bytes);
   void (*download)(void* to, const void* from, std::size_t num_bytes);
+  void (*clear)(void* memory, std::size_t num_bytes);  // to zeros
 };
 
 // All that a device brings. An empty entry means Unsupported.
@@ -43,6 +49,10 @@ struct KernelTable {
   // Whether what is launched on a stream is recorded into a graph instead of run. Throws
   // DeviceError.
   bool (*is_capturing)(Stream stream) = nullptr;
+  // What `launches` puts on `stream`, recorded instead of run; the stream must not be the default
+  // one. Null where there are no graphs. Throws DeviceError, and what `launches` throws.
+  std::unique_ptr<CapturedGraph> (*capture)(Device device, Stream stream,
+                                            FunctionRef<void()> launches) = nullptr;
 };
 
 const KernelTable& cpu_kernels();

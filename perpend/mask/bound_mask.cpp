@@ -24,6 +24,12 @@ BoundMask::Stretch BoundMask::stretch(Sweep sweep, Range outer, Range inner) con
       .stretch(program_->nodes.front(), inner.begin, inner.end);
 }
 
+std::int64_t BoundMask::steady_end(Sweep sweep, Range outer, Range inner) const {
+  const std::int64_t end = NodeQuestions(*program_, sweep, outer)
+                               .steady_end(program_->nodes.front(), inner.begin, inner.end);
+  return std::min(end, inner.end);
+}
+
 std::uint64_t BoundMask::word(Sweep sweep, std::int64_t outer, std::int64_t inner_begin) const {
   return NodeQuestions(*program_, sweep, {outer, outer + 1})
       .word(program_->nodes.front(), outer, inner_begin);
@@ -34,11 +40,12 @@ void BoundMask::words(Sweep sweep, Range outer, std::int64_t inner_begin, std::u
   std::array<std::uint64_t, NodeQuestions::kMostRows> rows;
   for (std::int64_t begin = outer.begin; begin < outer.end; begin += NodeQuestions::kMostRows) {
     const Range part{begin, std::min(begin + NodeQuestions::kMostRows, outer.end)};
-    NodeQuestions(*program_, sweep, part).words(program_->nodes.front(), inner_begin, rows.data());
-    for (std::int64_t i = 0; i < part.size(); ++i) {
-      *words = rows[static_cast<std::size_t>(i)];
-      words += stride;
+    std::uint64_t* const to = stride == 1 ? words : rows.data();
+    NodeQuestions(*program_, sweep, part).words(program_->nodes.front(), inner_begin, to);
+    for (std::int64_t i = 0; to != words && i < part.size(); ++i) {
+      words[i * stride] = rows[static_cast<std::size_t>(i)];
     }
+    words += part.size() * stride;
   }
 }
 

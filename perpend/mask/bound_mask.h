@@ -39,6 +39,10 @@ class BoundMask {
   };
   Stretch stretch(Sweep sweep, Range outer, Range inner) const;
 
+  // Up to where in `inner` (not empty) each of `outer` has the pair it has at inner.begin; may be
+  // cautious, but is behind inner.begin.
+  std::int64_t steady_end(Sweep sweep, Range outer, Range inner) const;
+
   // Pairs (outer, inner_begin + i) for i in [0, 64) as one word, bit i for inner_begin + i.
   std::uint64_t word(Sweep sweep, std::int64_t outer, std::int64_t inner_begin) const;
 
@@ -76,11 +80,12 @@ class MaskWalk {
   BoundMask::Stretch stretch(Range inner);
   void append_class(Range inner, std::vector<std::int64_t>& key);
 
-  // What a node of the program said last: `answer` in [begin, end).
+  // What a node of the program said last: `answer` in [begin, end). Nothing to construct: walks are
+  // made by the thousand, and few masks have so many nodes as there is room for.
   struct Memory {
-    std::int64_t begin = 0;
-    std::int64_t end = 0;
-    Answer answer = Answer::kNone;
+    std::int64_t begin;
+    std::int64_t end;
+    Answer answer;
   };
 
  private:

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "perpend/core/error.h"
+#include "perpend/core/demand.h"
 #include "perpend/mask/hash_mix.h"
 #include "perpend/mask/label_node.h"
 #include "perpend/mask/words.h"
@@ -176,7 +176,7 @@ Label without_names(const Label& label) {
 }
 
 std::int64_t Label::at(std::int64_t position) const {
-  check(position >= 0, concat("mask: a position must not be negative (", position, ")"));
+  demand(position >= 0, "mask: a position must not be negative (", position, ")");
   return node_->at(position);
 }
 

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "perpend/core/error.h"
+#include "perpend/core/demand.h"
 
 namespace perpend {
 namespace {
@@ -147,7 +147,7 @@ std::int64_t LabelNode::at(std::int64_t position) const {
     case Kind::kWindow:
       return WindowGrid(*this).at(position);
     case Kind::kName:
-      check(inner.has_value(), concat("mask: the label '", name, "' is not bound"));
+      demand(inner.has_value(), "mask: the label '", name, "' is not bound");
       return inner->node().at(position);
   }
   bug("LabelNode::at: unknown kind");

@@ -1,6 +1,6 @@
 #include <algorithm>
 
-#include "perpend/core/error.h"
+#include "perpend/core/demand.h"
 #include "perpend/mask/label_node.h"
 #include "perpend/mask/mask_node.h"
 
@@ -54,7 +54,7 @@ bool Mask::visible(std::int64_t q, std::int64_t k, HeadIndex head) const {
     case Kind::kTable:
       return in_table(node.values, label(q), label(k));
     case Kind::kTiles:
-      check(node.tiles.has_value(), concat("mask: the tile map '", node.name, "' is not bound"));
+      demand(node.tiles.has_value(), "mask: the tile map '", node.name, "' is not bound");
       return node.tiles->visible(q, k);
     case Kind::kHeads:
       return child_sees(node.child_of_head(head.q_head));

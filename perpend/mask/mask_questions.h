@@ -22,7 +22,17 @@ class NodeQuestions {
       : program_(program), memory_(memory), outer_(outer), sweep_(sweep) {}
 
   bool pair(const Node& node, std::int64_t outer, std::int64_t inner) const;
-  Stretch stretch(const Node& node, std::int64_t begin, std::int64_t end) const;
+  Stretch stretch(const Node& node, std::int64_t begin, std::int64_t end) const {
+    if (memory_ == nullptr) return asked_stretch(node, begin, end);
+    MaskWalk::Memory& known = memory_[&node - program_.nodes.data()];
+    if (begin < known.begin || begin >= known.end) {
+      const Stretch part = asked_stretch(node, begin, end);
+      known = {begin, part.end, part.answer};
+    }
+    return {known.answer, std::min(known.end, end)};
+  }
+  // Where behind `begin` some outer position may first have another answer; beyond `end` also.
+  std::int64_t steady_end(const Node& node, std::int64_t begin, std::int64_t end) const;
   // word() for each outer position, at most kMostRows of them.
   static constexpr std::int64_t kMostRows = 64;
   void words(const Node& node, std::int64_t inner_begin, std::uint64_t* rows) const;
@@ -41,6 +51,7 @@ class NodeQuestions {
   Range band(const Node& node, std::int64_t outer) const;
   Range label_band(const Node& node, std::int64_t outer) const;
   Stretch band_stretch(const Node& node, std::int64_t begin, std::int64_t end) const;
+  std::int64_t steady_band_end(const Node& node, std::int64_t begin) const;
   Answer append_band_class(const Node& node, Range inner, std::vector<std::int64_t>& key) const;
 
   // For sides: kAll or kNone from `begin` on, of positions on either axis.

@@ -65,7 +65,7 @@ Range NodeQuestions::band(const Node& node, std::int64_t outer) const {
       return by_rows() ? Range{outer - node.a + 1, outer + node.b}
                        : Range{outer - node.b + 1, outer + node.a};
     case Op::kNear: {
-      const std::int64_t block = outer / node.a * node.a;
+      const std::int64_t block = quotient(outer, node.a) * node.a;
       return by_rows() ? Range{block - node.b, kUnbounded}
                        : Range{-kUnbounded, block + node.b + node.a};
     }
@@ -87,6 +87,17 @@ Stretch NodeQuestions::band_stretch(const Node& node, std::int64_t begin, std::i
     return {Answer::kSome, std::min(common.begin, end)};
   }
   return {Answer::kSome, std::min(hull.end, end)};
+}
+
+// All bands begin between where the first and the last do, and so do they end.
+std::int64_t NodeQuestions::steady_band_end(const Node& node, std::int64_t begin) const {
+  const Range a = band(node, outer_.begin);
+  const Range b = band(node, outer_.end - 1);
+  const auto next_edge = [begin](std::int64_t first, std::int64_t last) {
+    if (last <= begin) return kUnbounded;
+    return std::max(first, begin + 1);
+  };
+  return std::min(next_edge(a.begin, b.begin), next_edge(a.end, b.end));
 }
 
 Stretch NodeQuestions::member_stretch(const Node& node, std::int64_t begin,
@@ -122,8 +133,8 @@ Stretch NodeQuestions::side_stretch(const Node& node, std::int64_t begin, std::i
       return next == last ? Stretch{Answer::kNone, end} : in_interval(*next);
     }
     case Op::kEvery: {
-      const std::int64_t block = begin / node.a;
-      const std::int64_t phase = (block + node.c) % node.b;
+      const std::int64_t block = quotient(begin, node.a);
+      const std::int64_t phase = block + node.c - quotient(block + node.c, node.b) * node.b;
       return phase == 0 ? until(Answer::kAll, (block + 1) * node.a)
                         : until(Answer::kNone, (block + node.b - phase) * node.a);
     }
@@ -217,14 +228,18 @@ Stretch NodeQuestions::joined_stretch(const Node& node, std::int64_t begin,
   return settled.end > begin ? settled : all;
 }
 
-Stretch NodeQuestions::stretch(const Node& node, std::int64_t begin, std::int64_t end) const {
-  if (memory_ == nullptr) return asked_stretch(node, begin, end);
-  MaskWalk::Memory& known = memory_[&node - program_.nodes.data()];
-  if (begin < known.begin || begin >= known.end) {
-    const Stretch part = asked_stretch(node, begin, end);
-    known = {begin, part.end, part.answer};
+std::int64_t NodeQuestions::steady_end(const Node& node, std::int64_t begin,
+                                       std::int64_t end) const {
+  if (node.is_band()) return steady_band_end(node, begin);
+  if (node.is_side()) return is_inner(node) ? side_stretch(node, begin, end).end : end;
+  if (node.is_comparison()) return program_.label(node).run(begin).end;
+  if (node.op == Op::kTiles) return begin + 1;
+  std::int64_t steady = end;
+  const Node* last = &node + node.size;
+  for (const Node* child = &node + 1; child != last; child += child->size) {
+    steady = std::min(steady, steady_end(*child, begin, end));
   }
-  return {known.answer, std::min(known.end, end)};
+  return steady;
 }
 
 Stretch NodeQuestions::asked_stretch(const Node& node, std::int64_t begin, std::int64_t end) const {

@@ -13,6 +13,15 @@ std::uint64_t bits_between(std::int64_t begin, std::int64_t first, std::int64_t 
   return low_bits(last - begin) & ~low_bits(first - begin);
 }
 
+// low_bits(first), low_bits(first + 1) and so on.
+void write_rising(std::int64_t first, std::int64_t count, std::uint64_t* rows) {
+  const std::int64_t some = std::clamp<std::int64_t>(1 - first, 0, count);
+  const std::int64_t all = std::clamp<std::int64_t>(64 - first, 0, count);
+  std::fill(rows, rows + some, 0);
+  for (std::int64_t i = some; i < all; ++i) rows[i] = (std::uint64_t{1} << (first + i)) - 1;
+  std::fill(rows + all, rows + count, ~std::uint64_t{0});
+}
+
 }  // namespace
 
 bool NodeQuestions::holds(const Node& node, std::int64_t outer_label,
@@ -157,9 +166,11 @@ void NodeQuestions::words(const Node& node, std::int64_t begin, std::uint64_t* r
   if (node.op == Op::kCausal || node.op == Op::kWindow) {
     // Both ends move with the outer position.
     const Range live = band(node, outer_.begin);
-    for (std::int64_t i = 0; i < outer_.size(); ++i) {
-      rows[i] = bits_between(begin, live.begin + i, live.end + i);
-    }
+    write_rising(live.end - begin, outer_.size(), rows);
+    if (live.begin + outer_.size() <= begin) return;
+    std::array<std::uint64_t, kMostRows> dead;
+    write_rising(live.begin - begin, outer_.size(), dead.data());
+    for (std::int64_t i = 0; i < outer_.size(); ++i) rows[i] &= ~dead[static_cast<std::size_t>(i)];
     return;
   }
   for (std::int64_t outer = outer_.begin; outer < outer_.end;) {

@@ -12,12 +12,35 @@
 
 namespace perpend {
 
+class ForwardPass;
+
+// A copy of all rows at the input of a layer.
+struct RowsAtLayer {
+  int layer = 0;
+  std::span<float> rows;  // [rows, model_dim]
+};
 // One forward pass over a ragged batch: the rows of all sequences one after another.
 struct ForwardInput {
   std::span<const std::int32_t> tokens;      // [rows]
   std::span<const KvRows> sequences;         // whose rows these are; counts add up to rows
   std::span<const Mask> layer_masks;         // [num_layers]
   std::span<const std::int32_t> logit_rows;  // rows whose logits are wanted
+  // A part of the layers: those from `from_layer` on, given the rows at its input where that is not
+  // the first, and below `end_layer`. Where no logits are wanted the last of them only makes its
+  // keys and values.
+  static constexpr int kAllLayers = -1;
+  int from_layer = 0;
+  int end_layer = kAllLayers;
+  std::span<const float> input_rows = {};         // [rows, model_dim]
+  std::span<const RowsAtLayer> wanted_rows = {};  // of layers in (from_layer, end_layer)
+
+  // The layers that run, of `num_layers`.
+  Range layers(int num_layers) const {
+    return {from_layer, end_layer == kAllLayers ? num_layers : end_layer};
+  }
+  bool runs_everything() const {
+    return from_layer == 0 && end_layer == kAllLayers && wanted_rows.empty();
+  }
 };
 
 // A network from tokens to logits over a paged cache. Weights only: all run-time state is handed
@@ -31,9 +54,18 @@ class LanguageModel {
   virtual std::size_t num_bytes() const = 0;
 
   // Writes keys and values of all rows into their sequences' pages (already appended) and returns
-  // [logit_rows, vocab_size] f32 in the workspace of `context`, valid until its next pass.
-  // Throws InvalidArgument for token ids beyond the vocabulary and positions beyond the context.
+  // [logit_rows, vocab_size] f32 on the device of `context`, in its workspace, valid until its next
+  // pass. Throws InvalidArgument for token ids beyond the vocabulary and positions beyond the
+  // context.
   virtual torch::Tensor forward(const ForwardInput& input, Context& context) const = 0;
+
+  // The two halves of forward(), for passes that are captured (decode_graph.h). Throw Unsupported
+  // unless a model says otherwise.
+  //
+  // Checks `input` and makes ready what depends on its positions.
+  virtual void prepare(const ForwardInput& input) const;
+  // Only launches, of the same kind and order for all passes of one size.
+  virtual torch::Tensor run(const ForwardPass& pass, Context& context) const;
 };
 
 }  // namespace perpend

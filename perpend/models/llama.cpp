@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "perpend/models/forward_pass.h"
+#include "perpend/nn/device_scope.h"
 #include "perpend/ops/tensor_view_of.h"
 
 namespace perpend {
@@ -24,32 +26,65 @@ void check_tokens(const ForwardInput& input, const ModelConfig& config) {
   }
 }
 
-}  // namespace
-
-Llama::Llama(ModelConfig config, const WeightReader& weights, LinearMode mode, Context& context)
-    : config_(std::move(config)),
-      rotary_(std::make_shared<RotaryTables>(config_.rotary, config_.context_length)),
-      embedding_(weights.linear({WeightRole::kEmbedding}, mode, context)),
-      final_norm_(weights.vector(WeightRole::kFinalNorm), config_.rms_epsilon) {
-  for (int index = 0; index < config_.num_layers; ++index) {
-    layers_.push_back(read_layer(index, weights, mode, context));
+void check_layers(const ForwardInput& input, const ModelConfig& config) {
+  const Range layers = input.layers(config.num_layers);
+  const std::size_t num_values = input.tokens.size() * static_cast<std::size_t>(config.model_dim);
+  check(layers.begin >= 0 && !layers.empty() && layers.end <= config.num_layers,
+        concat("model: layers ", layers, " of ", config.num_layers));
+  check_eq(input.input_rows.size(), layers.begin == 0 ? 0 : num_values,
+           "model: values of the input rows and of the tokens differ");
+  check(input.logit_rows.empty() || layers.end == config.num_layers,
+        "model: logits need the last layer");
+  for (const RowsAtLayer& wanted : input.wanted_rows) {
+    check_eq(wanted.rows.size(), num_values, "model: room for rows and tokens differ");
   }
-  if (!config_.tied_embeddings) head_ = weights.linear({WeightRole::kHead}, mode, context);
 }
 
-Llama::Layer Llama::read_layer(int index, const WeightReader& weights, LinearMode mode,
+torch::Tensor rows_from_host(std::span<const float> rows, const ForwardPass& pass,
+                             const ModelConfig& config, const Context& context) {
+  torch::Tensor x = context.workspace->take({pass.tokens().size(0), config.model_dim});
+  // LibTorch has no tensors of constant memory.
+  x.copy_(torch::from_blob(const_cast<float*>(rows.data()), x.sizes()));
+  return x;
+}
+
+void copy_wanted_rows(std::span<const RowsAtLayer> wanted_rows, int layer, const torch::Tensor& x) {
+  for (const RowsAtLayer& wanted : wanted_rows) {
+    if (wanted.layer == layer) torch::from_blob(wanted.rows.data(), x.sizes()).copy_(x);
+  }
+}
+
+}  // namespace
+
+Llama::Llama(ModelConfig config, const ModelWeights& weights, WeightForm form, Context& context)
+    : config_(std::move(config)) {
+  // What is made on a GPU must be there for whatever stream will read it.
+  const DeviceScope device(context);
+  rotary_ = std::make_shared<RotaryTables>(config_.rotary, config_.context_length,
+                                           torch_device(context.device));
+  embedding_ = weights.linear({WeightRole::kEmbedding}, form, context, 0);
+  for (int index = 0; index < config_.num_layers; ++index) {
+    layers_.push_back(read_layer(index, weights, form, context));
+  }
+  final_norm_ = RmsNorm(weights.vector(WeightRole::kFinalNorm, context, 0), config_.rms_epsilon);
+  if (!config_.tied_embeddings) head_ = weights.linear({WeightRole::kHead}, form, context, 0);
+  if (context.torch_stream) context.torch_stream->synchronize();
+}
+
+Llama::Layer Llama::read_layer(int index, const ModelWeights& weights, WeightForm form,
                                const Context& context) const {
   const SelfAttention::Config heads{config_.num_q_heads, config_.num_kv_heads, config_.head_dim,
                                     config_.rotary.layout};
   using enum WeightRole;
   return {
-      .attention_norm = RmsNorm(weights.vector(kAttentionNorm, index), config_.rms_epsilon),
+      .attention_norm =
+          RmsNorm(weights.vector(kAttentionNorm, context, index), config_.rms_epsilon),
       .attention =
-          SelfAttention(heads, weights.linear({kQuery, kKey, kValue}, mode, context, index),
-                        weights.linear({kAttentionOutput}, mode, context, index), rotary_),
-      .mlp_norm = RmsNorm(weights.vector(kMlpNorm, index), config_.rms_epsilon),
-      .mlp = GatedMlp(weights.linear({kGate, kUp}, mode, context, index),
-                      weights.linear({kDown}, mode, context, index), Activation::kSilu),
+          SelfAttention(heads, weights.linear({kQuery, kKey, kValue}, form, context, index),
+                        weights.linear({kAttentionOutput}, form, context, index), rotary_),
+      .mlp_norm = RmsNorm(weights.vector(kMlpNorm, context, index), config_.rms_epsilon),
+      .mlp = GatedMlp(weights.linear({kGate, kUp}, form, context, index),
+                      weights.linear({kDown}, form, context, index), Activation::kSilu),
   };
 }
 
@@ -59,60 +94,88 @@ std::size_t Llama::num_bytes() const {
   return total;
 }
 
-AttentionBatch Llama::make_batch(const ForwardInput& input, Context& context) const {
-  const auto num_rows = static_cast<std::int64_t>(input.tokens.size());
-  const auto num_sequences = static_cast<std::int64_t>(input.sequences.size());
-  AttentionBatch batch;
-  batch.shape.num_q_heads = config_.num_q_heads;
-  batch.shape.num_kv_heads = config_.num_kv_heads;
-  batch.positions = context.workspace->take({num_rows}, torch::kInt32);
-  batch.q_indptr = context.workspace->take({num_sequences + 1}, torch::kInt32);
-  auto* positions = static_cast<std::int32_t*>(batch.positions.data_ptr());
-  auto* q_indptr = static_cast<std::int32_t*>(batch.q_indptr.data_ptr());
-  q_indptr[0] = 0;
-  for (const KvRows& rows : input.sequences) {
-    const std::int64_t end = rows.begin + rows.count;
-    rotary_->ensure(end);
-    for (std::int64_t position = rows.begin; position < end; ++position) {
-      *positions++ = static_cast<std::int32_t>(position);
-    }
-    q_indptr[1] = q_indptr[0] + static_cast<std::int32_t>(rows.count);
-    ++q_indptr;
-    batch.shape.sequences.push_back({rows.count, end, rows.begin});
+std::vector<ModelParameter> Llama::parameters() const {
+  using enum WeightRole;
+  std::vector<ModelParameter> list;
+  const auto add = [&](std::vector<WeightRole> roles, int layer, const Linear& linear) {
+    list.push_back({roles, layer, /*is_bias=*/false, linear.weight()});
+    if (linear.bias().defined()) list.push_back({roles, layer, /*is_bias=*/true, linear.bias()});
+  };
+  add({kEmbedding}, 0, embedding_);
+  for (int index = 0; index < config_.num_layers; ++index) {
+    const Layer& layer = layers_[static_cast<std::size_t>(index)];
+    list.push_back({{kAttentionNorm}, index, false, layer.attention_norm.weight()});
+    add({kQuery, kKey, kValue}, index, layer.attention.qkv());
+    add({kAttentionOutput}, index, layer.attention.out());
+    list.push_back({{kMlpNorm}, index, false, layer.mlp_norm.weight()});
+    add({kGate, kUp}, index, layer.mlp.gate_up());
+    add({kDown}, index, layer.mlp.down());
   }
-  return batch;
+  list.push_back({{kFinalNorm}, 0, false, final_norm_.weight()});
+  if (!config_.tied_embeddings) add({kHead}, 0, head_);
+  return list;
+}
+
+void Llama::prepare(const ForwardInput& input) const {
+  check_tokens(input, config_);
+  check_layers(input, config_);
+  for (const KvRows& rows : input.sequences) rotary_->ensure(rows.begin + rows.count);
 }
 
 torch::Tensor Llama::forward(const ForwardInput& input, Context& context) const {
-  check_tokens(input, config_);
-  const Workspace::Scope pass(*context.workspace);
-  const AttentionBatch batch = make_batch(input, context);
-  KvBatch kv;
-  kv.assign(input.sequences);
-  const KvStore& store = input.sequences.front().sequence->store();
-  const Tiling tiling = context.kernels->attention.tiling(
-      {DType::kF32, store.config().dtype, config_.head_dim, /*paged=*/true}, Sweep::kRows);
+  const DeviceScope device(context);
+  prepare(input);
+  ForwardPass pass(size_of(input), context);
+  pass.assign(input, context);
+  pass.set_schedules(input, config_, context);
+  return run_layers(pass, input.input_rows, input.wanted_rows, context);
+}
 
-  const torch::Tensor x = embedding_.rows(input.tokens, context);
-  std::shared_ptr<const Schedule> schedule;
-  for (std::size_t i = 0; i < layers_.size(); ++i) {
-    const Workspace::Scope layer_scope(*context.workspace);
-    const Layer& layer = layers_[i];
-    if (i == 0 || input.layer_masks[i] != input.layer_masks[i - 1]) {
-      schedule = context.schedules->get(input.layer_masks[i], batch.shape, tiling);
+torch::Tensor Llama::run(const ForwardPass& pass, Context& context) const {
+  return run_layers(pass, {}, {}, context);
+}
+
+torch::Tensor Llama::run_layers(const ForwardPass& pass, std::span<const float> input_rows,
+                                std::span<const RowsAtLayer> wanted_rows, Context& context) const {
+  const DeviceScope device(context);
+  const Workspace::Scope scope(*context.workspace);
+  const Range layers = pass.layers();
+  const bool has_logits = pass.logit_rows().size(0) > 0;
+  torch::Tensor x = layers.begin == 0 ? embedding_.rows(pass.tokens(), context)
+                                      : rows_from_host(input_rows, pass, config_, context);
+  for (auto i = static_cast<int>(layers.begin); i < layers.end; ++i) {
+    copy_wanted_rows(wanted_rows, i, x);
+    if (i + 1 == layers.end && !has_logits) {
+      make_keys(i, x, pass, context);
+      return context.workspace->take({0, config_.vocab_size});
     }
-    layer.attention.add_to(x, layer.attention_norm.forward(x, context), batch,
-                           kv.layer(static_cast<int>(i)), *schedule, context);
-    layer.mlp.add_to(x, layer.mlp_norm.forward(x, context), context);
+    x = run_layer(i, x, pass, context);
   }
-  const auto num_logit_rows = static_cast<std::int64_t>(input.logit_rows.size());
-  const torch::Tensor wanted = context.workspace->take({num_logit_rows, config_.model_dim});
-  for (std::int64_t row = 0; row < num_logit_rows; ++row) {
-    const auto source = input.logit_rows[static_cast<std::size_t>(row)];
-    const float* from = x.data_ptr<float>() + source * x.size(1);
-    std::copy_n(from, x.size(1), wanted.data_ptr<float>() + row * x.size(1));
-  }
-  return head().forward(final_norm_.forward(wanted, context), context);
+  return logits(x, pass, context);
+}
+
+void Llama::make_keys(int index, const torch::Tensor& x, const ForwardPass& pass,
+                      Context& context) const {
+  const Workspace::Scope scope(*context.workspace);
+  const Layer& layer = layers_[static_cast<std::size_t>(index)];
+  layer.attention.cache_keys(layer.attention_norm.forward(x, context), pass.attention(index),
+                             context);
+}
+
+torch::Tensor Llama::run_layer(int index, const torch::Tensor& x, const ForwardPass& pass,
+                               Context& context) const {
+  const Workspace::Scope scope(*context.workspace);
+  const Layer& layer = layers_[static_cast<std::size_t>(index)];
+  const torch::Tensor seen = layer.attention.add_to(x, layer.attention_norm.forward(x, context),
+                                                    pass.attention(index), context);
+  return layer.mlp.add_to(seen, layer.mlp_norm.forward(seen, context), context);
+}
+
+torch::Tensor Llama::logits(const torch::Tensor& x, const ForwardPass& pass,
+                            Context& context) const {
+  torch::Tensor wanted = context.workspace->take({pass.logit_rows().size(0), config_.model_dim});
+  at::index_select_out(wanted, x, 0, pass.logit_rows());
+  return head().forward_f32(final_norm_.forward(wanted, context), context);
 }
 
 }  // namespace perpend

@@ -3,6 +3,7 @@
 #include <memory>
 #include <vector>
 
+#include "perpend/models/differentiable_model.h"
 #include "perpend/models/language_model.h"
 #include "perpend/models/weights.h"
 #include "perpend/nn/gated_mlp.h"
@@ -13,15 +14,27 @@ namespace perpend {
 
 // Decoder-only transformers of the Llama shape: Llama 2 and 3 (arXiv:2307.09288, arXiv:2407.21783),
 // SmolLM2, Mistral without its window, Qwen2 and Qwen2.5 (biases on q, k, v).
-class Llama final : public LanguageModel {
+class Llama final : public LanguageModel, public DifferentiableModel {
  public:
-  // Reads and packs all weights. Throws IoError naming a tensor that is missing or of another
-  // shape.
-  Llama(ModelConfig config, const WeightReader& weights, LinearMode mode, Context& context);
+  // Takes all weights in that form, in the memory of the context's device. Throws as `weights`
+  // does.
+  Llama(ModelConfig config, const ModelWeights& weights, WeightForm form, Context& context);
 
   const ModelConfig& config() const override { return config_; }
   std::size_t num_bytes() const override;
   torch::Tensor forward(const ForwardInput& input, Context& context) const override;
+  void prepare(const ForwardInput& input) const override;
+  torch::Tensor run(const ForwardPass& pass, Context& context) const override;
+
+  // Every tensor of the model once, layer by layer. Throws Unsupported when matrices are packed.
+  std::vector<ModelParameter> parameters() const;
+
+  std::vector<NamedParameter> named_parameters() const override;
+  std::vector<NamedLinear> layer_linears() override;
+  torch::Tensor head_weight() const override { return head().weight(); }
+  TrainOutput train_forward(const TrainInput& input) const override;
+  // Adds the adapters of all matrices to them.
+  void merge_adapters();
 
  private:
   struct Layer {
@@ -31,9 +44,20 @@ class Llama final : public LanguageModel {
     GatedMlp mlp;
   };
 
-  Layer read_layer(int index, const WeightReader& weights, LinearMode mode,
+  Layer read_layer(int index, const ModelWeights& weights, WeightForm form,
                    const Context& context) const;
-  AttentionBatch make_batch(const ForwardInput& input, Context& context) const;
+  // The layers of a pass, given and keeping rows in memory of the host.
+  torch::Tensor run_layers(const ForwardPass& pass, std::span<const float> input_rows,
+                           std::span<const RowsAtLayer> wanted_rows, Context& context) const;
+  // The tensors that a recorded pass through a layer reads and that are trained.
+  static std::vector<torch::Tensor> trained_leaves(const Layer& layer);
+  TrainBatch make_train_batch(const TrainInput& input) const;
+  torch::Tensor run_layer(int index, const torch::Tensor& x, const ForwardPass& pass,
+                          Context& context) const;
+  torch::Tensor logits(const torch::Tensor& x, const ForwardPass& pass, Context& context) const;
+  // The keys and values of a layer alone.
+  void make_keys(int index, const torch::Tensor& x, const ForwardPass& pass,
+                 Context& context) const;
   const Linear& head() const { return config_.tied_embeddings ? embedding_ : head_; }
 
   ModelConfig config_;

@@ -10,13 +10,14 @@
 
 namespace perpend {
 
-LoadedModel::LoadedModel(const std::string& path, LinearMode mode, Context& context)
+LoadedModel::LoadedModel(const std::string& path, WeightForm form, Context& context,
+                         const ModelChanges& changes)
     : checkpoint_(Checkpoint::open(path)) {
-  ModelConfig config = read_model_config(checkpoint_);
+  const ModelConfig config = changed(read_model_config(checkpoint_), changes);
   // A vocabulary takes one thread as long as the weights take all others.
   auto tokenizer = std::async(std::launch::async, [this] { return read_tokenizer(checkpoint_); });
   const WeightReader weights(checkpoint_, config);
-  network_ = std::make_unique<Llama>(config, weights, mode, context);
+  network_ = std::make_unique<Llama>(config, weights, form, context);
   tokenizer_ = tokenizer.get();
   chat_template_ = read_chat_template(checkpoint_);
   stop_tokens_ = read_stop_tokens(checkpoint_, *tokenizer_);

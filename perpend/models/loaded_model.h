@@ -8,6 +8,7 @@
 #include "perpend/io/checkpoint.h"
 #include "perpend/models/language_model.h"
 #include "perpend/models/text_side.h"
+#include "perpend/nn/linear.h"
 
 namespace perpend {
 
@@ -16,8 +17,9 @@ namespace perpend {
 class LoadedModel {
  public:
   // Opens `path` (a .gguf file or a Hugging Face folder) and packs its weights. Throws IoError and
-  // Unsupported, naming file and field.
-  LoadedModel(const std::string& path, LinearMode mode, Context& context);
+  // Unsupported, naming file and field, and InvalidArgument for changes that do not fit.
+  LoadedModel(const std::string& path, WeightForm form, Context& context,
+              const ModelChanges& changes = {});
 
   const LanguageModel& network() const { return *network_; }
   const ModelConfig& config() const { return network_->config(); }

@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <utility>
 
 #include <nlohmann/json.hpp>
 
 #include "perpend/core/error.h"
+#include "perpend/models/longgen_config.h"
 
 namespace perpend {
 namespace {
@@ -134,8 +136,7 @@ ModelConfig read_gguf_config(const Checkpoint& checkpoint) {
 
 class ConfigReader {
  public:
-  ConfigReader(const Checkpoint& checkpoint, const json& object)
-      : path_(checkpoint.path() + "/config.json"), object_(object) {}
+  ConfigReader(std::string path, const json& object) : path_(std::move(path)), object_(object) {}
 
   std::int64_t integer(const char* key) const {
     if (!has(key)) throw IoError(concat(path_, ": key '", key, "' is missing"));
@@ -178,12 +179,11 @@ class ConfigReader {
   const json& object_;
 };
 
-RotaryConfig read_rope_scaling(const Checkpoint& checkpoint, const ConfigReader& reader,
-                               RotaryConfig rotary) {
+RotaryConfig read_rope_scaling(const ConfigReader& reader, RotaryConfig rotary) {
   // Newer files keep theta and the scaling together under rope_parameters.
   const char* key = reader.has("rope_parameters") ? "rope_parameters" : "rope_scaling";
   if (!reader.has(key)) return rotary;
-  const ConfigReader scaling(checkpoint, reader.value(key));
+  const ConfigReader scaling(reader.path(), reader.value(key));
   rotary.theta = scaling.number_or("rope_theta", rotary.theta);
   const std::string type = scaling.text_or("rope_type", scaling.text_or("type", "default"));
   if (type == "default") return rotary;
@@ -204,12 +204,10 @@ RotaryConfig read_rope_scaling(const Checkpoint& checkpoint, const ConfigReader&
   return rotary;
 }
 
-ModelConfig read_hugging_face_config(const Checkpoint& checkpoint) {
-  const json object = json::parse(checkpoint.config_json(), nullptr, /*allow_exceptions=*/false);
-  if (!object.is_object()) {
-    throw IoError(concat(checkpoint.path(), "/config.json: expected a JSON object"));
-  }
-  const ConfigReader reader(checkpoint, object);
+ModelConfig read_hugging_face_config(std::string_view text, const std::string& path) {
+  const json object = json::parse(text, nullptr, /*allow_exceptions=*/false);
+  if (!object.is_object()) throw IoError(concat(path, ": expected a JSON object"));
+  const ConfigReader reader(path, object);
   ModelConfig config;
   config.architecture = reader.text_or("model_type", "");
   constexpr std::array kKnown = {"llama", "mistral", "qwen2"};
@@ -243,7 +241,7 @@ ModelConfig read_hugging_face_config(const Checkpoint& checkpoint) {
   config.tied_embeddings = reader.flag_or("tie_word_embeddings", false);
   config.rotary.rotary_dim = config.head_dim;
   config.rotary.theta = reader.number_or("rope_theta", 10000.0F);
-  config.rotary = read_rope_scaling(checkpoint, reader, config.rotary);
+  config.rotary = read_rope_scaling(reader, config.rotary);
   return config;
 }
 
@@ -254,13 +252,46 @@ RotaryLayout gguf_rotary_layout(std::string_view architecture) {
   return architecture == "llama" ? RotaryLayout::kInterleaved : RotaryLayout::kHalfSplit;
 }
 
-ModelConfig read_model_config(const Checkpoint& checkpoint) {
-  ModelConfig config = checkpoint.kind() == Checkpoint::Kind::kGguf
-                           ? read_gguf_config(checkpoint)
-                           : read_hugging_face_config(checkpoint);
-  check_sizes(config, checkpoint.path());
-  check_constants(config, checkpoint.path());
+ModelConfig parse_model_config(std::string_view config_json, const std::string& path) {
+  ModelConfig config = read_hugging_face_config(config_json, path);
+  check_sizes(config, path);
+  check_constants(config, path);
+  config.longgen = parse_longgen(config_json, path, config.num_layers);
   return config;
+}
+
+ModelConfig read_model_config(const Checkpoint& checkpoint) {
+  const std::string& path = checkpoint.path();
+  if (checkpoint.kind() == Checkpoint::Kind::kHuggingFace) {
+    return parse_model_config(checkpoint.config_json(), path + "/config.json");
+  }
+  ModelConfig config = read_gguf_config(checkpoint);
+  check_sizes(config, path);
+  check_constants(config, path);
+  config.longgen = read_longgen(checkpoint.gguf(), path, config.architecture, config.num_layers);
+  return config;
+}
+
+ModelConfig changed(ModelConfig config, const ModelChanges& changes) {
+  if (!changes.preset.empty()) {
+    config.longgen = parse_preset(changes.preset, config.num_layers, config.num_kv_heads);
+  }
+  if (changes.rope_theta) {
+    check(*changes.rope_theta > 0 && std::isfinite(*changes.rope_theta),
+          concat("rope-base: expected a positive number, found ", *changes.rope_theta));
+    config.rotary.theta = *changes.rope_theta;
+  }
+  if (changes.context_length) {
+    check(*changes.context_length > 0 && *changes.context_length <= kMaxSize,
+          concat("context: expected 1 to ", kMaxSize, " tokens, found ", *changes.context_length));
+    config.context_length = *changes.context_length;
+  }
+  return config;
+}
+
+std::vector<Mask> default_masks(const ModelConfig& config) {
+  if (config.longgen) return layer_masks(*config.longgen, config.num_layers);
+  return std::vector<Mask>(static_cast<std::size_t>(config.num_layers), Mask::causal());
 }
 
 }  // namespace perpend

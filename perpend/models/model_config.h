@@ -1,10 +1,13 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "perpend/io/checkpoint.h"
+#include "perpend/models/longgen.h"
 #include "perpend/nn/rotary.h"
 
 namespace perpend {
@@ -23,6 +26,14 @@ struct ModelConfig {
   float rms_epsilon = 1e-5F;
   bool tied_embeddings = false;
   RotaryConfig rotary;
+  std::optional<LongGen> longgen;  // absent: every layer is causal
+};
+
+// What is to differ from what a checkpoint says.
+struct ModelChanges {
+  std::string preset = {};                          // see parse_preset(); empty: none
+  std::optional<float> rope_theta = {};             // base of the rotary frequencies
+  std::optional<std::int64_t> context_length = {};  // tokens that the model may be given
 };
 
 // How GGUF files of an architecture store q and k.
@@ -32,5 +43,13 @@ RotaryLayout gguf_rotary_layout(std::string_view architecture);
 // for an architecture, activation, sliding window or position scaling that is not built; each names
 // the file and the key.
 ModelConfig read_model_config(const Checkpoint& checkpoint);
+// Of the text of a config.json; `path` begins errors.
+ModelConfig parse_model_config(std::string_view config_json, const std::string& path);
+
+// Throws InvalidArgument for a preset that does not fit the model and numbers out of range.
+ModelConfig changed(ModelConfig config, const ModelChanges& changes);
+
+// The mask of each layer as the model itself wants it: LongGen's, or causal everywhere.
+std::vector<Mask> default_masks(const ModelConfig& config);
 
 }  // namespace perpend

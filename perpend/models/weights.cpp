@@ -3,6 +3,7 @@
 #include <numeric>
 
 #include "perpend/formats/block_format.h"
+#include "perpend/ops/tensor_view_of.h"
 
 namespace perpend {
 namespace {
@@ -136,7 +137,7 @@ const StoredTensor* find_bias(const Checkpoint& checkpoint, const ModelConfig& c
   return tensor;
 }
 
-Linear WeightReader::linear(std::initializer_list<WeightRole> roles, LinearMode mode,
+Linear WeightReader::linear(std::initializer_list<WeightRole> roles, WeightForm form,
                             const Context& context, int layer) const {
   std::vector<WeightSource> sources;
   std::vector<float> bias;
@@ -149,12 +150,12 @@ Linear WeightReader::linear(std::initializer_list<WeightRole> roles, LinearMode 
     has_bias |= role_bias != nullptr;
   }
   if (!has_bias) bias.clear();
-  return {sources, std::move(bias), mode, context};
+  return {sources, std::move(bias), form, context};
 }
 
-torch::Tensor WeightReader::vector(WeightRole role, int layer) const {
+torch::Tensor WeightReader::vector(WeightRole role, const Context& context, int layer) const {
   std::vector<float> values = to_f32(find_weight(checkpoint_, config_, role, layer));
-  return torch::from_blob(values.data(), {static_cast<std::int64_t>(values.size())}).clone();
+  return torch::tensor(values).to(torch_device(context.device));
 }
 
 }  // namespace perpend

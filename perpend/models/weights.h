@@ -2,6 +2,7 @@
 
 #include <initializer_list>
 #include <string>
+#include <vector>
 
 #include <torch/types.h>
 
@@ -42,18 +43,38 @@ const StoredTensor& find_weight(const Checkpoint& checkpoint, const ModelConfig&
 const StoredTensor* find_bias(const Checkpoint& checkpoint, const ModelConfig& config,
                               WeightRole role, int layer);
 
-// Finds weights by role, checks their shapes and hands them to layers.
-class WeightReader {
+// A tensor of a model and what it is.
+struct ModelParameter {
+  std::vector<WeightRole> roles;  // whose rows it holds, one role after another
+  int layer = 0;                  // 0 outside layers
+  bool is_bias = false;
+  torch::Tensor tensor;
+};
+
+// Where a model's layers get their weights from.
+class ModelWeights {
+ public:
+  virtual ~ModelWeights() = default;
+
+  // One Linear of the outputs of all `roles`, in their order.
+  virtual Linear linear(std::initializer_list<WeightRole> roles, WeightForm form,
+                        const Context& context, int layer) const = 0;
+  // A vector as f32.
+  virtual torch::Tensor vector(WeightRole role, const Context& context, int layer) const = 0;
+};
+
+// Finds the weights of a checkpoint by role, checks their shapes and hands them to layers.
+class WeightReader final : public ModelWeights {
  public:
   // Borrows `checkpoint`, which must outlive it.
   WeightReader(const Checkpoint& checkpoint, const ModelConfig& config)
       : checkpoint_(checkpoint), config_(config) {}
 
-  // One Linear of the outputs of all `roles`, in their order, with biases where the file has them.
-  Linear linear(std::initializer_list<WeightRole> roles, LinearMode mode, const Context& context,
-                int layer = 0) const;
-  // A vector as f32.
-  torch::Tensor vector(WeightRole role, int layer = 0) const;
+  // With biases where the file has them. Throws IoError naming a tensor that is missing or of
+  // another shape.
+  Linear linear(std::initializer_list<WeightRole> roles, WeightForm form, const Context& context,
+                int layer) const override;
+  torch::Tensor vector(WeightRole role, const Context& context, int layer) const override;
 
  private:
   const Checkpoint& checkpoint_;

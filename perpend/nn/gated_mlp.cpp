@@ -12,16 +12,17 @@ GatedMlp::GatedMlp(Linear gate_up, Linear down, Activation activation)
            "gated MLP: outputs of gate and up and twice the inputs of down differ");
 }
 
-void GatedMlp::add_to(const torch::Tensor& residual, const torch::Tensor& x,
-                      Context& context) const {
+torch::Tensor GatedMlp::add_to(const torch::Tensor& residual, const torch::Tensor& x,
+                               Context& context) const {
   const torch::Tensor gate_up = gate_up_.forward(x, context);
-  const torch::Tensor hidden = context.workspace->take({x.size(0), down_.in_features()});
+  const torch::Tensor hidden =
+      context.workspace->take({x.size(0), down_.in_features()}, gate_up.scalar_type());
   GatedMlpArgs args;
   args.gate_up = view_of(gate_up);
   args.out = view_of(hidden);
   args.activation = activation_;
   require(context.kernels->fused.gated_mlp, "gated_mlp", *context.kernels)(args, context.stream);
-  down_.add_to(residual, hidden, context);
+  return down_.add_to(residual, hidden, context);
 }
 
 }  // namespace perpend

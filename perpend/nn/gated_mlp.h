@@ -15,9 +15,18 @@ class GatedMlp {
   // `gate_up` yields gate and up one after another.
   GatedMlp(Linear gate_up, Linear down, Activation activation);
 
-  // residual += mlp(x); x, residual [rows, model_dim] f32.
-  void add_to(const torch::Tensor& residual, const torch::Tensor& x, Context& context) const;
+  // residual + mlp(x), as Linear::add_to(); x, residual [rows, model_dim], x of the type of the
+  // context.
+  torch::Tensor add_to(const torch::Tensor& residual, const torch::Tensor& x,
+                       Context& context) const;
 
+  // mlp(x) recorded by autograd: a new tensor of the type of the matrices, as x is.
+  torch::Tensor train_forward(const torch::Tensor& x) const;
+
+  Linear& gate_up() { return gate_up_; }
+  Linear& down() { return down_; }
+  const Linear& gate_up() const { return gate_up_; }
+  const Linear& down() const { return down_; }
   std::size_t num_bytes() const { return gate_up_.num_bytes() + down_.num_bytes(); }
 
  private:

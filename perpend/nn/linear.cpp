@@ -2,47 +2,158 @@
 
 #include <utility>
 
+#include "perpend/nn/dense_weight.h"
 #include "perpend/ops/tensor_view_of.h"
 
 namespace perpend {
+namespace {
 
-Linear::Linear(std::span<const WeightSource> sources, std::vector<float> bias, LinearMode mode,
-               const Context& context)
-    : bias_(std::move(bias)) {
-  const auto pack = require(context.kernels->quantized.pack, "linear", *context.kernels);
-  weight_ = pack(sources, mode, context.stream);
-  if (!bias_.empty()) {
-    check_eq(static_cast<std::int64_t>(bias_.size()), weight_.out_features,
-             "linear: bias and out_features differ");
+// By our own kernel, if this device has it and it takes these operands.
+bool multiply_few_rows(const torch::Tensor& x, const torch::Tensor& weight,
+                       const torch::Tensor& out, bool accumulate, const Context& context) {
+  const auto product = context.kernels->fused.few_rows_product;
+  if (product == nullptr || !context.multiplies_few_rows) return false;
+  const FewRowsProductArgs args{view_of(x), view_of(weight), view_of(out), accumulate};
+  if (!args.fits()) return false;
+  product(args, context.stream);
+  return true;
+}
+
+// out = x W^T, or out += x W^T, each sum in f32 and rounded once to the type of `out`.
+void multiply(const torch::Tensor& x, const torch::Tensor& weight, torch::Tensor out,
+              bool accumulate, const Context& context) {
+  if (multiply_few_rows(x, weight, out, accumulate, context)) return;
+  const torch::Tensor columns = weight.t();
+  if (out.scalar_type() == weight.scalar_type()) {
+    accumulate ? out.addmm_(x, columns) : at::mm_out(out, x, columns);
+  } else if (out.is_cuda()) {
+    accumulate ? at::addmm_out(out, out, x, columns, out.scalar_type())
+               : at::mm_out(out, x, columns, out.scalar_type());
+  } else {
+    const torch::Tensor product = at::mm(x.to(out.scalar_type()), columns.to(out.scalar_type()));
+    accumulate ? out.add_(product) : out.copy_(product);
   }
 }
 
+}  // namespace
+
+Linear::Linear(std::span<const WeightSource> sources, std::vector<float> bias, WeightForm form,
+               const Context& context) {
+  if (const auto* type = std::get_if<torch::ScalarType>(&form)) {
+    const torch::Tensor weight = make_dense_weight(sources, *type, context);
+    const torch::Tensor values =
+        bias.empty() ? torch::Tensor() : torch::tensor(bias).to(weight.options());
+    *this = Linear(weight, values);
+    return;
+  }
+  const auto pack = require(context.kernels->quantized.pack, "linear", *context.kernels);
+  Packed packed{pack(sources, std::get<LinearMode>(form), context.stream), std::move(bias)};
+  if (!packed.bias.empty()) {
+    check_eq(static_cast<std::int64_t>(packed.bias.size()), packed.weight.out_features,
+             "linear: bias and out_features differ");
+  }
+  form_ = std::move(packed);
+}
+
+Linear::Linear(torch::Tensor weight, torch::Tensor bias) {
+  check(weight.dim() == 2, concat("linear: a weight has 2 axes (", weight.dim(), ")"));
+  if (bias.defined()) {
+    check(bias.dim() == 1 && bias.scalar_type() == weight.scalar_type(),
+          "linear: a bias has 1 axis and the type of the weight");
+    check_eq(bias.size(0), weight.size(0), "linear: bias and out_features differ");
+  }
+  form_ = Dense{std::move(weight), std::move(bias)};
+}
+
+std::int64_t Linear::in_features() const {
+  const auto* packed = std::get_if<Packed>(&form_);
+  return packed != nullptr ? packed->weight.in_features : dense().weight.size(1);
+}
+
+std::int64_t Linear::out_features() const {
+  const auto* packed = std::get_if<Packed>(&form_);
+  return packed != nullptr ? packed->weight.out_features : dense().weight.size(0);
+}
+
+std::size_t Linear::num_bytes() const {
+  const auto* packed = std::get_if<Packed>(&form_);
+  return packed != nullptr ? packed->weight.num_bytes() : dense().weight.nbytes();
+}
+
+const Linear::Dense& Linear::dense() const {
+  const auto* dense = std::get_if<Dense>(&form_);
+  if (dense == nullptr) {
+    throw Unsupported("linear: a packed weight is no tensor; load the model in f32, bf16 or f16");
+  }
+  return *dense;
+}
+
+const torch::Tensor& Linear::weight() const { return dense().weight; }
+const torch::Tensor& Linear::bias() const { return dense().bias; }
+
+bool Linear::is_recorded(const torch::Tensor& x) const {
+  const auto* dense = std::get_if<Dense>(&form_);
+  return dense != nullptr && torch::GradMode::is_enabled() &&
+         (x.requires_grad() || dense->weight.requires_grad() ||
+          (dense->bias.defined() && dense->bias.requires_grad()));
+}
+
 torch::Tensor Linear::forward(const torch::Tensor& x, Context& context) const {
+  if (is_recorded(x)) return at::linear(x, weight(), bias());
+  torch::Tensor out = context.workspace->take({x.size(0), out_features()}, x.scalar_type());
+  run(x, out, false, context);
+  return out;
+}
+
+torch::Tensor Linear::forward_f32(const torch::Tensor& x, Context& context) const {
+  if (is_recorded(x)) return at::linear(x, weight(), bias()).to(torch::kFloat32);
   torch::Tensor out = context.workspace->take({x.size(0), out_features()});
   run(x, out, false, context);
   return out;
 }
 
-void Linear::add_to(const torch::Tensor& sum, const torch::Tensor& x, Context& context) const {
+torch::Tensor Linear::add_to(const torch::Tensor& sum, const torch::Tensor& x,
+                             Context& context) const {
+  if (is_recorded(x)) return sum + at::linear(x, weight(), bias());
   run(x, sum, true, context);
+  return sum;
 }
 
 void Linear::run(const torch::Tensor& x, const torch::Tensor& out, bool accumulate,
                  Context& context) const {
+  check(adapters_.empty(), "linear: adapters must be merged before the model is run");
+  if (const auto* dense = std::get_if<Dense>(&form_)) {
+    check_eq(x.scalar_type(), dense->weight.scalar_type(), "linear: types of x and W differ");
+    multiply(x, dense->weight, out, accumulate, context);
+    if (dense->bias.defined()) out.add_(dense->bias);
+    return;
+  }
+  const Packed& packed = std::get<Packed>(form_);
   LinearArgs args;
   args.x = view_of(x);
-  args.weight = &weight_;
-  args.bias = bias_.empty() ? nullptr : bias_.data();
+  args.weight = &packed.weight;
+  args.bias = packed.bias.empty() ? nullptr : packed.bias.data();
   args.out = view_of(out);
   args.accumulate = accumulate;
   args.scratch = &context.linear_scratch;
   context.kernels->quantized.linear(args, context.stream);
 }
 
-torch::Tensor Linear::rows(std::span<const std::int32_t> ids, Context& context) const {
-  torch::Tensor out =
-      context.workspace->take({static_cast<std::int64_t>(ids.size()), in_features()});
-  context.kernels->quantized.gather_rows(weight_, ids, view_of(out), context.stream);
+torch::Tensor Linear::rows(const torch::Tensor& ids, Context& context) const {
+  if (is_recorded(ids)) return at::embedding(weight(), ids).to(torch::kFloat32);
+  torch::Tensor out = context.workspace->take({ids.size(0), in_features()});
+  if (const auto* dense = std::get_if<Dense>(&form_)) {
+    if (dense->weight.scalar_type() == torch::kFloat32) {
+      return at::index_select_out(out, dense->weight, 0, ids);
+    }
+    torch::Tensor stored =
+        context.workspace->take({ids.size(0), in_features()}, dense->weight.scalar_type());
+    return out.copy_(at::index_select_out(stored, dense->weight, 0, ids));
+  }
+  context.kernels->quantized.gather_rows(
+      std::get<Packed>(form_).weight,
+      {ids.data_ptr<std::int32_t>(), static_cast<std::size_t>(ids.size(0))}, view_of(out),
+      context.stream);
   return out;
 }
 

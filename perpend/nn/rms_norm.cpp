@@ -5,7 +5,7 @@
 namespace perpend {
 
 torch::Tensor RmsNorm::forward(const torch::Tensor& x, Context& context) const {
-  torch::Tensor out = context.workspace->take({x.size(0), x.size(1)});
+  torch::Tensor out = context.workspace->take({x.size(0), x.size(1)}, context.type);
   RmsNormArgs args;
   args.x = view_of(x);
   args.weight = view_of(weight_);

@@ -13,8 +13,13 @@ class RmsNorm {
   // weight [dim] f32.
   RmsNorm(torch::Tensor weight, float epsilon) : weight_(std::move(weight)), epsilon_(epsilon) {}
 
-  // [rows, dim] f32 -> the same shape, in the workspace.
+  // [rows, dim] f32 -> the same shape, of the type of the context, in the workspace.
   torch::Tensor forward(const torch::Tensor& x, Context& context) const;
+
+  // The same recorded by autograd: a new tensor.
+  torch::Tensor train_forward(const torch::Tensor& x) const;
+
+  const torch::Tensor& weight() const { return weight_; }
 
  private:
   torch::Tensor weight_;

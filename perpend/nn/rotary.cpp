@@ -38,7 +38,8 @@ std::vector<float> rotary_frequencies(const RotaryConfig& config) {
   return result;
 }
 
-RotaryTables::RotaryTables(const RotaryConfig& config, std::int64_t max_position) {
+RotaryTables::RotaryTables(const RotaryConfig& config, std::int64_t max_position,
+                           torch::Device device) {
   check(config.rotary_dim > 0 && config.rotary_dim % 2 == 0,
         concat("rotary: rotary_dim must be even and positive (", config.rotary_dim, ")"));
   check(config.theta > 0, concat("rotary: theta must be positive (", config.theta, ")"));
@@ -48,8 +49,8 @@ RotaryTables::RotaryTables(const RotaryConfig& config, std::int64_t max_position
              "rotary: frequency divisors and rotary_dim / 2 differ");
   }
   frequencies_ = rotary_frequencies(config);
-  cos_ = torch::empty({max_position, half});
-  sin_ = torch::empty({max_position, half});
+  cos_ = torch::empty({max_position, half}, torch::dtype(torch::kFloat32).device(device));
+  sin_ = torch::empty_like(cos_);
 }
 
 void RotaryTables::ensure(std::int64_t num_positions) {
@@ -61,16 +62,19 @@ void RotaryTables::ensure(std::int64_t num_positions) {
   const std::int64_t first = ready_.load(std::memory_order_relaxed);
   const std::int64_t last = std::min(max_position, std::max(num_positions, first + kStep));
   const auto half = static_cast<std::int64_t>(frequencies_.size());
-  auto* cos = cos_.data_ptr<float>();
-  auto* sin = sin_.data_ptr<float>();
+  const torch::Tensor both = torch::empty({2, last - first, half});
+  auto* cos = both[0].data_ptr<float>();
+  auto* sin = both[1].data_ptr<float>();
   for (std::int64_t position = first; position < last; ++position) {
     for (std::int64_t i = 0; i < half; ++i) {
       // The angle is rounded to f32 first, as the checkpoints' own code computes it.
       const float angle = static_cast<float>(position) * frequencies_[static_cast<std::size_t>(i)];
-      cos[position * half + i] = static_cast<float>(std::cos(static_cast<double>(angle)));
-      sin[position * half + i] = static_cast<float>(std::sin(static_cast<double>(angle)));
+      *cos++ = static_cast<float>(std::cos(static_cast<double>(angle)));
+      *sin++ = static_cast<float>(std::sin(static_cast<double>(angle)));
     }
   }
+  cos_.narrow(0, first, last - first).copy_(both[0]);
+  sin_.narrow(0, first, last - first).copy_(both[1]);
   ready_.store(last, std::memory_order_release);
 }
 

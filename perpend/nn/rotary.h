@@ -44,7 +44,9 @@ std::vector<float> rotary_frequencies(const RotaryConfig& config);
 class RotaryTables {
  public:
   // Throws InvalidArgument for an odd rotary_dim or a theta that is not positive.
-  RotaryTables(const RotaryConfig& config, std::int64_t max_position);
+  // The tables lie on `device`.
+  RotaryTables(const RotaryConfig& config, std::int64_t max_position,
+               torch::Device device = torch::kCPU);
 
   // Makes positions below `num_positions` ready. Throws InvalidArgument beyond max_position.
   void ensure(std::int64_t num_positions);

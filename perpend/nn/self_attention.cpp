@@ -10,7 +10,8 @@ namespace {
 // Heads [first, first + count) of `rows` [rows, heads * head_dim], as [rows, count, head_dim].
 TensorView heads_of(const TensorView& rows, int first, int count, int head_dim) {
   TensorView view = rows;
-  view.data = rows.as<float>() + static_cast<std::int64_t>(first) * head_dim;
+  view.data =
+      rows.as<std::byte>() + static_cast<std::size_t>(first * head_dim) * size_of(rows.dtype);
   view.shape = {rows.size(0), count, head_dim};
   view.strides = {rows.stride(0), head_dim, 1};
   return view;
@@ -29,9 +30,8 @@ SelfAttention::SelfAttention(const Config& config, Linear qkv, Linear out,
            "attention: inputs of the output projection and q heads differ");
 }
 
-void SelfAttention::add_to(const torch::Tensor& residual, const torch::Tensor& x,
-                           const AttentionBatch& batch, const KvLayerView& kv,
-                           const Schedule& schedule, Context& context) const {
+TensorView SelfAttention::cache_keys(const torch::Tensor& x, const AttentionInput& input,
+                                     Context& context) const {
   const int num_q = config_.num_q_heads;
   const int num_kv = config_.num_kv_heads;
   const int dim = config_.head_dim;
@@ -42,25 +42,37 @@ void SelfAttention::add_to(const torch::Tensor& residual, const torch::Tensor& x
   rotary.q = q;
   rotary.k = heads_of(qkv, num_q, num_kv, dim);
   rotary.v = heads_of(qkv, num_q + num_kv, num_kv, dim);
-  rotary.positions = view_of(batch.positions);
+  rotary.positions = input.positions;
   rotary.cos = view_of(rotary_->cos());
   rotary.sin = view_of(rotary_->sin());
-  rotary.k_pages = kv.k_pages;
-  rotary.v_pages = kv.v_pages;
-  rotary.slots = kv.slots;
+  rotary.k_pages = input.kv.k_pages;
+  rotary.v_pages = input.kv.v_pages;
+  rotary.slots = input.kv.slots;
   rotary.layout = config_.rotary_layout;
   require(context.kernels->fused.rotary_cache, "rotary", *context.kernels)(rotary, context.stream);
+  return q;
+}
 
-  const torch::Tensor heads = context.workspace->take({x.size(0), num_q * dim});
+torch::Tensor SelfAttention::add_to(const torch::Tensor& residual, const torch::Tensor& x,
+                                    const AttentionInput& input, Context& context) const {
+  const int num_q = config_.num_q_heads;
+  const int dim = config_.head_dim;
+  const TensorView q = cache_keys(x, input, context);
+  const torch::Tensor heads =
+      context.workspace->take({x.size(0), num_q * dim}, scalar_type_of(q.dtype));
   AttentionArgs attention;
   attention.q = q;
-  attention.k = kv.k_pages;
-  attention.v = kv.v_pages;
+  attention.k = input.kv.k_pages;
+  attention.v = input.kv.v_pages;
   attention.o = heads_of(view_of(heads), 0, num_q, dim);
-  attention.q_indptr = view_of(batch.q_indptr);
-  attention.page_table = kv.page_table;
-  attention_forward(attention, schedule, context.stream);
-  out_.add_to(residual, heads, context);
+  attention.q_indptr = input.q_indptr;
+  attention.page_table = input.kv.page_table;
+  if (input.plan != nullptr) {
+    attention_forward(attention, *input.plan, context.stream);
+  } else {
+    attention_forward(attention, *input.schedule, context.stream);
+  }
+  return out_.add_to(residual, heads, context);
 }
 
 }  // namespace perpend

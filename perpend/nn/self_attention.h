@@ -1,21 +1,39 @@
 #pragma once
 
 #include <memory>
+#include <span>
 
 #include <torch/types.h>
 
 #include "perpend/cache/kv_batch.h"
+#include "perpend/mask/mask.h"
 #include "perpend/nn/context.h"
 #include "perpend/nn/linear.h"
 #include "perpend/nn/rotary.h"
 
 namespace perpend {
 
-// What the attention layers of one forward pass share.
-struct AttentionBatch {
-  AttentionShape shape;     // sequences, heads
-  torch::Tensor q_indptr;   // [batch + 1] i32
-  torch::Tensor positions;  // [rows] i32
+// What an attention layer reads besides x, all where its kernels run.
+struct AttentionInput {
+  TensorView positions;  // [rows] i32
+  TensorView q_indptr;   // [batch + 1] i32
+  KvLayerView kv;
+  // Which pairs are live: a schedule, or a plan that another schedule may replace in place.
+  const Schedule* schedule = nullptr;
+  const AttentionPlan* plan = nullptr;
+};
+
+// What the attention layers of one pass share that autograd records.
+struct TrainBatch {
+  torch::Tensor cos;       // [rows, rotary_dim / 2] f32, of each row's position
+  torch::Tensor sin;       // the same shape
+  torch::Tensor q_indptr;  // [batch + 1] i32 of the host
+};
+
+// q and k behind the rotary embedding.
+struct RotatedHeads {
+  torch::Tensor q;  // [rows, num_q_heads, head_dim]
+  torch::Tensor k;  // [rows, num_kv_heads, head_dim]
 };
 
 // Multi-head attention with grouped keys over a paged cache and any mask.
@@ -32,10 +50,29 @@ class SelfAttention {
   // `qkv` yields q, k and v one after another; `out` maps the heads back to model_dim.
   SelfAttention(const Config& config, Linear qkv, Linear out, std::shared_ptr<RotaryTables> rotary);
 
-  // residual += out(attention(rotary(qkv(x)))); writes the keys and values of x into `kv`.
-  // x, residual [rows, model_dim] f32.
-  void add_to(const torch::Tensor& residual, const torch::Tensor& x, const AttentionBatch& batch,
-              const KvLayerView& kv, const Schedule& schedule, Context& context) const;
+  // residual + out(attention(rotary(qkv(x)))), as Linear::add_to(); writes the keys and values of x
+  // into its pages. x, residual [rows, model_dim], x of the type of the context.
+  torch::Tensor add_to(const torch::Tensor& residual, const torch::Tensor& x,
+                       const AttentionInput& input, Context& context) const;
+
+  // out(attention(rotary(qkv(x)))) recorded by autograd, each sequence of the batch for itself:
+  // a new tensor of the type of the matrices, as x is. `masks`: one, or one for each sequence.
+  struct TrainOutput {
+    torch::Tensor out;
+    RotatedHeads heads;
+  };
+  TrainOutput train_forward(const torch::Tensor& x, const TrainBatch& batch,
+                            std::span<const Mask> masks) const;
+
+  Linear& qkv() { return qkv_; }
+  Linear& out() { return out_; }
+  const Linear& qkv() const { return qkv_; }
+  const Linear& out() const { return out_; }
+
+  // The keys and values alone; returns the queries [rows, num_q_heads, head_dim], valid as long as
+  // the scope of the workspace.
+  TensorView cache_keys(const torch::Tensor& x, const AttentionInput& input,
+                        Context& context) const;
 
   std::size_t num_bytes() const { return qkv_.num_bytes() + out_.num_bytes(); }
 

@@ -5,6 +5,7 @@
 #include <mutex>
 #include <utility>
 
+#include "perpend/core/demand.h"
 #include "perpend/kernels/table.h"
 #include "perpend/ops/schedule_cache.h"
 
@@ -125,9 +126,9 @@ AttentionShape shape_of(const AttentionCall& call) {
   AttentionShape shape;
   shape.num_q_heads = static_cast<int>(call.q.size(1));
   shape.num_kv_heads = static_cast<int>(call.k.size(1));
-  check(shape.num_kv_heads > 0 && shape.num_q_heads % shape.num_kv_heads == 0,
-        concat("attention: heads of q must be a multiple of those of k (", shape.num_q_heads,
-               " vs ", shape.num_kv_heads, ")"));
+  demand(shape.num_kv_heads > 0 && shape.num_q_heads % shape.num_kv_heads == 0,
+         "attention: heads of q must be a multiple of those of k (", shape.num_q_heads, " vs ",
+         shape.num_kv_heads, ")");
   shape.sequences = ragged ? ragged_sequences(call) : dense_sequences(call);
   set_offsets(call.q_offsets, shape.sequences);
   return shape;

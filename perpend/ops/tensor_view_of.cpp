@@ -6,6 +6,11 @@ namespace perpend {
 
 TensorView view_of(const torch::Tensor& tensor) { return view_of_tensor(tensor); }
 
+torch::Device torch_device(Device device) {
+  if (device.type == DeviceType::kCpu) return torch::kCPU;
+  return {torch::kCUDA, static_cast<c10::DeviceIndex>(device.index)};
+}
+
 torch::ScalarType scalar_type_of(DType dtype) {
   switch (dtype) {
     case DType::kF64:

@@ -11,5 +11,6 @@ namespace perpend {
 TensorView view_of(const torch::Tensor& tensor);
 
 torch::ScalarType scalar_type_of(DType dtype);
+torch::Device torch_device(Device device);
 
 }  // namespace perpend

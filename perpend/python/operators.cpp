@@ -1,7 +1,6 @@
 // torch.ops.perpend: the operators of the Python package, registered through LibTorch's stable ABI,
 // so that one build serves torch 2.11 and what comes after it. Fake kernels and autograd are
 // Python's (perpend/_operators.py).
-#include <array>
 #include <tuple>
 
 #include <torch/csrc/stable/library.h>
@@ -17,7 +16,6 @@
 namespace perpend::python {
 namespace {
 
-using torch::headeronly::ScalarType;
 using OptionalTensor = std::optional<Tensor>;
 using OptionalTensors = std::optional<std::vector<Tensor>>;
 using OptionalList = std::optional<StableListHandle>;
@@ -35,8 +33,8 @@ struct Operands {
 
 Tensor empty_lse(const Tensor& q, bool ragged) {
   const auto dtype = q.scalar_type() == ScalarType::Double ? ScalarType::Double : ScalarType::Float;
-  if (ragged) return torch::stable::new_empty(q, std::array{q.size(1), q.size(0)}, dtype);
-  return torch::stable::new_empty(q, std::array{q.size(0), q.size(1), q.size(2)}, dtype);
+  if (ragged) return empty_dense(q, {q.size(1), q.size(0)}, dtype);
+  return empty_dense(q, {q.size(0), q.size(1), q.size(2)}, dtype);
 }
 
 // What the backward operators are given besides operands and options.
@@ -52,12 +50,12 @@ class Gradients {
  public:
   Gradients(const Operands& operands, const Outputs& of)
       : o_(with_contiguous_rows(of.o)),
-        lse_(torch::stable::contiguous(of.lse)),
+        lse_(dense(of.lse)),
         d_o_(with_contiguous_rows(of.d_o)),
         dq_(empty_rows_like(operands.q)),
         dk_(empty_rows_like(operands.k)),
         dv_(empty_rows_like(operands.v)) {
-    if (of.d_lse) d_lse_ = torch::stable::contiguous(*of.d_lse);
+    if (of.d_lse) d_lse_ = dense(*of.d_lse);
   }
 
   AttentionCallGrads views(bool deterministic) const {
@@ -103,7 +101,7 @@ struct SharedArguments {
     if (arrays) {
       for (const Tensor& array : *arrays) source.arrays.push_back(view_of(array));
     }
-    if (alibi_slopes) slopes = torch::stable::contiguous(*alibi_slopes);
+    if (alibi_slopes) slopes = dense(*alibi_slopes);
     call.q_indptr = view_of(host_q_indptr);
     call.kv_indptr = view_of(host_kv_indptr);
     call.q_offsets = q_offset;
@@ -212,7 +210,7 @@ struct BlockArguments {
 };
 
 OptionalTensor contiguous(const OptionalTensor& tensor) {
-  return tensor ? OptionalTensor(torch::stable::contiguous(*tensor)) : OptionalTensor();
+  return tensor ? OptionalTensor(dense(*tensor)) : OptionalTensor();
 }
 
 std::tuple<Tensor, Tensor> block_attention(

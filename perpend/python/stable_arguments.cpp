@@ -1,5 +1,6 @@
 #include "perpend/python/stable_arguments.h"
 
+#include <torch/csrc/inductor/aoti_torch/c/shim.h>
 #include <torch/csrc/stable/ops.h>
 
 #include "perpend/ops/any_tensor.h"
@@ -23,6 +24,33 @@ class Owned {
   Handle handle_;
   Delete free_;
 };
+
+// Whether the elements of a tensor that has some fill its memory, each in a place of its own.
+bool is_dense(const Tensor& tensor) {
+  std::int64_t expected = 1;
+  for (std::int64_t found = 0; found < tensor.dim(); ++found) {
+    // Axes of one element are passed over as often as there are; any place is right for them.
+    for (std::int64_t axis = 0; axis < tensor.dim(); ++axis) {
+      if (tensor.size(axis) > 1 && tensor.stride(axis) == expected) {
+        expected *= tensor.size(axis);
+        break;
+      }
+    }
+  }
+  return expected == tensor.numel();
+}
+
+Tensor empty_strided(const Tensor& like, const Dims& shape, const Dims& strides, ScalarType dtype) {
+  std::int32_t device_type = 0;
+  std::int32_t device_index = 0;
+  TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(like.get(), &device_type));
+  TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_index(like.get(), &device_index));
+  AtenTensorHandle made = nullptr;
+  TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(shape.size(), shape.begin(), strides.begin(),
+                                                  static_cast<std::int32_t>(dtype), device_type,
+                                                  device_index, &made));
+  return Tensor(made);
+}
 
 }  // namespace
 
@@ -66,7 +94,19 @@ Tensor with_contiguous_rows(const Tensor& tensor) {
   return has_contiguous_rows(tensor) ? tensor : torch::stable::contiguous(tensor);
 }
 
+Tensor dense(const Tensor& tensor) {
+  return tensor.is_contiguous() ? tensor : torch::stable::contiguous(tensor);
+}
+
+Tensor empty_dense(const Tensor& like, const Dims& shape, ScalarType dtype) {
+  return empty_strided(like, shape, contiguous_strides(shape), dtype);
+}
+
 Tensor empty_rows_like(const Tensor& tensor) {
+  if (tensor.numel() > 0 && has_contiguous_rows(tensor) && is_dense(tensor)) {
+    const TensorView view = view_of(tensor);
+    return empty_strided(tensor, view.shape, view.strides, tensor.scalar_type());
+  }
   Tensor empty = torch::stable::empty_like(tensor);
   return has_contiguous_rows(empty) ? empty : torch::stable::new_empty(tensor, tensor.sizes());
 }

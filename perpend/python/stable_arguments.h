@@ -14,6 +14,7 @@
 // Arguments of an operator as LibTorch's stable ABI hands them over.
 namespace perpend::python {
 
+using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
 // Views of tensors; borrowed, valid while the tensor lives. Throws Unsupported for a dtype, device
@@ -31,9 +32,13 @@ std::vector<std::string> take_texts(std::optional<StableListHandle> handle);
 std::optional<Tensor> on_host(std::string_view name, const std::optional<Tensor>& tensor,
                               Stream gpu);
 
-// The tensor itself where its last axis is contiguous, else a copy.
+// The tensor itself where its last axis is contiguous, or all of it is, else a copy. (LibTorch's
+// own contiguous() and empty_like() go through the dispatcher, which costs microseconds.)
 Tensor with_contiguous_rows(const Tensor& tensor);
-// An uninitialised tensor of the shape and, where rows allow, the layout of `tensor`.
+Tensor dense(const Tensor& tensor);
+// Uninitialised tensors on the device of another: dense, and of the shape and, where rows allow,
+// the layout of that one.
+Tensor empty_dense(const Tensor& like, const Dims& shape, ScalarType dtype);
 Tensor empty_rows_like(const Tensor& tensor);
 
 }  // namespace perpend::python

@@ -55,16 +55,36 @@ void CellPatterns::add_rectangle(const BoundMask& mask, Range outer, Range inner
     mask.words(sweep_, outer, inner.begin + 64 * w, words_.data() + first + w, stride);
   }
   const std::uint64_t inside = low_bits(inner.size() - 64 * (stride - 1));
-  for (std::int64_t row = 1; row <= outer.size(); ++row) {
-    words_[first + static_cast<std::size_t>(row * stride - 1)] &= inside;
+  if (inside != ~std::uint64_t{0}) {
+    for (std::int64_t row = 1; row <= outer.size(); ++row) {
+      words_[first + static_cast<std::size_t>(row * stride - 1)] &= inside;
+    }
   }
+  join_rows(first, outer.size(), stride);
   for (std::int64_t begin = 0; begin < inner.size(); begin += cell_) {
     CellPattern pattern;
     pattern.first = first + static_cast<std::size_t>(begin / 64);
     pattern.stride = static_cast<std::int32_t>(stride);
     pattern.shift = static_cast<std::uint8_t>(begin % 64);
-    describe(pattern, outer.size(), std::min<std::int64_t>(cell_, inner.size() - begin));
+    describe(pattern, begin, std::min<std::int64_t>(cell_, inner.size() - begin));
     patterns_.push_back(pattern);
+  }
+}
+
+void CellPatterns::join_rows(std::size_t first, std::int64_t rows, std::int64_t stride) {
+  joined_.clear();
+  const std::uint64_t* row = words_.data() + first;
+  for (std::int64_t begin = 0; begin < rows; begin += outer_part_) {
+    const std::int64_t count = std::min<std::int64_t>(outer_part_, rows - begin);
+    for (std::int64_t w = 0; w < stride; ++w) {
+      Joined joined;
+      for (std::int64_t r = 0; r < count; ++r) {
+        joined.any |= row[r * stride + w];
+        joined.all &= row[r * stride + w];
+      }
+      joined_.push_back(joined);
+    }
+    row += count * stride;
   }
 }
 
@@ -88,25 +108,17 @@ std::int32_t CellPatterns::full(std::int64_t rows, std::int64_t columns, std::ui
   return index;
 }
 
-void CellPatterns::describe(CellPattern& pattern, std::int64_t rows, std::int64_t columns) const {
+// Of the cell that begins at `column` of the rectangle.
+void CellPatterns::describe(CellPattern& pattern, std::int64_t column, std::int64_t columns) const {
   pattern.clipped = columns < cell_;
-  const auto words = static_cast<std::size_t>(ceil_div(columns, 64));
-  for (std::int64_t part = 0; part * outer_part_ < rows; ++part) {
-    const auto begin = static_cast<std::size_t>(part * outer_part_);
-    const auto end =
-        static_cast<std::size_t>(std::min<std::int64_t>(rows, (part + 1) * outer_part_));
+  const auto stride = static_cast<std::size_t>(pattern.stride);
+  for (std::size_t part = 0; part * stride < joined_.size(); ++part) {
+    const Joined* joined = &joined_[part * stride + static_cast<std::size_t>(column / 64)];
     bool live = false;
     bool full = true;
-    for (std::size_t w = 0; w < words; ++w) {
-      std::uint64_t any = 0;
-      std::uint64_t all = ~std::uint64_t{0};
-      for (std::size_t row = begin; row < end; ++row) {
-        const std::uint64_t bits = word(pattern, row, w);
-        any |= bits;
-        all &= bits;
-      }
-      live |= any != 0;
-      full &= all == low_bits(columns - 64 * static_cast<std::int64_t>(w));
+    for (std::int64_t begin = 0; begin < columns; begin += 64, ++joined) {
+      live |= cell_bits(pattern, joined->any) != 0;
+      full &= cell_bits(pattern, joined->all) == low_bits(columns - begin);
     }
     const auto bit = static_cast<std::uint8_t>(1U << part);
     if (live) pattern.live_parts |= bit;

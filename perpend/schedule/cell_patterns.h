@@ -47,9 +47,8 @@ class CellPatterns {
   }
   // Word `w` of a row of a cell, its columns from bit 0 on.
   std::uint64_t word(const CellPattern& pattern, std::size_t row, std::size_t w) const {
-    const std::uint64_t bits =
-        words_[pattern.first + row * static_cast<std::size_t>(pattern.stride) + w];
-    return bits >> pattern.shift & inside_;
+    return cell_bits(pattern,
+                     words_[pattern.first + row * static_cast<std::size_t>(pattern.stride) + w]);
   }
   // Words of a row of a cell; fewer than a whole cell has where the sequence ends inside.
   std::size_t words_of(const CellPattern& pattern) const {
@@ -57,10 +56,21 @@ class CellPatterns {
   }
 
  private:
+  std::uint64_t cell_bits(const CellPattern& pattern, std::uint64_t word) const {
+    return word >> pattern.shift & inside_;
+  }
+
   static constexpr std::size_t kMostWords = std::size_t{1} << 16;
 
+  // The words of a part's rows joined.
+  struct Joined {
+    std::uint64_t any = 0;
+    std::uint64_t all = ~std::uint64_t{0};
+  };
+
   void add_rectangle(const BoundMask& mask, Range outer, Range inner);
-  void describe(CellPattern& pattern, std::int64_t rows, std::int64_t columns) const;
+  void join_rows(std::size_t first, std::int64_t rows, std::int64_t stride);
+  void describe(CellPattern& pattern, std::int64_t column, std::int64_t columns) const;
 
   int cell_;
   int outer_part_;
@@ -70,6 +80,7 @@ class CellPatterns {
   bool reuse_classes_;
   std::vector<CellPattern> patterns_;
   std::vector<std::uint64_t> words_;  // rectangles of bits, row by row
+  std::vector<Joined> joined_;        // of the parts of the last of them, word by word
   WordDictionary classes_;
   std::vector<std::int32_t> first_of_class_;
   std::vector<std::int64_t> class_key_;

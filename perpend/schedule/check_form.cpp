@@ -45,7 +45,7 @@ std::string check_shape(const AttentionShape& shape) {
 // the first position of the step, -1 if something is wrong.
 std::int64_t first_position(const Schedule& schedule, const TileEntry& step,
                             std::int64_t inner_len) {
-  const int size = step.is_gathered() ? step.sub_tile : schedule.plan.inner_tile;
+  const int size = step.is_gathered() ? step.sub_tile() : schedule.plan.inner_tile;
   std::int64_t end = 0;
   const std::int32_t begin = step.begin;
   const auto pieces = step.is_gathered() ? schedule.sub_tiles_of(step) : std::span(&begin, 1);
@@ -54,26 +54,25 @@ std::int64_t first_position(const Schedule& schedule, const TileEntry& step,
     if (piece < end || piece >= inner_len || !is_aligned) return -1;
     end = std::int64_t{piece} + size;
   }
-  const bool is_whole = step.num_sub_tiles * step.sub_tile == schedule.plan.inner_tile;
+  const bool is_whole = step.num_sub_tiles() * step.sub_tile() == schedule.plan.inner_tile;
   if (step.is_full() && step.is_gathered() && (!is_whole || end > inner_len)) return -1;
   return pieces.front();
 }
 
 std::string check_step(const Schedule& schedule, const TileEntry& step, unsigned present_parts) {
-  if (step.live_parts == 0 || (step.live_parts & ~present_parts) != 0) {
-    return concat("live parts ", int{step.live_parts}, " of ", present_parts);
+  if (step.live_parts() == 0 || (step.live_parts() & ~present_parts) != 0) {
+    return concat("live parts ", step.live_parts(), " of ", present_parts);
   }
   if (!step.is_full() &&
-      !is_index(step.bitmap, static_cast<std::size_t>(schedule.bitmaps.count()))) {
-    return concat("bitmap ", step.bitmap, " of ", schedule.bitmaps.count());
+      !is_index(step.bitmap(), static_cast<std::size_t>(schedule.bitmaps.count()))) {
+    return concat("bitmap ", step.bitmap(), " of ", schedule.bitmaps.count());
   }
-  const std::int64_t sub_tiles_end = std::int64_t{step.begin} + step.num_sub_tiles;
+  const std::int64_t sub_tiles_end = std::int64_t{step.begin} + step.num_sub_tiles();
   const bool has_sub_tiles =
       !step.is_gathered() ||
-      (step.begin >= 0 && step.sub_tile > 0 &&
-       step.num_sub_tiles * step.sub_tile <= schedule.plan.inner_tile &&
+      (step.begin >= 0 && step.num_sub_tiles() * step.sub_tile() <= schedule.plan.inner_tile &&
        sub_tiles_end <= static_cast<std::int64_t>(schedule.sub_tiles.size()));
-  return has_sub_tiles ? "" : concat(int{step.num_sub_tiles}, " sub-tiles from ", step.begin);
+  return has_sub_tiles ? "" : concat(step.num_sub_tiles(), " sub-tiles from ", step.begin);
 }
 
 std::string check_list(const Schedule& schedule, const WorkItem& item, std::int64_t list) {

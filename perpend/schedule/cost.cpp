@@ -18,7 +18,7 @@ std::vector<std::int64_t> live_bits(const TileBitmaps& bitmaps) {
 }
 
 // Rows of an item in the parts that `live_parts` names.
-std::int64_t rows_in(const TilePlan& plan, const WorkItem& item, std::uint8_t live_parts) {
+std::int64_t rows_in(const TilePlan& plan, const WorkItem& item, unsigned live_parts) {
   std::int64_t rows = 0;
   for (int part = 0; part < plan.num_parts(); ++part) {
     if ((live_parts >> part & 1U) == 0) continue;
@@ -28,7 +28,7 @@ std::int64_t rows_in(const TilePlan& plan, const WorkItem& item, std::uint8_t li
 }
 
 std::int64_t live_parts_of(const TilePlan& plan, const TileEntry& entry) {
-  const unsigned live = entry.live_parts;
+  const unsigned live = entry.live_parts();
   return plan.num_parts() == 1 ? live & 1U : (live & 1U) + (live >> 1 & 1U);
 }
 
@@ -42,8 +42,8 @@ void add_list(const Schedule& schedule, const WorkItem& item, std::int32_t list,
     schedule.for_pieces(entry, schedule.inner_len(item.sequence),
                         [&](std::int32_t, int count, int) { inner += count; });
     const std::int64_t parts = live_parts_of(plan, entry);
-    cost.live_pairs += heads * (entry.is_full() ? inner * rows_in(plan, item, entry.live_parts)
-                                                : bits[static_cast<std::size_t>(entry.bitmap)]);
+    cost.live_pairs += heads * (entry.is_full() ? inner * rows_in(plan, item, entry.live_parts())
+                                                : bits[static_cast<std::size_t>(entry.bitmap())]);
     cost.computed_pairs +=
         parts * schedule.rows_of_part(item) * plan.inner_tile * num_heads / item.num_heads;
     ++(entry.is_full() ? cost.full_tiles : cost.partial_tiles);
@@ -61,21 +61,9 @@ std::int64_t bytes_of(const std::vector<T>& values) {
 }  // namespace
 
 float list_cost(const Schedule& schedule, std::int32_t list) {
-  const TilePlan& plan = schedule.plan;
-  const std::span steps = schedule.list(list);
-  int skipped = 0;
-  int partial = 0;
-  int sub_tiles = 0;
-  for (const TileEntry& step : steps) {
-    skipped += live_parts_of(plan, step) < plan.num_parts() ? 1 : 0;
-    partial += step.is_full() ? 0 : 1;
-    sub_tiles += step.num_sub_tiles;
-  }
-  const TileCosts& costs = schedule.tiling.costs;
-  return static_cast<float>(steps.size()) +
-         (costs.half_skipped - 1.0F) * static_cast<float>(skipped) +
-         (costs.partial - 1.0F) * static_cast<float>(partial) +
-         costs.gathered * static_cast<float>(sub_tiles);
+  StepCounts counts;
+  for (const TileEntry& step : schedule.list(list)) counts.add(step, schedule.plan.all_parts());
+  return counts.cost(schedule.tiling.costs);
 }
 
 double ScheduleCost::bytes(std::int64_t head_dim, std::int64_t value_bytes) const {

@@ -6,7 +6,33 @@
 
 namespace perpend {
 
-// Cost of the steps of one list in units of one full tile, by the costs of the schedule's tiling.
+// What the cost of a list depends on.
+struct StepCounts {
+  std::int64_t steps = 0;
+  std::int64_t partial = 0;    // with a bitmap
+  std::int64_t skipped = 0;    // that a part of the item skips
+  std::int64_t sub_tiles = 0;  // gathered
+
+  // `live_parts` are what is expected of a step that no part skips.
+  void add(const TileEntry& step, unsigned live_parts) {
+    ++steps;
+    partial += step.is_full() ? 0 : 1;
+    skipped += (step.live_parts() & live_parts) == live_parts ? 0 : 1;
+    sub_tiles += step.num_sub_tiles();
+  }
+  // In units of one full tile.
+  float cost(const TileCosts& costs) const {
+    return static_cast<float>(steps) + (costs.half_skipped - 1.0F) * static_cast<float>(skipped) +
+           (costs.partial - 1.0F) * static_cast<float>(partial) +
+           costs.gathered * static_cast<float>(sub_tiles);
+  }
+  friend StepCounts operator+(const StepCounts& a, const StepCounts& b) {
+    return {a.steps + b.steps, a.partial + b.partial, a.skipped + b.skipped,
+            a.sub_tiles + b.sub_tiles};
+  }
+};
+
+// Cost of the steps of one list, by the costs of the schedule's tiling.
 float list_cost(const Schedule& schedule, std::int32_t list);
 
 // What a schedule amounts to, over all heads of all sequences.

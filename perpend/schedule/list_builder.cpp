@@ -13,10 +13,19 @@ constexpr std::size_t kTilesTogether = 16;
 // Lists of more pieces are not worth a name.
 constexpr std::size_t kMostAnchors = 32;
 
+// Ranges of so many steps are asked how far they go on as they begin.
+constexpr std::int64_t kLongRange = 4;
+
+// How many names are tried before one comes again.
+constexpr std::int64_t kFewGroups = 32;
+constexpr std::int64_t kFewHalves = 16;
+constexpr std::int64_t kGroupsAsWhole = 8;
+constexpr std::int64_t kFewTiles = 128;
+
 }  // namespace
 
-ListBuilder::ListBuilder(Schedule& schedule, const TilePlan& plan, const CompileOptions& options,
-                         bool with_bitmaps)
+ListBuilder::ListBuilder(Schedule& schedule, std::vector<float>& costs, const TilePlan& plan,
+                         const CompileOptions& options, bool with_bitmaps)
     : options_(options),
       reuses_lists_(options.reuse_lists && with_bitmaps),
       sweep_(schedule.sweep),
@@ -26,9 +35,11 @@ ListBuilder::ListBuilder(Schedule& schedule, const TilePlan& plan, const Compile
       cell_(plan.sub_tile),
       any_start_(schedule.tiling.any_start),
       patterns_(plan, schedule.sweep, options.reuse_classes),
-      packer_(schedule, plan, patterns_, with_bitmaps),
-      by_group_({any_start_ ? cell_ : inner_tile_, cell_}, cell_ - 1),
-      by_tile_(by_group_) {}
+      packer_(schedule, costs, plan, patterns_, with_bitmaps),
+      groups_(kLevels, {{any_start_ ? cell_ : inner_tile_, cell_}, cell_ - 1, kFewHalves}),
+      by_tile_({any_start_ ? cell_ : inner_tile_, cell_}, cell_ - 1, kFewTiles) {
+  groups_.front() = {{any_start_ ? cell_ : inner_tile_, cell_}, cell_ - 1, kFewGroups};
+}
 
 void ListBuilder::add_lists(const BoundMask& mask, const Problem& problem,
                             std::span<const Range> tiles) {
@@ -54,7 +65,7 @@ void ListBuilder::add_lists(const BoundMask& mask, const Problem& problem,
       regions_.assign(wide_.begin(), wide_.end());
       if (few.size() > 1) narrow(rows_of(few), wide_, regions_);
       share_full_cells(rows_of(few));
-      for (const Range tile : few) add_list(tile);
+      add_group(few, regions_, 0);
     }
   }
 }
@@ -72,7 +83,8 @@ void ListBuilder::narrow(Range rows, std::span<const Region> from, std::vector<R
   to.clear();
   const auto add = [&](Range inner, bool all) {
     const std::uint8_t parts = all ? 1 : 0;
-    if (!to.empty() && to.back().inner.end == inner.begin && to.back().parts == parts) {
+    if (!to.empty() && !to.back().is_shared && to.back().inner.end == inner.begin &&
+        to.back().parts == parts) {
       to.back().inner.end = inner.end;
     } else {
       to.push_back({inner, parts});
@@ -80,6 +92,10 @@ void ListBuilder::narrow(Range rows, std::span<const Region> from, std::vector<R
   };
   Walk together = walk(outer_positions(rows));
   for (const Region& region : from) {
+    if (region.is_shared) {
+      to.push_back(region);
+      continue;
+    }
     if (region.parts != 0) add(region.inner, true);
     for (std::int64_t begin = region.inner.begin; region.parts == 0 && begin < region.inner.end;) {
       const auto part = together.stretch({begin, region.inner.end});
@@ -125,34 +141,51 @@ bool ListBuilder::may_share(std::size_t region) const {
 void ListBuilder::restart() {
   patterns_.clear();
   packer_.forget_patterns();
-  by_group_.clear();
+  for (ListTemplates& groups : groups_) groups.clear();
   by_tile_.clear();
 }
 
-// A list like this one is looked for by what all tiles of the group left undecided, which takes no
-// walk; where that is seldom found, by what the tile's own walk finds, which depends less on where
-// its group lies.
-void ListBuilder::add_list(Range rows) {
+// Lists of which no group like their own is found are looked for half by half, since what makes a
+// group different is often one tile; not in the first few groups, which may be all.
+void ListBuilder::add_group(std::span<const Range> tiles, std::span<const Region> regions,
+                            std::size_t level) {
+  if (tiles.size() == 1) return add_list(tiles.front(), regions, level);
+  if (level > 0 && groups_[level].is_worthwhile()) {
+    narrow({tiles.front().begin, tiles.back().end}, regions, of_group_[level]);
+    regions = of_group_[level];
+  }
+  if (finish_like(groups_[level], tiles, regions, level)) return;
+  if (groups_.front().num_new() <= kGroupsAsWhole) {
+    for (const Range tile : tiles) add_list(tile, regions, level + 1);
+    return;
+  }
+  const std::size_t half = tiles.size() / 2;
+  add_group(tiles.first(half), regions, level + 1);
+  add_group(tiles.subspan(half), regions, level + 1);
+}
+
+void ListBuilder::add_list(Range rows, std::span<const Region> regions, std::size_t level) {
   outer_ = outer_positions(rows);
   present_ = rows.size() > outer_part_ ? 3 : 1;
   packer_.start(rows.size(), axes_.inner_len);
-  const bool asks_group = by_group_.is_worthwhile();
-  if (asks_group && finish_like(by_group_, regions_)) return;
-  walk_tile();
-  if (!asks_group && finish_like(by_tile_, of_tile_)) return;
-  lay_tile();
-  packer_.finish();
-  packer_.keep(asks_group ? by_group_ : by_tile_);
+  walk_tile(regions);
+  if (!finish_like(by_tile_, {&rows, 1}, of_tile_, level)) {
+    lay_tile();
+    packer_.finish();
+    packer_.keep(by_tile_);
+    keep_list(level);
+  }
   if (patterns_.is_large()) {
     patterns_.clear();
     packer_.forget_patterns();
   }
 }
 
-// Finishes the list as one with such regions before it, if there was one. Lists of one name have
-// equal bits in regions of equal sizes, and what lies so near to another region or to the end of
-// the sequence that a cell may reach both lies there equally.
-bool ListBuilder::finish_like(ListTemplates& templates, std::span<const Region> regions) {
+// Finishes the lists of neighbouring tiles as those with such regions before them, if there were
+// any. Lists of one name have equal bits in regions of equal sizes, and what lies so near to
+// another region or to the end of the sequence that a cell may reach both lies there equally.
+bool ListBuilder::finish_like(ListTemplates& templates, std::span<const Range> tiles,
+                              std::span<const Region> regions, std::size_t level) {
   auto loose = packer_.shared_loose();
   if (!reuses_lists_ || !templates.is_worthwhile() ||
       regions.size() + loose.size() > kMostAnchors) {
@@ -160,7 +193,8 @@ bool ListBuilder::finish_like(ListTemplates& templates, std::span<const Region> 
     return false;
   }
   ListName& name = templates.name();
-  name.start(classes_, outer_.size(), any_start_ ? outer_.begin - axes_.inner_offset : 0);
+  const Range outer = outer_positions({tiles.front().begin, tiles.back().end});
+  name.start(classes_, tiles, any_start_ ? outer.begin - axes_.inner_offset : 0);
   for (const Region& region : regions) {
     const std::int64_t begin = region.is_shared ? region.inner.end : region.inner.begin;
     for (; !loose.empty() && loose.front().begin < begin; loose = loose.subspan(1)) {
@@ -172,19 +206,27 @@ bool ListBuilder::finish_like(ListTemplates& templates, std::span<const Region> 
       name.add(region.inner, ListName::Kind::kFull, region.parts);
     } else {
       name.add(region.inner, ListName::Kind::kUndecided);
-      mask_->append_class(sweep_, outer_, inner_positions(region.inner), name.words());
+      mask_->append_class(sweep_, outer, inner_positions(region.inner), name.words());
     }
   }
   name.add_end(axes_.inner_len);
-  const bool is_kept = templates.find();
-  if (is_kept) packer_.finish(templates);
-  return is_kept;
+  if (!templates.find(tiles.size())) return false;
+  for (std::size_t i = 0; i < tiles.size(); ++i) {
+    packer_.finish_like(templates, i, tiles[i].size());
+    keep_list(level);
+  }
+  return true;
 }
 
-void ListBuilder::walk_tile() {
+// For the groups that the list is part of, those of lower levels.
+void ListBuilder::keep_list(std::size_t level) {
+  for (ListTemplates& groups : std::span(groups_).first(level)) packer_.keep(groups);
+}
+
+void ListBuilder::walk_tile(std::span<const Region> regions) {
   of_tile_.clear();
   Walk tile = walk(outer_);
-  for (const Region& region : regions_) {
+  for (const Region& region : regions) {
     if (region.is_shared) {
       of_tile_.push_back(region);
     } else if (region.parts != 0) {
@@ -299,17 +341,33 @@ void ListBuilder::lay_cells() {
   run_.clear();
 }
 
+// Where a long range goes on as it begins, its steps are like the first of them.
 void ListBuilder::look_at(Range cells) {
-  for (std::int64_t begin = cells.begin; begin < cells.end; begin += inner_tile_) {
+  std::int64_t asked = cells.begin;
+  for (std::int64_t begin = cells.begin; begin < cells.end;) {
     const Range inner{begin, std::min({begin + inner_tile_, cells.end, axes_.inner_len})};
-    std::int32_t pattern = patterns_.find(*mask_, classes_, outer_, inner_positions(inner));
-    for (std::int64_t cell = begin; cell < inner.end; cell += cell_, ++pattern) {
-      const CellPattern& of = patterns_[pattern];
-      if (of.is_full() && !of.is_dead()) {
-        packer_.add_full({cell, cell + cell_}, of.live_parts);
-      } else if (!of.is_dead()) {
-        packer_.add_partial(cell, pattern);
-      }
+    std::int64_t count = 1;
+    if (begin >= asked && cells.end - begin >= kLongRange * inner_tile_) {
+      const std::int64_t end =
+          mask_->steady_end(sweep_, outer_, inner_positions({begin, axes_.inner_len})) -
+          axes_.inner_offset;
+      count = std::max<std::int64_t>(1, (std::min(end, cells.end) - begin) / inner_tile_);
+      asked = begin + std::max(count, kLongRange) * inner_tile_;
+    }
+    const std::int32_t pattern = patterns_.find(*mask_, classes_, outer_, inner_positions(inner));
+    for (; count > 0; --count, begin += inner_tile_)
+      add_cells(begin, begin + inner.size(), pattern);
+  }
+}
+
+// Cells that have the patterns from `pattern` on.
+void ListBuilder::add_cells(std::int64_t begin, std::int64_t end, std::int32_t pattern) {
+  for (std::int64_t cell = begin; cell < end; cell += cell_, ++pattern) {
+    const CellPattern& of = patterns_[pattern];
+    if (of.is_full() && !of.is_dead()) {
+      packer_.add_full({cell, cell + cell_}, of.live_parts);
+    } else if (!of.is_dead()) {
+      packer_.add_partial(cell, pattern);
     }
   }
 }

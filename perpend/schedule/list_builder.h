@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -16,10 +17,10 @@ namespace perpend {
 // ones, and packs them into steps. A list that is like one before it is written down from that.
 class ListBuilder {
  public:
-  // `schedule` has its sweep and tiling already. Without `with_bitmaps` lists are made for their
-  // cost only.
-  ListBuilder(Schedule& schedule, const TilePlan& plan, const CompileOptions& options,
-              bool with_bitmaps = true);
+  // `schedule` has its sweep and tiling already. Appends the cost of each list to `costs`. Without
+  // `with_bitmaps` lists are made for that only.
+  ListBuilder(Schedule& schedule, std::vector<float>& costs, const TilePlan& plan,
+              const CompileOptions& options, bool with_bitmaps = true);
   ListBuilder(const ListBuilder&) = delete;
   ListBuilder& operator=(const ListBuilder&) = delete;
 
@@ -60,9 +61,12 @@ class ListBuilder {
   void narrow(Range rows, std::span<const Region> from, std::vector<Region>& to) const;
   void share_full_cells(Range rows);
   bool may_share(std::size_t region) const;
-  void add_list(Range rows);
-  bool finish_like(ListTemplates& templates, std::span<const Region> regions);
-  void walk_tile();
+  void add_group(std::span<const Range> tiles, std::span<const Region> regions, std::size_t level);
+  void add_list(Range rows, std::span<const Region> regions, std::size_t level);
+  bool finish_like(ListTemplates& templates, std::span<const Range> tiles,
+                   std::span<const Region> regions, std::size_t level);
+  void keep_list(std::size_t level);
+  void walk_tile(std::span<const Region> regions);
   void walk_undecided(Walk& tile, Range inner);
   void walk_parts(Range inner);
   void add_region(Region region);
@@ -70,6 +74,7 @@ class ListBuilder {
   void lay_tile();
   void lay_cells();
   void look_at(Range cells);
+  void add_cells(std::int64_t begin, std::int64_t end, std::int32_t pattern);
 
   const CompileOptions& options_;
   bool reuses_lists_;  // not in the few lists of a sample
@@ -81,8 +86,10 @@ class ListBuilder {
   bool any_start_;
   CellPatterns patterns_;
   StepPacker packer_;
-  ListTemplates by_group_;  // lists by the regions of the tiles that asked together
-  ListTemplates by_tile_;   // and by those of their own
+  // The lists of tiles that ask together, of either half of them, and so on down to two tiles.
+  static constexpr std::size_t kLevels = 4;
+  std::vector<ListTemplates> groups_;
+  ListTemplates by_tile_;  // and of one
 
   const BoundMask* mask_ = nullptr;
   std::int32_t classes_ = 0;
@@ -90,6 +97,7 @@ class ListBuilder {
   std::vector<Region> wide_;     // live or undecided regions of many neighbouring tiles together
   std::vector<Region> regions_;  // of few
   std::vector<Region> rest_;     // the same while their full cells are being shared
+  std::array<std::vector<Region>, kLevels> of_group_;  // of parts of the few, by level
   std::vector<Range> shared_;    // whole cells that are full for all of these tiles
   Range outer_;                  // of the present tile, in positions
   std::uint8_t present_ = 0;     // its parts

@@ -4,8 +4,9 @@
 
 namespace perpend {
 
-void ListName::start(std::int32_t classes, std::int64_t rows, std::int64_t origin) {
-  words_.assign({classes, rows});
+void ListName::start(std::int32_t classes, std::span<const Range> tiles, std::int64_t origin) {
+  words_.assign({classes, static_cast<std::int64_t>(tiles.size())});
+  for (const Range tile : tiles) words_.push_back(tile.size());
   anchors_.clear();
   origin_ = origin;
   end_ = 0;
@@ -31,68 +32,96 @@ void ListName::add_anchor(std::int64_t position) {
   end_ = position;
 }
 
-bool ListTemplates::find() {
+bool ListTemplates::find(std::size_t num_lists) {
   constexpr std::int32_t kMost = 1 << 12;
   if (keys_.count() >= kMost) clear();
   const WordDictionary::Place place = keys_.add(as_words(name_.words()));
-  if (place.is_new) templates_.emplace_back();
+  if (place.is_new) templates_.push_back({lists_.size(), 0});
   present_ = place.index;
-  const bool is_kept = kept().first >= 0;
+  const bool is_kept = templates_[static_cast<std::size_t>(present_)].num_lists == num_lists;
   ++(is_kept ? num_known_ : num_new_);
+  if (!place.is_new && !is_kept) skip();  // they were too long
   return is_kept;
 }
 
 void ListTemplates::keep_place(std::int32_t position) {
   const auto& anchors = name_.anchors();
-  const auto anchor = std::ranges::upper_bound(anchors, position + reach_) - 1;
+  const std::int32_t end = position + reach_;
+  // Mostly that of the place before.
+  const std::size_t last = places_.empty() ? 0 : static_cast<std::size_t>(places_.back().anchor);
+  const bool is_last = last + 1 < anchors.size() && anchors[last] <= end && end < anchors[last + 1];
+  const auto anchor = is_last ? anchors.begin() + static_cast<std::ptrdiff_t>(last)
+                              : std::ranges::upper_bound(anchors, end) - 1;
   places_.push_back({static_cast<std::int32_t>(anchor - anchors.begin()), position - *anchor});
 }
 
 void ListTemplates::keep(std::span<const TileEntry> partial, std::span<const TileEntry> full,
-                         std::span<const std::int32_t> sub_tiles) {
-  constexpr std::size_t kMostSteps = 256;  // a long list costs memory, and is made fast by the step
-  if (present_ < 0 || partial.size() + full.size() > kMostSteps) return;
-  const auto first = static_cast<std::int32_t>(steps_.size());
-  for (const std::span<const TileEntry> steps : {partial, full}) {
-    for (const TileEntry& entry : steps) {
-      steps_.push_back({entry, static_cast<std::int32_t>(places_.size())});
-      if (!entry.is_gathered()) {
-        keep_place(entry.begin);
-        continue;
-      }
-      const auto cells = sub_tiles.subspan(static_cast<std::size_t>(entry.begin));
-      for (const std::int32_t cell : cells.first(entry.num_sub_tiles)) keep_place(cell);
+                         const StepCounts& counts, std::span<const std::int32_t> sub_tiles) {
+  constexpr std::size_t kMostSteps = 64;  // a long list costs memory, and is made fast by the step
+  if (present_ < 0) return;
+  if (partial.size() + full.size() > kMostSteps) return skip();
+  List list{steps_.size(), 0, 0, places_.size(), counts};
+  steps_.insert(steps_.end(), partial.begin(), partial.end());
+  list.first_full = steps_.size();
+  steps_.insert(steps_.end(), full.begin(), full.end());
+  list.end = steps_.size();
+  for (const TileEntry& step : std::span(steps_).subspan(list.first)) {
+    if (!step.is_gathered()) {
+      keep_place(step.begin);
+      continue;
     }
+    const auto cells = sub_tiles.subspan(static_cast<std::size_t>(step.begin));
+    for (const std::int32_t cell : cells.first(step.num_sub_tiles())) keep_place(cell);
   }
-  templates_[static_cast<std::size_t>(present_)] = {
-      first, first + static_cast<std::int32_t>(partial.size()),
-      static_cast<std::int32_t>(steps_.size())};
+  lists_.push_back(list);
+  ++templates_[static_cast<std::size_t>(present_)].num_lists;
 }
 
-void ListTemplates::write(std::int32_t first, std::int32_t end, std::vector<TileEntry>& entries,
-                          std::vector<std::int32_t>& sub_tiles) const {
-  for (std::int32_t i = first; i < end; ++i) {
-    const Step& step = steps_[static_cast<std::size_t>(i)];
-    TileEntry entry = step.entry;
-    const Place* place = places_.data() + step.place;
-    if (entry.is_gathered()) {
-      entry.begin = static_cast<std::int32_t>(sub_tiles.size());
-      for (int s = entry.num_sub_tiles; s > 0; --s) sub_tiles.push_back(position(*place++));
-    } else {
-      entry.begin = position(*place);
+const StepCounts& ListTemplates::write(std::size_t index, std::vector<TileEntry>& partial,
+                                       std::vector<TileEntry>& full,
+                                       std::vector<std::int32_t>& sub_tiles) {
+  const Template& present = templates_[static_cast<std::size_t>(present_)];
+  const List& list = lists_[present.first + index];
+  num_written_ += list.end - list.first;
+  const Place* place = places_.data() + list.first_place;
+  const std::span steps(steps_);
+  place = write(steps.subspan(list.first, list.first_full - list.first), place, partial, sub_tiles);
+  write(steps.subspan(list.first_full, list.end - list.first_full), place, full, sub_tiles);
+  return list.counts;
+}
+
+const ListTemplates::Place* ListTemplates::write(std::span<const TileEntry> steps,
+                                                 const Place* place,
+                                                 std::vector<TileEntry>& entries,
+                                                 std::vector<std::int32_t>& sub_tiles) const {
+  const std::int32_t* anchors = name_.anchors().data();
+  const auto next_position = [&] {
+    const std::int32_t position = anchors[place->anchor] + place->offset;
+    ++place;
+    return position;
+  };
+  entries.assign(steps.begin(), steps.end());
+  for (TileEntry& entry : entries) {
+    if (!entry.is_gathered()) {
+      entry.begin = next_position();
+      continue;
     }
-    entries.push_back(entry);
+    entry.begin = static_cast<std::int32_t>(sub_tiles.size());
+    for (int s = entry.num_sub_tiles(); s > 0; --s) sub_tiles.push_back(next_position());
   }
+  return place;
 }
 
 void ListTemplates::clear() {
   keys_.clear();
   templates_.clear();
+  lists_.clear();
   steps_.clear();
   places_.clear();
   present_ = -1;
   num_new_ = 0;
   num_known_ = 0;
+  num_written_ = 0;
 }
 
 }  // namespace perpend

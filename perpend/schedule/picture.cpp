@@ -52,7 +52,7 @@ double live_share(const Schedule& schedule, const TileEntry& step, Range rows, R
   if (step.is_full()) return 1.0;
   std::int64_t live = 0;
   for (std::int64_t row = rows.begin; row < rows.end; ++row) {
-    const auto words = schedule.bitmaps.row(step.bitmap, static_cast<int>(row));
+    const auto words = schedule.bitmaps.row(step.bitmap(), static_cast<int>(row));
     for (auto c = static_cast<std::size_t>(columns.begin);
          c < static_cast<std::size_t>(columns.end); ++c) {
       live += static_cast<std::int64_t>(words[c / 64] >> (c % 64) & 1U);
@@ -131,10 +131,10 @@ std::vector<PictureTile> picture_tiles(const Schedule& schedule) {
     if (item.sequence != 0 || item.q_head != 0) continue;
     for (const TileEntry& step : schedule.list_of(item, 0)) {
       // Parts that are needed alike are drawn as one.
-      const bool one = step.live_parts == 3 && item.size > part;
+      const bool one = step.live_parts() == 3 && item.size > part;
       if (one) add_step(item, step, {0, item.size});
       for (std::int64_t p = 0; !one && p * part < item.size; ++p) {
-        if ((step.live_parts >> p & 1U) == 0) continue;
+        if ((step.live_parts() >> p & 1U) == 0) continue;
         add_step(item, step, {p * part, std::min<std::int64_t>((p + 1) * part, item.size)});
       }
     }

@@ -17,8 +17,8 @@ void print_step(std::ostream& out, const Schedule& schedule, const TileEntry& st
   } else {
     out << step.begin;
   }
-  if (!step.is_full()) out << '~' << step.bitmap;
-  if (in_parts && step.live_parts != 3) out << (step.live_parts == 1 ? '^' : '_');
+  if (!step.is_full()) out << '~' << step.bitmap();
+  if (in_parts && step.live_parts() != 3) out << (step.live_parts() == 1 ? '^' : '_');
 }
 
 }  // namespace

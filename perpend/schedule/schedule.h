@@ -1,11 +1,13 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
 #include <cstdint>
 #include <iosfwd>
 #include <optional>
 #include <span>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "perpend/core/range.h"
@@ -28,27 +30,64 @@ struct TilePlan {
   bool aligned = false;  // items begin at the starts of segments too
 
   int num_parts() const { return outer_tile / outer_part; }
+  // As bits of TileEntry::live_parts().
+  unsigned all_parts() const { return num_parts() == 1 ? 1 : 3; }
   friend bool operator==(const TilePlan&, const TilePlan&) = default;
 };
 
 // One step of an item: up to inner_tile positions of the inner axis. Contiguous: those from `begin`
 // on, clipped to the sequence. Gathered: num_sub_tiles sub-tiles side by side, ascending, the first
-// of them Schedule::sub_tiles[begin]; the columns after the last are dead.
+// of them Schedule::sub_tiles[begin]; the columns after the last are dead. Lists are most of a plan
+// and copied as a whole: eight bytes, with nothing to construct.
 struct TileEntry {
   static constexpr std::int32_t kFull = -1;
+  static constexpr std::int32_t kMostBitmaps = 1 << 21;
+  static constexpr int kMostSubTiles = 31;
 
-  std::int32_t begin = 0;
+  static constexpr TileEntry contiguous(std::int64_t begin, std::int32_t bitmap,
+                                        unsigned live_parts) {
+    return {static_cast<std::int32_t>(begin),
+            bitmap * (1 << kBitmapShift) | static_cast<std::int32_t>(live_parts)};
+  }
+  // `sub_tile`: a power of two.
+  static constexpr TileEntry gathered(std::size_t begin, std::int32_t bitmap, unsigned live_parts,
+                                      std::size_t num_sub_tiles, std::int64_t sub_tile) {
+    TileEntry entry = contiguous(static_cast<std::int64_t>(begin), bitmap, live_parts);
+    const int log2 = std::countr_zero(static_cast<std::uint64_t>(sub_tile));
+    entry.rest |= static_cast<std::int32_t>(num_sub_tiles) << kCountShift | log2 << kSizeShift;
+    return entry;
+  }
+
   // kFull: every pair of the live parts is live (a gathered step has all its columns then, a
   // contiguous one those that the sequence has); else an index into the bitmaps.
-  std::int32_t bitmap = kFull;
-  std::uint8_t num_sub_tiles = 0;  // 0: contiguous
-  std::uint8_t live_parts = 0xff;  // bit p: part p of the item has a live pair here
-  std::uint8_t sub_tile = 0;       // positions of each sub-tile
+  constexpr std::int32_t bitmap() const { return rest >> kBitmapShift; }
+  constexpr bool is_full() const { return rest < 0; }
+  // Bit p: part p of the item has a live pair here.
+  constexpr unsigned live_parts() const { return static_cast<unsigned>(rest) & kBothParts; }
+  constexpr int num_sub_tiles() const { return rest >> kCountShift & kMostSubTiles; }
+  constexpr bool is_gathered() const { return num_sub_tiles() != 0; }
+  // Positions of each sub-tile, when gathered.
+  constexpr int sub_tile() const { return 1 << (rest >> kSizeShift & kMostSize); }
 
-  bool is_full() const { return bitmap == kFull; }
-  bool is_gathered() const { return num_sub_tiles != 0; }
-  friend bool operator==(const TileEntry&, const TileEntry&) = default;
+  constexpr void set_bitmap(std::int32_t bitmap) {
+    rest = (rest & ((1 << kBitmapShift) - 1)) | bitmap * (1 << kBitmapShift);
+  }
+  constexpr void set_live_parts(unsigned parts) {
+    rest = (rest & ~static_cast<std::int32_t>(kBothParts)) | static_cast<std::int32_t>(parts);
+  }
+  friend constexpr bool operator==(const TileEntry&, const TileEntry&) = default;
+
+  std::int32_t begin;
+  std::int32_t rest;  // all else: bitmap, number and size of the sub-tiles, live parts
+
+ private:
+  static constexpr unsigned kBothParts = 3;
+  static constexpr int kSizeShift = 2;
+  static constexpr int kMostSize = 7;
+  static constexpr int kCountShift = 5;
+  static constexpr int kBitmapShift = 10;
 };
+static_assert(std::is_trivial_v<TileEntry> && sizeof(TileEntry) == 8);
 
 // What one worker takes. In a row sweep: a query tile of query heads [q_head, q_head + num_heads),
 // all of one key/value head. In a column sweep: a key tile of one key/value head with the query
@@ -107,7 +146,8 @@ struct Schedule {
   // Rows that a kernel computes for one part of an item, all of its heads together.
   std::int64_t rows_of_part(const WorkItem& item) const;
   std::span<const std::int32_t> sub_tiles_of(const TileEntry& entry) const {
-    return std::span(sub_tiles).subspan(static_cast<std::size_t>(entry.begin), entry.num_sub_tiles);
+    return std::span(sub_tiles).subspan(static_cast<std::size_t>(entry.begin),
+                                        static_cast<std::size_t>(entry.num_sub_tiles()));
   }
   // Calls body(first inner position, positions, first column of the tile) for each contiguous piece
   // of a step, clipped to the sequence.
@@ -120,8 +160,8 @@ struct Schedule {
     if (!entry.is_gathered()) return piece(entry.begin, plan.inner_tile, 0);
     int column = 0;
     for (const std::int32_t begin : sub_tiles_of(entry)) {
-      piece(begin, entry.sub_tile, column);
-      column += entry.sub_tile;
+      piece(begin, entry.sub_tile(), column);
+      column += entry.sub_tile();
     }
   }
 };

@@ -12,7 +12,7 @@ namespace {
 static_assert(std::endian::native == std::endian::little);
 
 constexpr std::uint64_t kMagic = 0x4C55444548435350;  // "PSCHEDUL"
-constexpr std::uint32_t kVersion = 1;
+constexpr std::uint32_t kVersion = 2;
 
 template <class T>
 concept Scalar = std::is_arithmetic_v<T> || std::is_enum_v<T>;
@@ -102,7 +102,7 @@ void visit(Archive& archive, TilePlan& p) {
 }
 template <class Archive>
 void visit(Archive& archive, TileEntry& e) {
-  archive(e.begin, e.bitmap, e.num_sub_tiles, e.live_parts, e.sub_tile);
+  archive(e.begin, e.rest);
 }
 template <class Archive>
 void visit(Archive& archive, ListRange& r) {

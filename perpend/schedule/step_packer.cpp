@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <iterator>
 
+#include "perpend/core/demand.h"
+
 namespace perpend {
 namespace {
 
@@ -12,12 +14,14 @@ constexpr std::uint8_t kBoth = 3;
 
 }  // namespace
 
-StepPacker::StepPacker(Schedule& schedule, const TilePlan& plan, CellPatterns& patterns,
-                       bool with_bitmaps)
+StepPacker::StepPacker(Schedule& schedule, std::vector<float>& costs, const TilePlan& plan,
+                       CellPatterns& patterns, bool with_bitmaps)
     : schedule_(schedule),
+      costs_(costs),
       patterns_(patterns),
       with_bitmaps_(with_bitmaps),
       any_start_(schedule.tiling.any_start),
+      all_parts_(plan.all_parts()),
       outer_part_(plan.outer_part),
       inner_tile_(plan.inner_tile),
       cell_(plan.sub_tile),
@@ -32,6 +36,8 @@ void StepPacker::share(std::span<const Range> runs, std::int64_t rows, std::int6
   make_full_steps(present_parts());
   merge_full_steps();
   shared_full_.swap(full_);
+  shared_counts_ = {};
+  for (const TileEntry& step : shared_full_) shared_counts_.add(step, all_parts_);
   shared_loose_.swap(group.leftover);
 }
 
@@ -78,27 +84,32 @@ void StepPacker::finish() {
 
   merge_full_steps();
   sort_by_position(partial_);
+  counts_ = {};
+  for (const TileEntry& step : partial_) counts_.add(step, all_parts_);
+  for (const TileEntry& step : full_) counts_.add(step, all_parts_);
+  append_list();
+}
+
+void StepPacker::finish_like(ListTemplates& templates, std::size_t index, std::int64_t rows) {
+  rows_ = rows;
+  counts_ = templates.write(index, partial_, full_, schedule_.sub_tiles);
+  append_list();
+}
+
+void StepPacker::append_list() {
   std::vector<TileEntry>& entries = schedule_.entries;
   const std::size_t first = entries.size();
   entries.insert(entries.end(), partial_.begin(), partial_.end());
   merge_by_position(shared_full_, full_, entries);
-  close_list(first);
-}
-
-void StepPacker::finish(const ListTemplates& templates) {
-  std::vector<TileEntry>& entries = schedule_.entries;
-  const std::size_t first = entries.size();
-  templates.write_partial(entries, schedule_.sub_tiles);
-  const bool apart = shared_full_.empty() || !templates.has_full() ||
-                     position(shared_full_.back()) < templates.first_full();
-  if (apart) {
-    entries.insert(entries.end(), shared_full_.begin(), shared_full_.end());
-    templates.write_full(entries, schedule_.sub_tiles);
-  } else {
-    templates.write_full(full_, schedule_.sub_tiles);
-    merge_by_position(shared_full_, full_, entries);
+  StepCounts counts = counts_ + shared_counts_;
+  if (present_parts() != all_parts_) {
+    // Shared steps are those of whole items.
+    for (TileEntry& step : std::span(entries).subspan(first)) step.set_live_parts(present_parts());
+    counts.skipped = counts.steps;
   }
-  close_list(first);
+  schedule_.lists.push_back(
+      {static_cast<std::int64_t>(first), static_cast<std::int64_t>(entries.size())});
+  costs_.push_back(counts.cost(schedule_.tiling.costs));
 }
 
 void StepPacker::forget_patterns() {
@@ -116,16 +127,6 @@ void StepPacker::merge_full_steps() {
   } else {
     merge_by_position(contiguous_, gathered_, full_);
   }
-}
-
-void StepPacker::close_list(std::size_t first) {
-  std::vector<TileEntry>& entries = schedule_.entries;
-  // Shared steps are those of whole items.
-  for (std::size_t i = first; present_parts() == kFirst && i < entries.size(); ++i) {
-    entries[i].live_parts = kFirst;
-  }
-  schedule_.lists.push_back(
-      {static_cast<std::int64_t>(first), static_cast<std::int64_t>(entries.size())});
 }
 
 // Whole steps of full cells: as many contiguous ones as the runs hold, the rest gathered; what does
@@ -177,7 +178,7 @@ std::int64_t StepPacker::add_contiguous(Range cells, std::uint8_t parts) {
   std::int64_t begin = cells.begin;
   if (!contiguous_.empty() && contiguous_.back().begin > begin) in_order_ = false;
   for (; begin + inner_tile_ <= cells.end; begin += inner_tile_) {
-    contiguous_.push_back({static_cast<std::int32_t>(begin), TileEntry::kFull, 0, parts});
+    contiguous_.push_back(TileEntry::contiguous(begin, TileEntry::kFull, parts));
   }
   return begin;
 }
@@ -247,11 +248,10 @@ void StepPacker::add_step(std::span<const Cell> cells) {
   const bool reaches_end = cells.back().begin + cell_ >= inner_len_;
   const bool contiguous =
       adjacent && may_be_contiguous(begin) && (cells.size() == cells_per_step_ || reaches_end);
-  TileEntry entry{static_cast<std::int32_t>(begin), TileEntry::kFull, 0, live};
+  TileEntry entry = TileEntry::contiguous(begin, TileEntry::kFull, live);
   if (!contiguous) {
-    entry.begin = static_cast<std::int32_t>(schedule_.sub_tiles.size());
-    entry.num_sub_tiles = static_cast<std::uint8_t>(cells.size());
-    entry.sub_tile = static_cast<std::uint8_t>(cell_);
+    entry = TileEntry::gathered(schedule_.sub_tiles.size(), TileEntry::kFull, live, cells.size(),
+                                cell_);
     for (const Cell& cell : cells) schedule_.sub_tiles.push_back(cell.begin);
   }
   if (full && (contiguous || (cells.size() == cells_per_step_ && !clipped))) {
@@ -260,7 +260,7 @@ void StepPacker::add_step(std::span<const Cell> cells) {
     steps.push_back(entry);
     return;
   }
-  entry.bitmap = bitmap_of(cells);
+  entry.set_bitmap(bitmap_of(cells));
   partial_.push_back(entry);
 }
 
@@ -291,7 +291,10 @@ std::int32_t StepPacker::make_bitmap(std::span<const Cell> cells) {
       }
     }
   }
-  return schedule_.bitmaps.add(bits_);
+  const std::int32_t bitmap = schedule_.bitmaps.add(bits_);
+  demand(bitmap < TileEntry::kMostBitmaps, "schedule: more than ", TileEntry::kMostBitmaps,
+         " different partial tiles");
+  return bitmap;
 }
 
 std::int32_t StepPacker::position(const TileEntry& entry) const {

@@ -15,8 +15,10 @@ namespace perpend {
 // those that only one part needs together, and what is left over in as few steps as it takes.
 class StepPacker {
  public:
-  // Without `with_bitmaps` steps and bitmaps are only counted: all bitmaps are the first.
-  StepPacker(Schedule& schedule, const TilePlan& plan, CellPatterns& patterns, bool with_bitmaps);
+  // Appends the cost of each list to `costs`. Without `with_bitmaps` steps and bitmaps are only
+  // counted: all bitmaps are the first.
+  StepPacker(Schedule& schedule, std::vector<float>& costs, const TilePlan& plan,
+             CellPatterns& patterns, bool with_bitmaps);
 
   // Whole cells that are full for the items from here on, ascending: their steps are made once.
   // `rows` are those of a whole item.
@@ -29,11 +31,12 @@ class StepPacker {
   void add_partial(std::int64_t begin, std::int32_t pattern);
   // Appends the list to the schedule.
   void finish();
-  // The same with the item's own steps, those that are not shared, from the present template.
-  void finish(const ListTemplates& templates);
+  // The same of an item of `rows` rows, whose own steps, those that are not shared, are those of
+  // the present template's list `index`.
+  void finish_like(ListTemplates& templates, std::size_t index, std::int64_t rows);
   // Keeps the own steps of the item that was finished last.
   void keep(ListTemplates& templates) const {
-    templates.keep(partial_, full_, schedule_.sub_tiles);
+    templates.keep(partial_, full_, counts_, schedule_.sub_tiles);
   }
   // Cells of what is shared that are in no step yet, ascending: they are part of each item.
   struct Cell {
@@ -80,7 +83,7 @@ class StepPacker {
   void add_step(std::span<const Cell> cells);
   std::int32_t bitmap_of(std::span<const Cell> cells);
   std::int32_t make_bitmap(std::span<const Cell> cells);
-  void close_list(std::size_t first);
+  void append_list();
   void sort_by_position(std::vector<TileEntry>& entries) const;
   // Appends two sorted ranges of entries to `merged` in the order of positions.
   void merge_by_position(std::span<const TileEntry> a, std::span<const TileEntry> b,
@@ -91,9 +94,11 @@ class StepPacker {
   }
 
   Schedule& schedule_;
+  std::vector<float>& costs_;
   CellPatterns& patterns_;
   bool with_bitmaps_;
   bool any_start_;
+  unsigned all_parts_;
   std::int64_t outer_part_;
   std::int64_t inner_tile_;
   std::int64_t cell_;
@@ -103,11 +108,13 @@ class StepPacker {
   std::array<Group, 4> groups_;  // by parts; 0 stays empty
   std::vector<TileEntry> contiguous_;
   std::vector<TileEntry> gathered_;
-  bool in_order_ = true;  // each of the two by position
-  std::vector<TileEntry> partial_;
+  bool in_order_ = true;            // each of the two by position
+  std::vector<TileEntry> partial_;  // the item's own steps
   std::vector<TileEntry> full_;
+  StepCounts counts_;
   std::vector<Cell> merged_;
   std::vector<TileEntry> shared_full_;
+  StepCounts shared_counts_;
   std::vector<Cell> shared_loose_;
   WordDictionary steps_;  // patterns of the cells of partial steps
   std::vector<std::int32_t> bitmap_of_step_;

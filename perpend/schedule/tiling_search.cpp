@@ -113,15 +113,18 @@ class TilingSearch::Sampler {
 
  private:
   struct Builder {
-    Builder(Schedule& scratch, const TilePlan& plan_, const CompileOptions& options)
-        : plan(plan_), lists(scratch, plan_, options, /*with_bitmaps=*/false) {}
+    Builder(Schedule& scratch, std::vector<float>& costs, const TilePlan& plan_,
+            const CompileOptions& options)
+        : plan(plan_), lists(scratch, costs, plan_, options, /*with_bitmaps=*/false) {}
     TilePlan plan;
     ListBuilder lists;
   };
 
   ListBuilder& builder_of(const TilePlan& plan) {
     const auto known = std::ranges::find(builders_, plan, &Builder::plan);
-    if (known == builders_.end()) return builders_.emplace_back(scratch_, plan, options_).lists;
+    if (known == builders_.end()) {
+      return builders_.emplace_back(scratch_, costs_, plan, options_).lists;
+    }
     known->lists.restart();
     return known->lists;
   }
@@ -130,6 +133,7 @@ class TilingSearch::Sampler {
     scratch_.entries.clear();
     scratch_.sub_tiles.clear();
     scratch_.lists.clear();
+    costs_.clear();
     tiles_.clear();
     const Problem& problem = of(window);
     const auto& starts = starts_[static_cast<std::size_t>(window.problem)];
@@ -139,9 +143,8 @@ class TilingSearch::Sampler {
   }
   double cost_of_lists() const {
     double cost = 0;
-    for (std::size_t list = 0; list < scratch_.lists.size(); ++list) {
-      cost += static_cast<double>(scratch_.tiling.costs.item) +
-              static_cast<double>(list_cost(scratch_, static_cast<std::int32_t>(list)));
+    for (const float list : costs_) {
+      cost += static_cast<double>(scratch_.tiling.costs.item) + static_cast<double>(list);
     }
     return cost;
   }
@@ -153,6 +156,7 @@ class TilingSearch::Sampler {
   int group_size_;
   const CompileOptions& options_;
   Schedule scratch_;
+  std::vector<float> costs_;      // of the lists in scratch_
   std::deque<Builder> builders_;  // of the plans that were weighed, which are few
   std::span<const Problem> kind_;
   std::vector<Window> windows_;

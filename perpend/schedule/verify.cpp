@@ -13,12 +13,12 @@ void count_held(const Schedule& schedule, const WorkItem& item, int q_head, int 
   times.assign(static_cast<std::size_t>(inner_len), 0);
   const int part = row / schedule.plan_of(item).outer_part;
   for (const TileEntry& tile : schedule.list_of(item, q_head)) {
-    if ((tile.live_parts >> part & 1U) == 0) continue;
+    if ((tile.live_parts() >> part & 1U) == 0) continue;
     schedule.for_pieces(tile, inner_len, [&](std::int32_t begin, int count, int column) {
       for (int i = 0; i < count; ++i) {
         const auto c = static_cast<std::size_t>(column) + static_cast<std::size_t>(i);
         const bool live = tile.is_full() ||
-                          (schedule.bitmaps.row(tile.bitmap, row)[c / 64] >> (c % 64) & 1U) != 0;
+                          (schedule.bitmaps.row(tile.bitmap(), row)[c / 64] >> (c % 64) & 1U) != 0;
         times[static_cast<std::size_t>(begin) + static_cast<std::size_t>(i)] += live ? 1 : 0;
       }
     });
@@ -37,7 +37,7 @@ bool has_stray_bits(const Schedule& schedule, const WorkItem& item, const TileEn
           }
         });
   }
-  const auto bits = schedule.bitmaps.row(step.bitmap, row);
+  const auto bits = schedule.bitmaps.row(step.bitmap(), row);
   for (std::size_t w = 0; w < inside.size(); ++w) {
     if ((bits[w] & ~inside[w]) != 0) return true;
   }
@@ -49,7 +49,7 @@ std::string check_bits(const Schedule& schedule, const WorkItem& item, int list)
   for (const TileEntry& step : schedule.list(list)) {
     for (int row = 0; !step.is_full() && row < schedule.plan.outer_tile; ++row) {
       if (has_stray_bits(schedule, item, step, row)) {
-        return concat("list ", list, ": bitmap ", step.bitmap, " has bits outside the step");
+        return concat("list ", list, ": bitmap ", step.bitmap(), " has bits outside the step");
       }
     }
   }

@@ -1,5 +1,6 @@
 #include "perpend/cache/kv_sequence.h"
 
+#include <memory>
 #include <set>
 
 #include <gtest/gtest.h>
@@ -68,23 +69,68 @@ TEST(KvSequence, AFullStoreChangesNothing) {
   EXPECT_TRUE(sequence.append(2));
 }
 
+TEST(KvSequence, PagesGoWhenNobodyHoldsThemAnyMore) {
+  KvStore store(small_store());
+  PagePool& pool = store.pool();
+  auto first = std::make_unique<KvSequence>(store);
+  ASSERT_TRUE(first->append(8));
+  const std::int32_t page = first->page_table(1)[0];
+  KvSequence second(store);
+  ASSERT_TRUE(second.append_pages(8, {0, 1}));
+  EXPECT_EQ(second.length(), 8);
+  EXPECT_EQ(pool.num_used(), 6);
+  EXPECT_EQ(second.page_table(1)[0], KvSequence::kNoPage);
+  second.share_page(1, 0, page);
+  EXPECT_EQ(pool.num_references(page), 2);
+  EXPECT_EQ(pool.num_used(), 6);
+  EXPECT_EQ(second.held_bytes(), 3 * store.page_bytes());
+  first.reset();
+  EXPECT_EQ(pool.num_references(page), 1);
+  EXPECT_EQ(pool.num_used(), 3);
+  ASSERT_TRUE(second.append(3));
+  EXPECT_EQ(second.slot(1, 2), page * 4 + 2);
+  second.truncate(0);
+  EXPECT_EQ(pool.num_used(), 0);
+}
+
+TEST(KvSequence, OnlyWholePagesCanBeLeftOut) {
+  KvStore store(small_store(8));
+  KvSequence sequence(store);
+  EXPECT_THROW(sequence.append_pages(6, {0, 2}), std::logic_error);
+  ASSERT_TRUE(sequence.append_pages(8, {1, 2}));
+  EXPECT_THROW(sequence.share_page(1, 0, 0), std::logic_error);
+  EXPECT_FALSE(sequence.append_pages(20, {0, 2}));
+  EXPECT_EQ(sequence.length(), 8);
+  EXPECT_EQ(store.pool().num_used(), 2);
+}
+
 TEST(KvSequence, BatchesGatherTablesAndSlots) {
   KvStore store(small_store());
   KvSequence a(store);
   KvSequence b(store);
   ASSERT_TRUE(a.append(9));
   ASSERT_TRUE(b.append(2));
-  KvBatch batch;
   const KvRows rows[] = {{&a, 7, 2}, {&b, 0, 2}};
-  batch.assign(rows);
-  const KvLayerView view = batch.layer(1);
-  EXPECT_EQ(view.page_table.shape, Dims({2, 3}));
-  const auto* slots = view.slots.as<const std::int64_t>();
-  EXPECT_EQ(slots[0], a.slot(1, 7));
-  EXPECT_EQ(slots[1], a.slot(1, 8));
-  EXPECT_EQ(slots[2], b.slot(1, 0));
-  EXPECT_EQ(view.page_table.as<const std::int32_t>()[3], b.page_table(1)[0]);
-  EXPECT_EQ(view.page_table.as<const std::int32_t>()[4], KvSequence::kNoPage);
+  ASSERT_EQ(max_pages(rows), 3);
+  std::vector<std::int64_t> slots(4);
+  write_slots(rows, 1, slots.data());
+  EXPECT_EQ(slots, (std::vector{a.slot(1, 7), a.slot(1, 8), b.slot(1, 0), b.slot(1, 1)}));
+  std::vector<std::int32_t> tables(8, 99);
+  write_page_tables(rows, 1, 4, tables.data());
+  const auto of_a = a.page_table(1);
+  const std::int32_t none = KvSequence::kNoPage;
+  EXPECT_EQ(tables,
+            (std::vector{of_a[0], of_a[1], of_a[2], none, b.page_table(1)[0], none, none, none}));
+}
+
+TEST(KvStore, PagesMayBeFewerThanTokensInEveryLayerNeed) {
+  KvStoreConfig config = small_store(1000);
+  config.max_pages = 3 * config.num_layers;
+  KvStore store(config);
+  EXPECT_EQ(store.pool().capacity(), config.max_pages);
+  KvSequence sequence(store);
+  EXPECT_TRUE(sequence.append(3 * config.page_size));
+  EXPECT_FALSE(sequence.append(1));
 }
 
 TEST(KvStore, WrongSizesAreRefused) {

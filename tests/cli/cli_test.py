@@ -167,6 +167,51 @@ class Generate(unittest.TestCase):
         self.assertLess(peak, held + saved)
 
 
+class LongGen(unittest.TestCase):
+    PRESET = "longgen-as(n_full=10, window=3)"
+
+    def test_a_preset_saves_keys(self):
+        result = generate("-", "--raw", *GREEDY, "--max-tokens", 2, "--preset", self.PRESET, stdin=long_text(800))
+        pages = -(-(result["prompt_tokens"] + 1) // 64)
+        # A sink and a window of three blocks, the last one begun, in 20 of 30 layers.
+        self.assertEqual(result["kv_bytes"], (10 * pages + 20 * 4) * PAGE_BYTES)
+        same = generate(
+            "-", "--raw", *GREEDY, "--max-tokens", 2, "--layers", "10-19: causal; rest: longgen_sink(64, 1, 3)",
+            stdin=long_text(800),
+        )  # fmt: skip
+        self.assertEqual(same["text"], result["text"])
+        self.assertEqual(same["kv_bytes"], result["kv_bytes"])
+
+    def test_a_preset_scores_text(self):
+        with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
+            file.write(long_text(500))
+            file.flush()
+            scores = [
+                json.loads(output_of("perplexity", "--text", file.name, "--json", *flags))["perplexity"]
+                for flags in ([], ["--preset", "longgen-as"], ["--preset", "longgen-as(window=1)"], ["--rope-base", "5e6"])
+            ]
+        # The text fits into the default window, so that every key is kept.
+        self.assertEqual(scores[0], scores[1])
+        self.assertEqual(len(set(scores)), 3)
+
+    def test_plan(self):
+        flags = ["plan", "--model", "llama2-7b", "--preset", "longgen-as", "--context", 131072]
+        plan = json.loads(output_of(*flags, "--json"))
+        self.assertEqual((plan["parameters"], plan["planned"]["kv_bytes"]), (6738415616, 24.625 * 2**30))
+        self.assertEqual([layer["layers"] for layer in plan["layers"]], ["0-9,22-31", "10-21"])
+        self.assertEqual([layer["live_tiles"] for layer in plan["layers"]], [65040, 2098176])
+        for key, bound in [("prefill_bound", 1.79), ("training_bound", 1.84), ("decode_bound", 2.06)]:
+            self.assertAlmostEqual(plan[key], bound, delta=6e-3)
+        text = output_of(*flags)
+        for line in (r"KV +24\.6 GiB +64\.0 GiB +61\.52 % less", r"prefill .* 1\.79 x", r"decode +11\.92 ms +24\.54 ms +2\.06 x"):
+            self.assertRegex(text, line)
+        batch = json.loads(output_of(*flags, "--json", "--batch", 4))
+        self.assertEqual(batch["planned"]["kv_bytes"], 4 * plan["planned"]["kv_bytes"])
+        # A checkpoint is planned by its configuration alone.
+        own = json.loads(output_of("plan", "--model", MODEL, "--json", "--layers", "all: causal"))
+        self.assertEqual((own["parameters"], own["kv_cut"]), (134515008, 0))
+
+
 class Help(unittest.TestCase):
     def test_every_command_explains_itself(self):
         commands = re.findall(r"(?m)^  (\w+) {3,}\S", output_of("--help").split("Subcommands:")[1])
@@ -219,6 +264,18 @@ class Mistakes(unittest.TestCase):
         self.check("multiple of key/value heads", "mask", "plan", "causal", "--q", 8, "--heads", 3, "--kv-heads", 2)
         self.check("/no/such/folder/x.png", "mask", "show", "causal", "--q", 8, "--png", "/no/such/folder/x.png")
 
+    def test_presets(self):
+        both = ["--preset", "longgen-as", "--layers", "all: causal"]
+        for command in (["generate", "x"], ["perplexity", "--text", __file__], ["plan"]):
+            self.check("--preset and --layers exclude each other", *command, *both)
+        self.check("preset: column 1: expected longgen-as or longgen-bs, found 'longgen'", "plan", "--preset", "longgen")
+        self.check("column 12: expected one of block, n_full", "generate", "x", "--preset", "longgen-as(w=3)")
+        self.check("longgen.n_full: expected at most 30 (layers), found 31", "plan", "--preset", "longgen-as(n_full=31)")
+        self.check("rope-base: expected a positive number", "generate", "x", "--rope-base", "-2")
+        self.check("llama2-7b, llama2-70b", "plan", "--model", "/no/such/file")
+        self.check("batch: expected 1 to", "plan", "--batch", 0)
+        self.check("--prefix-cache: expected 0 to", "chat", "--prefix-cache", "-1")
+
     def test_options(self):
         self.check("temperature must be in [0, 100] (nan)", "generate", "x", "--temperature", "nan")
         self.check("top-p", "generate", "x", "--top-p", "1.5")
@@ -229,6 +286,11 @@ class Mistakes(unittest.TestCase):
         self.check("max-tokens must be positive", "generate", "x", "--max-tokens", 0)
         self.check("threads", "generate", "x", "--threads", "-1")
         self.check("f16", "generate", "x", "--precision", "f16")
+        self.check("precision bf16: needs a GPU", "generate", "x", "--precision", "bf16", "--device", "cpu")
+        self.check("expected cpu, cuda, cuda:N or auto (tpu)", "generate", "x", "--device", "tpu")
+        self.check("expected cpu, cuda, cuda:N or auto (cuda:x)", "perplexity", "--text", "x", PERPEND_DEVICE="cuda:x")
+        # No machine has that many, and builds without CUDA have none.
+        self.check("device cuda:99: this ", "chat", "--device", "cuda:99")
         self.check("--chat and --raw", "generate", "x", "--chat", "--raw")
         self.check("--system", "generate", "x", "--raw", "--system", "y")
 
@@ -391,6 +453,27 @@ class Chat(unittest.TestCase):
             terminal.send("/exit\n")
             self.assertEqual(terminal.close(), 0)
         self.assertEqual(afresh, generate(question, *GREEDY, "--max-tokens", 24)["text"])
+
+    def test_a_message_that_was_read_before_is_not_read_again(self):
+        def ask(terminal: Terminal) -> tuple[str, int, int]:
+            terminal.send(long_text(300) + "\n")
+            found = re.search(
+                r"(?s)(.*)\n\[(\d+) prompt tokens, \d+ new(?:, (\d+) cached)?,",
+                terminal.expect(r"\[\d+ prompt tokens.*\]\r\n> $"),
+            )
+            return found[1], int(found[2]), int(found[3] or 0)
+
+        for kept in (64, 0):
+            with self.open("--max-tokens", 4, "--prefill-chunk", 64, "--prefix-cache", kept) as terminal:
+                first, tokens, cached = ask(terminal)
+                self.assertEqual(cached, 0)
+                terminal.send("/new\n")
+                terminal.expect(self.READY)
+                again, _, cached = ask(terminal)
+                self.assertEqual(again, first)
+                self.assertEqual(cached, (tokens - 1) // 64 * 64 if kept else 0)
+                terminal.send("\x04")
+                self.assertEqual(terminal.close(), 0)
 
     def test_interrupt_ends_an_answer(self):
         with self.open("--max-tokens", 4000) as terminal:

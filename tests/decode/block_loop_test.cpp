@@ -37,6 +37,7 @@ class LeftToRight final : public Denoiser {
     return {rows_, {&logit_row_, 1}};
   }
 
+  using Denoiser::update;
   StepResult update(const torch::Tensor& logits, const Context& /*context*/) override {
     const std::span row(logits.data_ptr<float>(), static_cast<std::size_t>(logits.size(1)));
     const std::int32_t token = HistoryModel::argmax(row);

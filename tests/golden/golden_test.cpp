@@ -24,7 +24,7 @@ std::string golden_path(const char* name) {
 }
 
 struct Session {
-  explicit Session(LinearMode mode) : model(PERPEND_MODEL_FILE, mode, runtime.context()) {}
+  explicit Session(WeightForm form) : model(PERPEND_MODEL_FILE, form, runtime.context()) {}
 
   Runtime runtime;
   LoadedModel model;
@@ -144,6 +144,15 @@ TEST_F(Golden, LogitsInF32) {
     error.add_strided(logits[last], golden.at("last_logits"), last_step);
     EXPECT_LT(error.value(), 1e-4) << golden.at("prompt");
   }
+}
+
+// The same network with LibTorch's products.
+TEST_F(Golden, LogitsOfTensorsAreThoseOfBlocks) {
+  Session tensors(torch::kFloat32);
+  const Tokens ids = goldens()[0].at("ids").get<Tokens>();
+  const torch::Tensor expected = Batch(*exact_, 1).run({ids}).clone();
+  const torch::Tensor found = Batch(tensors, 1).run({ids});
+  EXPECT_LT(((found - expected).norm() / expected.norm()).item<double>(), 1e-5);
 }
 
 TEST_F(Golden, GreedyContinuationInF32) {

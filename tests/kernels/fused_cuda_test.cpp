@@ -56,6 +56,40 @@ class Twin {
   std::unique_ptr<T, Free> memory_;
 };
 
+// What the store of one dtype holds, as f32.
+std::vector<float> decode(const std::vector<std::byte>& bytes, DType dtype) {
+  std::vector<float> values(bytes.size() / size_of(dtype));
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    if (dtype == DType::kF32) {
+      std::memcpy(&values[i], bytes.data() + 4 * i, 4);
+      continue;
+    }
+    std::uint16_t bits = 0;
+    std::memcpy(&bits, bytes.data() + 2 * i, 2);
+    values[i] = dtype == DType::kF16 ? f16_to_f32(bits) : bf16_to_f32(bits);
+  }
+  return values;
+}
+
+// The same values in one dtype, as bytes.
+std::vector<std::byte> encode(const std::vector<float>& values, DType dtype) {
+  std::vector<std::byte> bytes(values.size() * size_of(dtype));
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    const std::uint16_t bits =
+        dtype == DType::kF16 ? f32_to_f16(values[i]) : f32_to_bf16(values[i]);
+    if (dtype == DType::kF32) std::memcpy(bytes.data() + 4 * i, &values[i], 4);
+    if (dtype != DType::kF32) std::memcpy(bytes.data() + 2 * i, &bits, 2);
+  }
+  return bytes;
+}
+
+// Of a value in one dtype, relative.
+float rounding_of(DType dtype) {
+  return dtype == DType::kF32 ? 0.0F : dtype == DType::kF16 ? 5e-4F : 4e-3F;
+}
+
+constexpr DType kSixteenBits[] = {DType::kF16, DType::kBF16};
+
 class FusedCuda : public testing::Test {
  protected:
   void SetUp() override {
@@ -114,6 +148,45 @@ TEST_F(FusedCuda, RmsNormWithAndWithoutResidual) {
   }
 }
 
+TEST_F(FusedCuda, RmsNormRoundsTo16Bits) {
+  for (const DType dtype : kSixteenBits) {
+    for (const std::int64_t dim : {1, 33, 576, 5000}) {
+      auto x = random_twin(5 * dim);
+      auto weight = random_twin(dim);
+      auto exact = poisoned_twin(5 * dim);
+      Twin<std::byte> out(encode(exact.host, dtype));
+      cpu_.rms_norm({x.on_cpu(DType::kF32, {5, dim}),
+                     {},
+                     weight.on_cpu(DType::kF32, {dim}),
+                     exact.on_cpu(DType::kF32, {5, dim})},
+                    {&pool_});
+      gpu_.rms_norm({x.on_gpu(DType::kF32, {5, dim}),
+                     {},
+                     weight.on_gpu(DType::kF32, {dim}),
+                     out.on_gpu(dtype, {5, dim})},
+                    {});
+      expect_near(exact.host, decode(out.from_gpu(), dtype), rounding_of(dtype));
+    }
+  }
+}
+
+TEST_F(FusedCuda, GatedMlpOf16Bits) {
+  for (const DType dtype : kSixteenBits) {
+    const std::int64_t dim = 1537;
+    auto gate_up = random_twin(3 * 2 * dim, 20.0F);
+    Twin<std::byte> rounded(encode(gate_up.host, dtype));
+    gate_up.host = decode(rounded.host, dtype);
+    auto exact = poisoned_twin(3 * dim);
+    Twin<std::byte> out(encode(exact.host, dtype));
+    cpu_.gated_mlp({gate_up.on_cpu(DType::kF32, {3, 2 * dim}), exact.on_cpu(DType::kF32, {3, dim}),
+                    Activation::kSilu},
+                   {&pool_});
+    gpu_.gated_mlp(
+        {rounded.on_gpu(dtype, {3, 2 * dim}), out.on_gpu(dtype, {3, dim}), Activation::kSilu}, {});
+    expect_near(exact.host, decode(out.from_gpu(), dtype), rounding_of(dtype));
+  }
+}
+
 TEST_F(FusedCuda, GatedMlpOfEveryActivation) {
   for (Activation activation : {Activation::kSilu, Activation::kGelu, Activation::kGeluTanh}) {
     const std::int64_t dim = 1537;
@@ -150,21 +223,6 @@ TEST_F(FusedCuda, VocabularySummaries) {
       }
     }
   }
-}
-
-// What the store of one dtype holds, as f32.
-std::vector<float> decode(const std::vector<std::byte>& bytes, DType dtype) {
-  std::vector<float> values(bytes.size() / size_of(dtype));
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    if (dtype == DType::kF32) {
-      std::memcpy(&values[i], bytes.data() + 4 * i, 4);
-      continue;
-    }
-    std::uint16_t bits = 0;
-    std::memcpy(&bits, bytes.data() + 2 * i, 2);
-    values[i] = dtype == DType::kF16 ? f16_to_f32(bits) : bf16_to_f32(bits);
-  }
-  return values;
 }
 
 TEST_F(FusedCuda, RotaryTurnsAndFillsTheCache) {
@@ -205,6 +263,129 @@ TEST_F(FusedCuda, RotaryTurnsAndFillsTheCache) {
       expect_near(decode(v_pages.host, dtype), decode(v_pages.from_gpu(), dtype), 0.0F);
     }
   }
+}
+
+TEST_F(FusedCuda, RotaryOf16Bits) {
+  const std::int64_t rows = 5;
+  const std::int64_t dim = 64;
+  for (const DType dtype : kSixteenBits) {
+    // q, k and v lie in one row, as a product of all three leaves them.
+    const std::int64_t heads = 4 + 2 + 2;
+    auto qkv = random_twin(rows * heads * dim);
+    Twin<std::byte> rounded(encode(qkv.host, dtype));
+    qkv.host = decode(rounded.host, dtype);
+    auto cos = random_twin(10 * dim / 2, 1.0F);
+    auto sin = random_twin(10 * dim / 2, 1.0F);
+    Twin<std::int32_t> positions({3, 0, 9, 4, 1});
+    Twin<std::int64_t> slots({7, 0, 3, 2, 5});
+    Twin<std::byte> k_pages(
+        std::vector<std::byte>(static_cast<std::size_t>(8 * 2 * dim) * size_of(dtype)));
+    Twin<std::byte> v_pages(k_pages.host);
+    const auto args_of = [&](TensorView all, auto view) {
+      const auto part = [&](std::int64_t first, std::int64_t count) {
+        TensorView some = all;
+        some.data =
+            all.as<std::byte>() + static_cast<std::size_t>(first * dim) * size_of(all.dtype);
+        some.shape[1] = count;
+        return some;
+      };
+      return RotaryCacheArgs{part(0, 4),
+                             part(4, 2),
+                             part(6, 2),
+                             view(positions, DType::kI32, {rows}),
+                             view(cos, DType::kF32, {10, dim / 2}),
+                             view(sin, DType::kF32, {10, dim / 2}),
+                             view(k_pages, dtype, {2, 4, 2, dim}),
+                             view(v_pages, dtype, {2, 4, 2, dim}),
+                             view(slots, DType::kI64, {rows})};
+    };
+    cpu_.rotary_cache(
+        args_of(qkv.on_cpu(DType::kF32, {rows, heads, dim}),
+                [](auto& twin, DType type, const Dims& shape) { return twin.on_cpu(type, shape); }),
+        {&pool_});
+    gpu_.rotary_cache(
+        args_of(rounded.on_gpu(dtype, {rows, heads, dim}),
+                [](auto& twin, DType type, const Dims& shape) { return twin.on_gpu(type, shape); }),
+        {});
+    // k and v of the product itself stay as they were.
+    expect_near(qkv.host, decode(rounded.from_gpu(), dtype), 2 * rounding_of(dtype));
+    expect_near(decode(k_pages.host, dtype), decode(k_pages.from_gpu(), dtype),
+                2 * rounding_of(dtype));
+    expect_near(decode(v_pages.host, dtype), decode(v_pages.from_gpu(), dtype), 0.0F);
+  }
+}
+
+// Of the same rows, whatever stands beside the first.
+TEST_F(FusedCuda, ProductsOfFewRows) {
+  struct Size {
+    std::int64_t outputs, inputs;
+  };
+  for (const DType dtype : kSixteenBits) {
+    for (const Size size : {Size{1, 8}, {7, 64}, {33, 576}, {2049, 1536}, {4096, 264}}) {
+      const auto x = decode(encode(random_twin(4 * size.inputs, 1.0F).host, dtype), dtype);
+      const auto w =
+          decode(encode(random_twin(size.outputs * size.inputs, 1.0F).host, dtype), dtype);
+      Twin<std::byte> x_twin(encode(x, dtype));
+      Twin<std::byte> w_twin(encode(w, dtype));
+      std::vector<float> alone;
+      for (const std::int64_t rows : {1, 2, 3, 4}) {
+        for (const bool accumulate : {false, true}) {
+          auto out = random_twin(rows * size.outputs);
+          gpu_.few_rows_product({x_twin.on_gpu(dtype, {rows, size.inputs}),
+                                 w_twin.on_gpu(dtype, {size.outputs, size.inputs}),
+                                 out.on_gpu(DType::kF32, {rows, size.outputs}), accumulate},
+                                {});
+          const std::vector<float> found = out.from_gpu();
+          for (std::int64_t at = 0; at < rows * size.outputs; ++at) {
+            double exact = accumulate ? out.host[static_cast<std::size_t>(at)] : 0.0;
+            double scale = 1;
+            for (std::int64_t i = 0; i < size.inputs; ++i) {
+              const double term =
+                  static_cast<double>(
+                      w[static_cast<std::size_t>(at % size.outputs * size.inputs + i)]) *
+                  x[static_cast<std::size_t>(at / size.outputs * size.inputs + i)];
+              exact += term;
+              scale += std::abs(term);
+            }
+            ASSERT_NEAR(found[static_cast<std::size_t>(at)], exact, 1e-6 * scale)
+                << size.outputs << " x " << size.inputs << ", " << rows << " rows, at " << at;
+          }
+          if (accumulate) continue;
+          const std::vector<float> first(found.begin(), found.begin() + size.outputs);
+          if (alone.empty()) alone = first;
+          EXPECT_EQ(first, alone) << "rows beside a row change its bits";
+        }
+      }
+    }
+  }
+  auto wide = random_twin(64);
+  const TensorView f32 = wide.on_gpu(DType::kF32, {2, 8});
+  EXPECT_THROW(gpu_.few_rows_product({f32, f32, f32}, {}), InvalidArgument);
+}
+
+TEST_F(FusedCuda, ACapturedGraphRunsWhatWasLaunched) {
+  cudaStream_t stream = nullptr;
+  cuda_check(cudaStreamCreate(&stream), "test");
+  auto x = random_twin(2 * 100);
+  auto weight = random_twin(100);
+  auto out = poisoned_twin(2 * 100);
+  const RmsNormArgs args{x.on_gpu(DType::kF32, {2, 100}),
+                         {},
+                         weight.on_gpu(DType::kF32, {100}),
+                         out.on_gpu(DType::kF32, {2, 100})};
+  const Stream on{nullptr, stream};
+  EXPECT_THROW(cuda_kernels().capture(kGpu, {}, [] {}), InvalidArgument);
+  EXPECT_THROW(cuda_kernels().capture(kGpu, on, [] { throw InvalidArgument("in a capture"); }),
+               InvalidArgument);
+  const auto graph = cuda_kernels().capture(kGpu, on, [&] { gpu_.rms_norm(args, on); });
+  EXPECT_TRUE(std::isnan(out.from_gpu()[0])) << "a capture runs nothing";
+  graph->run(on);
+  cuda_check(cudaStreamSynchronize(stream), "test");
+  const auto captured = out.from_gpu();
+  gpu_.rms_norm(args, on);
+  cuda_check(cudaStreamSynchronize(stream), "test");
+  EXPECT_EQ(captured, out.from_gpu());
+  cuda_check(cudaStreamDestroy(stream), "test");
 }
 
 TEST_F(FusedCuda, RunsOnAStreamAndRepeatsItsBits) {

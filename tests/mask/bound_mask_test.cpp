@@ -71,6 +71,38 @@ void for_all_rectangles(const std::function<void(Range, Range)>& visit) {
   }
 }
 
+TEST(BoundMask, PairsAreSteadyUpToWhereItSays) {
+  Random random(11);
+  for (int i = num_trials(150); i > 0; --i) {
+    const Mask mask = some_mask(random, kSize, kSize);
+    const HeadIndex head = random_head(random);
+    const BoundMask bound(mask, head);
+    for (const Sweep sweep : kSweeps) {
+      for_all_rectangles([&](Range outer, Range inner) {
+        const std::int64_t end = bound.steady_end(sweep, outer, inner);
+        ASSERT_GT(end, inner.begin) << mask;
+        ASSERT_LE(end, inner.end) << mask;
+        for (std::int64_t o = outer.begin; o < outer.end; ++o) {
+          for (std::int64_t p = inner.begin + 1; p < end; ++p) {
+            ASSERT_EQ(live(mask, sweep, o, p, head), live(mask, sweep, o, inner.begin, head))
+                << mask << ": " << outer << " x " << inner << ", sweep " << static_cast<int>(sweep);
+          }
+        }
+      });
+    }
+  }
+}
+
+TEST(BoundMask, SteadyRangesReachAsFarAsTheyDo) {
+  const auto end = [](const char* mask, Range outer) {
+    return BoundMask(parse_mask(mask)).steady_end(Sweep::kRows, outer, {100, 1000});
+  };
+  EXPECT_EQ(end("causal", {300, 400}), 301);
+  EXPECT_EQ(end("causal & (same(block(200)) | q_in(block(200), 2))", {390, 410}), 200);
+  EXPECT_EQ(end("causal", {90, 130}), 101);
+  EXPECT_EQ(end("~sink(500)", {90, 130}), 500);
+}
+
 TEST(BoundMask, StretchesNeverContradictAPair) {
   Random random(2);
   for (int i = num_trials(150); i > 0; --i) {

@@ -302,6 +302,40 @@ def sentence_piece(folder: pathlib.Path) -> None:
     assert generated(source) == generated(path)
 
 
+def longgen(folder: pathlib.Path) -> None:
+    """What makes a hybrid is written, into either kind, and carried from one to the other."""
+    tokenizer = train_tokenizer("smollm")
+    model = TinyModel(6)
+    source = model.save(folder / "plain", tokenizer, tokenizer_config=IDS)
+    keys = {"variant": "bs", "block_size": 16, "n_full": 1, "lo": 1, "sink_blocks": 2, "window_blocks": 3}
+    keys |= {"stride_blocks": 8, "head_shift": 4}
+    preset = "longgen-bs(block=16, n_full=1, lo=1, sink=2, window=3, stride=8, head_shift=auto)"
+    flags = ["--preset", preset, "--rope-base", "5e6", "--context", 4096]
+    config = {**model.config, "longgen": keys, "rope_theta": 5e6, "max_position_embeddings": 4096}
+    convert(source, folder / "hybrid", *flags)
+    assert json.loads((folder / "hybrid/config.json").read_text()) == {**config, "torch_dtype": "float32"}
+    convert(folder / "hybrid", folder / "carried.gguf")
+    convert(source, folder / "hybrid.gguf", *flags)
+    convert(source, folder / "plain.gguf")
+    convert(folder / "plain.gguf", folder / "changed.gguf", *flags)
+    for name in ("carried", "hybrid", "changed"):
+        fields = gguf.GGUFReader(folder / f"{name}.gguf").fields
+        found = {key: fields[f"llama.longgen.{key}"].contents() for key in keys}
+        assert found == keys, (name, found)
+        assert fields["llama.rope.freq_base"].contents() == 5e6
+        assert fields["llama.context_length"].contents() == 4096
+    convert(folder / "carried.gguf", folder / "back")
+    back = json.loads((folder / "back/config.json").read_text())
+    assert {key: back[key] for key in config if key not in ("architectures", "model_type")} == {
+        key: value for key, value in config.items() if key not in ("architectures", "model_type")
+    }
+    assert len({generated(folder / name) for name in ("hybrid", "carried.gguf", "changed.gguf", "back")}) == 1
+    check_fails(folder, "preset: column 1: expected longgen-as", source, folder / "x", "--preset", "longgen")
+    check_fails(folder, "longgen.n_full: expected at most 2", source, folder / "x", "--preset", "longgen-as(n_full=3)")
+    check_fails(folder, "rope-base: expected a positive number", source, folder / "x", "--rope-base", "-1")
+    check_fails(folder, "context: expected 1 to", source, folder / "x", "--context", "-1")
+
+
 def refusals(folder: pathlib.Path) -> None:
     tokenizer = train_tokenizer("gpt2")
     model = TinyModel(5)
@@ -368,7 +402,7 @@ def broken_inputs(folder, model, tokenizer, path) -> None:
 
 
 def main() -> None:
-    checks = [every_format, qwen2, llama3, sentence_piece, refusals]
+    checks = [every_format, qwen2, llama3, sentence_piece, longgen, refusals]
     with tempfile.TemporaryDirectory() as folder, concurrent.futures.ThreadPoolExecutor(2) as pool:
         runs = {}
         for check in checks:

@@ -103,7 +103,7 @@ def write_hugging_face(
         return kept
     for shard, name in zip(files, sorted(set(index.values()))):
         write_shard(folder / name, shard, dtype)
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": index}))
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": index}))
     return kept
 
 

@@ -10,6 +10,7 @@ import tempfile
 import unittest
 
 import numpy as np
+from family_cases import FAMILIES, GOLDENS, write_family
 from llama_files import write_gguf, write_hugging_face
 from llama_reference import Sizes, logits_of, random_weights
 
@@ -132,6 +133,60 @@ class Families(LlamaTest):
                 (result,) = results_of(path, [{"sequences": [tokens]}])
                 masks = [causal(case.length)] * case.sizes.layers
                 self.assert_close(result["logits"][0], logits_of(case.sizes, weights, tokens, masks))
+
+
+class Transformers(LlamaTest):
+    """The published families against logits of `transformers` (make_family_goldens.py)."""
+
+    def test_logits(self):
+        goldens = json.loads(GOLDENS.read_text())["goldens"]
+        self.assertEqual([golden["name"] for golden in goldens], [family.name for family in FAMILIES])
+        for index, golden in enumerate(goldens):
+            with self.subTest(golden["name"]):
+                path = self.folder / str(index)
+                tokens, digest = write_family(path, index)
+                self.assertEqual(digest, golden["digest"], "the weights are others than those of the goldens")
+                (result,) = results_of(path, [{"sequences": [tokens]}])
+                self.assert_close(result["logits"][0][:: golden["row_step"]], np.array(golden["logits"]))
+
+
+def longgen_mask(length: int, keys: dict, kv_head: int) -> np.ndarray:
+    """arXiv:2410.01485, from the keys of config.json."""
+    q, k = np.indices((length, length))
+    qb, kb = q // keys["block_size"], k // keys["block_size"]
+    far = kb < keys["sink_blocks"]
+    if keys["variant"] == "bs":
+        far |= (kb + kv_head * keys["head_shift"]) % keys["stride_blocks"] == 0
+    return causal(length) & ((qb - kb < keys["window_blocks"]) | far)
+
+
+class LongGen(LlamaTest):
+    """A checkpoint with the keys of LongGen is a hybrid by itself."""
+
+    KEYS = {"block_size": 16, "n_full": 1, "lo": 1, "sink_blocks": 1, "window_blocks": 2, "head_shift": 0}
+    SINK = KEYS | {"variant": "as", "stride_blocks": 0}
+    STRIDED = KEYS | {"variant": "bs", "stride_blocks": 3, "sink_blocks": 0, "head_shift": 2}
+
+    def test_logits(self):
+        length = 150
+        for keys, kv_heads in [(self.SINK, 2), (self.SINK, 6), (self.STRIDED, 2), (self.STRIDED, 6)]:
+            with self.subTest(keys["variant"], kv_heads=kv_heads):
+                sizes = Sizes(layers=3, heads=6, kv_heads=kv_heads, head_dim=8)
+                weights = random_weights(sizes, self.rng)
+                path = self.folder / f"{keys['variant']}{kv_heads}"
+                write_hugging_face(path, sizes, weights, "llama", longgen=keys)
+                tokens = self.tokens(sizes, length)
+                run = {"sequences": [tokens], "layers": ""}
+                runs = [run, run | {"layers": "causal"}, run | {"chunk": 1, "retain": True}, run | {"chunk": 64, "retain": True}]
+                own, plain, *retained = results_of(path, runs)
+                group = sizes.heads // kv_heads
+                sparse = np.stack([longgen_mask(length, keys, head // group) for head in range(sizes.heads)])
+                full = np.broadcast_to(causal(length), sparse.shape)
+                expected = logits_of(sizes, weights, tokens, [sparse, full, sparse])
+                self.assert_close(own["logits"][0], expected)
+                self.assertGreater(np.linalg.norm(plain["logits"][0] - expected), 0.05 * np.linalg.norm(expected))
+                for result in retained:
+                    self.assert_close(result["logits"][0], expected)
 
 
 class Caches(LlamaTest):
@@ -258,6 +313,24 @@ class Faults(LlamaTest):
         for rotary_dim in (8, 3):
             path = self.gguf(sizes=Sizes(rotary_dim=rotary_dim), architecture="qwen2")
             self.check(path, "rotary dimensions", f"found {rotary_dim}")
+
+    def test_longgen(self):
+        def check(keys: object, *expected: str):
+            self.check(self.hugging_face(longgen=keys), "config.json", *expected)
+
+        check([], "longgen: expected an object, found []")
+        check({}, "longgen.variant: expected as or bs, found ''")
+        check({"variant": 1}, "longgen.variant: expected as or bs, found 1")
+        check({"variant": "as", "window": 3}, "longgen.window: no such key; expected one of variant, block_size")
+        check({"variant": "as", "window_blocks": "3"}, "longgen.window_blocks: expected an integer, found \"3\"")
+        check({"variant": "as", "window_blocks": 2**64 - 1}, "longgen.window_blocks: expected an integer")
+        check({"variant": "as", "window_blocks": 0}, "longgen.window_blocks: expected an integer from 1 to", "found 0")
+        check({"variant": "as", "block_size": -64}, "longgen.block_size: expected an integer from 1 to", "found -64")
+        check({"variant": "as", "stride_blocks": 4}, "longgen.stride_blocks: expected 0 for the variant as, found 4")
+        check({"variant": "as", "head_shift": 4}, "longgen.head_shift: expected 0 for the variant as, found 4")
+        check({"variant": "bs", "stride_blocks": 0}, "longgen.stride_blocks: expected at least 1 for the variant bs")
+        check({"variant": "as", "n_full": 3}, "longgen.n_full: expected at most 2 (layers), found 3")
+        check({"variant": "as", "n_full": 1, "lo": 2}, "longgen.lo: expected at most 1 (layers less n_full), found 2")
 
     def test_files(self):
         path = self.hugging_face(shards=2)

@@ -3,9 +3,9 @@
 //   llama_tool load MODEL...         a list of the errors, empty where a model can be read
 //
 // RUNS.json is a list of {"sequences": [[token, ...], ...], "chunk": rows of a sequence a pass,
-// "layers": masks, "retain": whether keys that no later token sees are freed}. The sequences of a
-// run share each pass. Prints a list with one object a run: {"logits": [sequence][token][id],
-// "kv_bytes": held after the last pass}.
+// "layers": masks, empty for the model's own, "retain": whether keys that no later token sees are
+// freed}. The sequences of a run share each pass. Prints a list with one object a run: {"logits":
+// [sequence][token][id], "kv_bytes": held after the last pass}.
 
 #include <algorithm>
 #include <iostream>
@@ -39,6 +39,10 @@ KvStoreConfig store_config(const ModelConfig& config, std::size_t num_sequences)
   return store;
 }
 
+std::vector<Mask> masks_of(const std::string& layers, const ModelConfig& config) {
+  return layers.empty() ? default_masks(config) : parse_layer_masks(layers, config.num_layers);
+}
+
 // The sequences of one run, all as far as their caches go.
 class Run {
  public:
@@ -47,7 +51,7 @@ class Run {
         context_(context),
         tokens_(spec["sequences"].get<std::vector<Tokens>>()),
         chunk_(spec["chunk"].get<std::int64_t>()),
-        masks_(parse_layer_masks(spec["layers"].get<std::string>(), model.config().num_layers)),
+        masks_(masks_of(spec["layers"].get<std::string>(), model.config())),
         store_(store_config(model.config(), tokens_.size())),
         logits_(tokens_.size(), json::array()) {
     for (std::size_t i = 0; i < tokens_.size(); ++i) {

@@ -1,5 +1,6 @@
 """perpend.attention() forward: against float64, in every layout, and its refusals."""
 
+import itertools
 import threading
 import time
 import unittest
@@ -50,6 +51,14 @@ class OperatorTest(unittest.TestCase):
         self.check(q, one_head, one_head, mask, mask.dense(70))
         backwards = [x.flip(2).transpose(-1, -2).contiguous().transpose(-1, -2) for x in (q, k, v)]
         self.check(*backwards, mask, mask.dense(70))
+
+    def test_o_lies_as_empty_like_lays_it(self):
+        for dims in [(1, 1, 1, 1), (2, 1, 3, 8), (1, 2, 1, 8), (2, 2, 3, 8), (2, 3, 1, 1), (3, 2, 2, 1)]:
+            for order, gap in itertools.product(itertools.permutations(range(4)), (0, 1)):
+                lying = torch.randn([dims[axis] + gap for axis in order])
+                q = lying[tuple(slice(dims[axis]) for axis in order)].permute([order.index(axis) for axis in range(4)])
+                if q.stride(-1) == 1:
+                    self.assertEqual(perpend.attention(q, q, q, "causal").stride(), torch.empty_like(q).stride())
 
     def test_lengths_and_offset(self):
         for q_len, kv_len, q_offset in [(1, 90, 89), (5, 90, 40), (90, 5, 0), (64, 128, 64), (1, 1, 0)]:

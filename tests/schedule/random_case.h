@@ -65,7 +65,8 @@ inline Tiling random_tiling(Random& random) {
     // Sub-tiles of some powers of two, below the step.
     tiling.inner_tile = 8 << below(5);
     std::size_t place = 0;
-    for (int sub_tile = 1; sub_tile < std::min(tiling.inner_tile, 65) && place < 4; sub_tile *= 2) {
+    for (int sub_tile = std::max(1, tiling.inner_tile / 16);
+         sub_tile < std::min(tiling.inner_tile, 65) && place < 4; sub_tile *= 2) {
       if (below(3) == 0) tiling.sub_tiles[place++] = sub_tile;
     }
   }

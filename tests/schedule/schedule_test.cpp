@@ -12,6 +12,31 @@
 namespace perpend {
 namespace {
 
+TEST(TileEntry, SaysWhatItWasMadeOf) {
+  constexpr std::int32_t kBegin = (1 << 30) - 1;
+  for (const std::int32_t bitmap : {TileEntry::kFull, 0, TileEntry::kMostBitmaps - 1}) {
+    for (const unsigned parts : {1U, 2U, 3U}) {
+      const auto same = [&](const TileEntry& entry) {
+        return entry.begin == kBegin && entry.bitmap() == bitmap && entry.live_parts() == parts &&
+               entry.is_full() == (bitmap == TileEntry::kFull);
+      };
+      TileEntry entry = TileEntry::contiguous(kBegin, bitmap, parts);
+      EXPECT_TRUE(same(entry) && !entry.is_gathered());
+      for (const int sub_tile : {1, 16, 64}) {
+        for (const int count : {1, TileEntry::kMostSubTiles}) {
+          entry =
+              TileEntry::gathered(kBegin, 5, 3 - parts, static_cast<std::size_t>(count), sub_tile);
+          entry.set_bitmap(bitmap);
+          entry.set_live_parts(parts);
+          EXPECT_TRUE(same(entry) && entry.is_gathered());
+          EXPECT_EQ(entry.num_sub_tiles(), count);
+          EXPECT_EQ(entry.sub_tile(), sub_tile);
+        }
+      }
+    }
+  }
+}
+
 TEST(Schedule, HoldsEachLivePairOnce) {
   Random random(1);
   for (int i = num_trials(1500); i > 0; --i) {
@@ -44,14 +69,22 @@ TEST(Schedule, AnyPlanAndAnyOptionsHoldTheSame) {
   }
 }
 
-// Lists that are written down from one like them are what would have been made.
+// A GPU's tiling of tiles `times` smaller each way, of which short sequences have many.
+Tiling small_gpu_tiling(int times, Sweep sweep) {
+  Tiling tiling = gpu_tiling(128, sweep);
+  for (int* size : {&tiling.outer_tile, &tiling.outer_part, &tiling.inner_tile}) *size /= times;
+  for (int& sub_tile : tiling.sub_tiles) sub_tile /= times;
+  return tiling;
+}
+
+// Lists that are written down from those like them are what would have been made.
 TEST(Schedule, ListsLikeOthersAreTheSameWhenMade) {
   Random random(9);
   for (int i = num_trials(600); i > 0; --i) {
     const bool is_long = i % 8 == 0;
     ScheduleCase c = random_schedule_case(random, is_long ? 4000 : 200);
     for (const Sweep sweep : {Sweep::kRows, Sweep::kColumns}) {
-      if (is_long) c.tiling = gpu_tiling(128, sweep);
+      if (is_long) c.tiling = small_gpu_tiling(i % 16 == 0 ? 1 : 4, sweep);
       const Schedule reused = compile(c.masks, c.shape, c.tiling, sweep);
       const Schedule made = compile(c.masks, c.shape, c.tiling, sweep, {.reuse_lists = false});
       ASSERT_EQ(concat(reused), concat(made)) << c;
@@ -88,10 +121,10 @@ TEST(Schedule, VerifyFindsWhatIsWrong) {
   EXPECT_NE(verify(wrong, mask), "");
   EXPECT_NE(verify(right, Mask::all()), "");
   wrong = right;
-  wrong.entries.front().live_parts = 0;
+  wrong.entries.front().set_live_parts(0);
   EXPECT_NE(verify(wrong, mask), "");
   wrong = right;
-  wrong.entries.front().bitmap = TileEntry::kFull;
+  wrong.entries.front().set_bitmap(TileEntry::kFull);
   EXPECT_NE(verify(wrong, mask), "");
 }
 

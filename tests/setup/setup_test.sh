@@ -136,6 +136,18 @@ shim cmake 'echo "/tmp/x.s: fatal error: error writing to /tmp/x.s: No space lef
 refused "no space for the compiler" "$build" "the disk is full"
 
 machine
+detect='export CUDA_HOME=/none; detect_cuda; [ "${PERPEND_CUDA:-0}" = '
+accepted "no GPU" "$detect 0 ]"
+shim nvcc 'exit 0'
+accepted "a compiler without a GPU" "$detect 0 ]"
+shim nvidia-smi 'echo "GPU 0: NVIDIA H100"'
+accepted "a GPU and its compiler" "$detect 1 ]"
+grep -q "building with CUDA" "$scratch/stderr" || wrong "a build with CUDA is not announced"
+accepted "a GPU that the user does not want" "export PERPEND_CUDA=0; $detect 0 ]"
+rm "$scratch/machine/bin/nvcc"
+accepted "a GPU without its compiler" "$detect 0 ]"
+
+machine
 touch "$scratch/machine/file"
 home=$scratch/machine/file/home refused "PERPEND_HOME can not be made" ":" "can not write to"
 mkdir -p "$scratch/machine/home/lock"

@@ -118,6 +118,15 @@ ensure_venv() {
   flock -u 9
 }
 
+# Sets PERPEND_CUDA=1 where this machine has a GPU and the compiler for it, unless the user has set it.
+detect_cuda() {
+  PATH=$PATH:${CUDA_HOME:-/usr/local/cuda}/bin
+  [ -z "${PERPEND_CUDA:-}" ] || return 0
+  command -v nvcc >/dev/null && nvidia-smi -L 2>/dev/null | grep -q '^GPU' || return 0
+  export PERPEND_CUDA=1
+  [ -e build/torch-cuda/bin/perpend ] || say "found a GPU and nvcc: building with CUDA (PERPEND_CUDA=0: without)"
+}
+
 ensure_torch() {
   if [ "${PERPEND_CUDA:-0}" = 1 ]; then
     ensure_venv torch-cuda "installing LibTorch 2.11.0 with CUDA (about 5 GB)" 8000 tools/setup/torch-cuda.txt

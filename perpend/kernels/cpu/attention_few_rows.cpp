@@ -122,7 +122,7 @@ class FewRows {
     for (const TileEntry& entry : steps) {
       TileBits bits;
       if (!entry.is_full()) {
-        bits = {schedule_.bitmaps.row(entry.bitmap, 0).data(), schedule_.bitmaps.words_per_row()};
+        bits = {schedule_.bitmaps.row(entry.bitmap(), 0).data(), schedule_.bitmaps.words_per_row()};
       }
       schedule_.for_pieces(entry, kv_len, [&](std::int32_t begin, int size, int column) {
         for_runs(item, begin, size, [&](const KvTile& tile, int num_keys, int first) {

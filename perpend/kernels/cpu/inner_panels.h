@@ -127,7 +127,7 @@ template <class Body>
 void for_units(const Schedule& schedule, const TileEntry& entry, std::int64_t inner_len,
                Body body) {
   const int inner_tile = schedule.plan.inner_tile;
-  const int sub_tile = entry.is_gathered() ? entry.sub_tile : inner_tile;
+  const int sub_tile = entry.is_gathered() ? entry.sub_tile() : inner_tile;
   for (int column = 0; column < inner_tile; column += tile::kUnit) {
     const int width = std::min(tile::kUnit, inner_tile - column);
     std::int64_t token = entry.begin + column;

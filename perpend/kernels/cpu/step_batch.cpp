@@ -68,7 +68,7 @@ void StepBatch::find_bits(const Schedule& schedule, const OuterRows& rows, const
   const std::uint32_t all =
       num_rows == tile::kUnit ? ~std::uint32_t{0} : (std::uint32_t{1} << num_rows) - 1;
   const int outer_part = schedule.plans[count(rows.sequence)].outer_part;
-  const auto lives = [&](int row) { return (entry.live_parts >> (row / outer_part) & 1) != 0; };
+  const auto lives = [&](int row) { return (entry.live_parts() >> (row / outer_part) & 1) != 0; };
   bool all_live = entry.is_full() && exists == all;
   for (int row = 0; row < rows.size; row += outer_part) all_live &= lives(row);
   if (all_live) {
@@ -82,7 +82,7 @@ void StepBatch::find_bits(const Schedule& schedule, const OuterRows& rows, const
     words[row] = lives(row) ? exists : 0;
     if (!entry.is_full()) {
       words[row] &= static_cast<std::uint32_t>(
-          schedule.bitmaps.row(entry.bitmap, row)[count(column / 64)] >> (column % 64));
+          schedule.bitmaps.row(entry.bitmap(), row)[count(column / 64)] >> (column % 64));
     }
   }
   for (int head = 1; head < rows.num_heads; ++head) {

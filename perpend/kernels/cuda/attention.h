@@ -15,6 +15,7 @@ bool cuda_attention_supports(const AttentionSpec& spec);
 Tiling cuda_attention_tiling(const AttentionSpec& spec, Sweep sweep);
 void cuda_attention_forward(const AttentionArgs& args, const Schedule& schedule, Stream stream);
 PlanCapacity cuda_plan_capacity(const AttentionSpec& spec, const Schedule& schedule);
+bool cuda_has_plans(Device device);
 std::unique_ptr<AttentionPlan> cuda_make_plan(const AttentionSpec& spec,
                                               const PlanCapacity& capacity, Device device);
 void cuda_attention_backward(const AttentionGradArgs& args, const Schedule& rows,

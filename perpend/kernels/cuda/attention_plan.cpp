@@ -113,13 +113,18 @@ PlanCapacity cuda_plan_capacity(const AttentionSpec& spec, const Schedule& sched
   return decode_capacity(schedule, static_cast<int>(spec.head_dim));
 }
 
+bool cuda_has_plans(Device device) {
+  const Launch launch(kWhat, device, {});
+  return check_is_hopper(device.index);
+}
+
 std::unique_ptr<AttentionPlan> cuda_make_plan(const AttentionSpec& spec,
                                               const PlanCapacity& capacity, Device device) {
   demand(capacity.items > 0 && capacity.steps >= 0 && capacity.sums >= 0 &&
              capacity.sub_tiles >= 0 && capacity.bitmaps >= 0 && capacity.split_rows >= 0,
          "attention plan: a capacity must have room for an item");
   const Launch launch(kWhat, device, {});
-  if (!check_is_hopper(device.index)) {
+  if (!cuda_has_plans(device)) {
     throw Unsupported("attention plan: needs a GPU of compute capability 9.0");
   }
   return std::make_unique<CudaAttentionPlan>(spec, capacity, device);

@@ -22,7 +22,7 @@ class ColumnImageMaker {
   explicit ColumnImageMaker(const Schedule& schedule) : schedule_(schedule) {
     image_.box_rows = kGradientQueries;
     for (const TileEntry& entry : schedule.entries) {
-      if (entry.is_gathered()) image_.box_rows = std::min<int>(image_.box_rows, entry.sub_tile);
+      if (entry.is_gathered()) image_.box_rows = std::min<int>(image_.box_rows, entry.sub_tile());
     }
   }
 
@@ -83,7 +83,7 @@ class ColumnImageMaker {
 
   // Queries behind the end of the sequence need no bitmap: the statistics give them no weight.
   Step make_step(const TileEntry& entry, unsigned present) {
-    const unsigned live = entry.live_parts & present;
+    const unsigned live = entry.live_parts() & present;
     Step step{entry.begin, live};
     if (entry.is_gathered()) {
       step.begin = static_cast<std::int32_t>(image_.sub_tiles.size());
@@ -91,7 +91,7 @@ class ColumnImageMaker {
       step.flags |= Step::kIsGathered | static_cast<unsigned>(boxes - 1) << Step::kBoxesShift;
     }
     if (!entry.is_full()) {
-      step.flags |= Step::kHasBitmap | own_bitmap(entry.bitmap) << Step::kBitmapShift;
+      step.flags |= Step::kHasBitmap | own_bitmap(entry.bitmap()) << Step::kBitmapShift;
     } else if (live != present) {
       step.flags |= Step::kHasBitmap | part_bitmap(live) << Step::kBitmapShift;
     }
@@ -101,7 +101,7 @@ class ColumnImageMaker {
   int add_boxes(const TileEntry& entry) {
     int boxes = 0;
     for (const std::int32_t begin : schedule_.sub_tiles_of(entry)) {
-      for (int row = 0; row < entry.sub_tile; row += image_.box_rows, ++boxes) {
+      for (int row = 0; row < entry.sub_tile(); row += image_.box_rows, ++boxes) {
         image_.sub_tiles.push_back(begin + row);
       }
     }

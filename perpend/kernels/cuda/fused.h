@@ -13,4 +13,6 @@ void cuda_gated_mlp(const GatedMlpArgs& args, Stream stream);
 // The summaries too lie in memory of the device (or in pinned memory that it can write).
 void cuda_vocabulary(const VocabularyArgs& args, Stream stream);
 
+void cuda_few_rows_product(const FewRowsProductArgs& args, Stream stream);
+
 }  // namespace perpend

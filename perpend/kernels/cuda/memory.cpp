@@ -31,8 +31,14 @@ void download(void* to, const void* from, std::size_t num_bytes) {
   cuda_check(cudaMemcpy(to, from, num_bytes, cudaMemcpyDeviceToHost), "memory");
 }
 
+void clear(void* memory, std::size_t num_bytes) {
+  cuda_check(cudaMemset(memory, 0, num_bytes), "memory");
+  // Unlike a copy it is not over when it returns, and other streams do not wait for this one.
+  cuda_check(cudaStreamSynchronize(nullptr), "memory");
+}
+
 }  // namespace
 
-MemoryTable cuda_memory() { return {num_devices, allocate, release, upload, download}; }
+MemoryTable cuda_memory() { return {num_devices, allocate, release, upload, download, clear}; }
 
 }  // namespace perpend

@@ -1,8 +1,6 @@
 #include <cassert>
 
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
-
+#include "perpend/kernels/cuda/element_dispatch.cuh"
 #include "perpend/kernels/cuda/fused.h"
 #include "perpend/kernels/cuda/launch.h"
 #include "perpend/kernels/fused_checks.h"
@@ -12,12 +10,13 @@ namespace {
 
 constexpr int kThreads = 64;
 
+template <class In>
 struct HeadRows {
-  float* data;  // [rows, heads, head_dim]
+  In* data;  // [rows, heads, head_dim]
   std::int64_t row_stride, head_stride;
   int num_heads;
 
-  __device__ float* head(std::int64_t row, int head) const {
+  __device__ In* head(std::int64_t row, int head) const {
     return data + row * row_stride + head * head_stride;
   }
 };
@@ -34,9 +33,9 @@ struct Pages {
   }
 };
 
-template <class Stored>
+template <class In, class Stored>
 struct RotaryParams {
-  HeadRows q, k, v;
+  HeadRows<In> q, k, v;
   Pages<Stored> k_pages, v_pages;
   const std::int32_t* positions;  // [rows]
   const std::int64_t* slots;      // [rows]
@@ -49,27 +48,27 @@ struct RotaryParams {
 };
 
 // to = from turned by one row of the tables; a thread owns whole pairs, so to may be from.
-template <class Stored, class Out>
-__device__ void rotate(const RotaryParams<Stored>& p, std::int64_t position, const float* from,
+template <class In, class Stored, class Out>
+__device__ void rotate(const RotaryParams<In, Stored>& p, std::int64_t position, const In* from,
                        Out* to) {
   const float* cos = p.cos + position * p.cos_stride;
   const float* sin = p.sin + position * p.sin_stride;
   for (int i = static_cast<int>(threadIdx.x); i < p.half; i += kThreads) {
     const int first = p.interleaved ? 2 * i : i;
     const int second = p.interleaved ? 2 * i + 1 : i + p.half;
-    const float a = from[first];
-    const float b = from[second];
+    const float a = static_cast<float>(from[first]);
+    const float b = static_cast<float>(from[second]);
     to[first] = static_cast<Out>(a * cos[i] - b * sin[i]);
     to[second] = static_cast<Out>(a * sin[i] + b * cos[i]);
   }
   for (int i = 2 * p.half + static_cast<int>(threadIdx.x); i < p.head_dim; i += kThreads) {
-    to[i] = static_cast<Out>(from[i]);
+    to[i] = static_cast<Out>(static_cast<float>(from[i]));
   }
 }
 
 // CTAs: rows across x; across y the heads of q, then of k, then of v.
-template <class Stored>
-__global__ void rotary_cache_kernel(RotaryParams<Stored> p) {
+template <class In, class Stored>
+__global__ void rotary_cache_kernel(RotaryParams<In, Stored> p) {
   const std::int64_t row = blockIdx.x;
   const std::int64_t position = p.positions[row];
   const std::int64_t slot = p.slots[row];
@@ -77,7 +76,7 @@ __global__ void rotary_cache_kernel(RotaryParams<Stored> p) {
   assert(slot >= 0 && slot < p.num_slots);
   int head = static_cast<int>(blockIdx.y);
   if (head < p.q.num_heads) {
-    float* q = p.q.head(row, head);
+    In* q = p.q.head(row, head);
     rotate(p, position, q, q);
     return;
   }
@@ -87,15 +86,16 @@ __global__ void rotary_cache_kernel(RotaryParams<Stored> p) {
     return;
   }
   head -= p.k.num_heads;
-  const float* v = p.v.head(row, head);
+  const In* v = p.v.head(row, head);
   Stored* to = p.v_pages.head(slot, head);
   for (int i = static_cast<int>(threadIdx.x); i < p.head_dim; i += kThreads) {
-    to[i] = static_cast<Stored>(v[i]);
+    to[i] = static_cast<Stored>(static_cast<float>(v[i]));
   }
 }
 
-HeadRows head_rows(const TensorView& view) {
-  return {view.as<float>(), view.stride(0), view.stride(1), static_cast<int>(view.size(1))};
+template <class In>
+HeadRows<In> head_rows(const TensorView& view) {
+  return {view.as<In>(), view.stride(0), view.stride(1), static_cast<int>(view.size(1))};
 }
 
 template <class Stored>
@@ -103,24 +103,24 @@ Pages<Stored> pages_of(const TensorView& view) {
   return {view.as<Stored>(), view.stride(0), view.stride(1), view.stride(2), view.size(1)};
 }
 
-template <class Stored>
+template <class In, class Stored>
 void launch_rotary_cache(const RotaryCacheArgs& args, const Launch& launch) {
-  const RotaryParams<Stored> params{head_rows(args.q),
-                                    head_rows(args.k),
-                                    head_rows(args.v),
-                                    pages_of<Stored>(args.k_pages),
-                                    pages_of<Stored>(args.v_pages),
-                                    args.positions.as<const std::int32_t>(),
-                                    args.slots.as<const std::int64_t>(),
-                                    args.cos.as<const float>(),
-                                    args.sin.as<const float>(),
-                                    args.cos.stride(0),
-                                    args.sin.stride(0),
-                                    args.cos.size(0),
-                                    args.k_pages.size(0) * args.k_pages.size(1),
-                                    static_cast<int>(args.cos.size(1)),
-                                    static_cast<int>(args.q.size(2)),
-                                    args.layout == RotaryLayout::kInterleaved};
+  const RotaryParams<In, Stored> params{head_rows<In>(args.q),
+                                        head_rows<In>(args.k),
+                                        head_rows<In>(args.v),
+                                        pages_of<Stored>(args.k_pages),
+                                        pages_of<Stored>(args.v_pages),
+                                        args.positions.as<const std::int32_t>(),
+                                        args.slots.as<const std::int64_t>(),
+                                        args.cos.as<const float>(),
+                                        args.sin.as<const float>(),
+                                        args.cos.stride(0),
+                                        args.sin.stride(0),
+                                        args.cos.size(0),
+                                        args.k_pages.size(0) * args.k_pages.size(1),
+                                        static_cast<int>(args.cos.size(1)),
+                                        static_cast<int>(args.q.size(2)),
+                                        args.layout == RotaryLayout::kInterleaved};
   const dim3 grid(static_cast<unsigned>(args.q.size(0)),
                   static_cast<unsigned>(args.q.size(1) + 2 * args.k.size(1)));
   rotary_cache_kernel<<<grid, kThreads, 0, launch.stream()>>>(params);
@@ -133,14 +133,13 @@ void cuda_rotary_cache(const RotaryCacheArgs& args, Stream stream) {
   check_rotary_cache(args);
   if (args.q.size(0) == 0) return;
   const Launch launch("rotary", args.q.device, stream);
-  switch (args.k_pages.dtype) {
-    case DType::kF32:
-      return launch_rotary_cache<float>(args, launch);
-    case DType::kF16:
-      return launch_rotary_cache<__half>(args, launch);
-    default:
-      return launch_rotary_cache<__nv_bfloat16>(args, launch);
-  }
+  dispatch_element(args.k_pages.dtype, [&]<class Stored>(Element<Stored>) {
+    if (args.q.dtype == DType::kF32) {
+      launch_rotary_cache<float, Stored>(args, launch);
+    } else {
+      launch_rotary_cache<Stored, Stored>(args, launch);
+    }
+  });
 }
 
 }  // namespace perpend

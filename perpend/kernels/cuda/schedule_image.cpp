@@ -92,7 +92,7 @@ class ImageMaker {
   int most_box_rows() const {
     int rows = image_.keys;
     for (const TileEntry& entry : schedule_.entries) {
-      if (entry.is_gathered()) rows = std::min<int>(rows, entry.sub_tile);
+      if (entry.is_gathered()) rows = std::min<int>(rows, entry.sub_tile());
     }
     return rows;
   }
@@ -114,7 +114,7 @@ class ImageMaker {
     for (std::size_t list = 0; list < uses.size(); ++list) {
       const auto steps = schedule_.list(static_cast<std::int32_t>(list));
       const auto count = std::ranges::count_if(
-          steps, [](const TileEntry& step) { return step.live_parts != Step::kBothParts; });
+          steps, [](const TileEntry& step) { return step.live_parts() != Step::kBothParts; });
       single += static_cast<double>(count) * static_cast<double>(uses[list]);
       all += static_cast<double>(steps.size()) * static_cast<double>(uses[list]);
     }
@@ -175,7 +175,7 @@ class ImageMaker {
   }
 
   Step make_step(const TileEntry& entry, const ListContext& context) {
-    const unsigned live = entry.live_parts & context.present;
+    const unsigned live = entry.live_parts() & context.present;
     Step step{entry.begin, live};
     if (entry.is_gathered()) {
       step.begin = static_cast<std::int32_t>(image_.sub_tiles.size());
@@ -196,7 +196,7 @@ class ImageMaker {
   int add_boxes(const TileEntry& entry, std::int64_t kv_len) {
     int boxes = 0;
     for (const std::int32_t begin : schedule_.sub_tiles_of(entry)) {
-      for (int row = 0; row < entry.sub_tile && begin + row < kv_len; row += image_.box_rows) {
+      for (int row = 0; row < entry.sub_tile() && begin + row < kv_len; row += image_.box_rows) {
         image_.sub_tiles.push_back(begin + row);
         ++boxes;
       }
@@ -208,8 +208,8 @@ class ImageMaker {
   // the sequence, or for a part that has it not and does not skip it.
   Bitmap bitmap_of(const TileEntry& entry, unsigned live, const ListContext& context) {
     if (!entry.is_full()) {
-      const auto [place, is_new] = own_bitmaps_.try_emplace({entry.bitmap, context.packed});
-      if (is_new) place->second = add_bitmap(entry.bitmap, context.packed);
+      const auto [place, is_new] = own_bitmaps_.try_emplace({entry.bitmap(), context.packed});
+      if (is_new) place->second = add_bitmap(entry.bitmap(), context.packed);
       return place->second;
     }
     std::int64_t columns = image_.keys;
@@ -389,9 +389,9 @@ void check_image_form(const Schedule& schedule, int head_dim, Sweep sweep) {
 
 void check_gathers(const Schedule& schedule) {
   for (const TileEntry& entry : schedule.entries) {
-    demand(!entry.is_gathered() || entry.sub_tile % 16 == 0,
-           "attention: the CUDA kernels gather 16, 32 or 64 rows at a time (", int{entry.sub_tile},
-           ")");
+    demand(!entry.is_gathered() || entry.sub_tile() % 16 == 0,
+           "attention: the CUDA kernels gather 16, 32 or 64 rows at a time (",
+           int{entry.sub_tile()}, ")");
   }
 }
 

@@ -4,6 +4,7 @@
 #include "perpend/kernels/cuda/block_attention.h"
 #include "perpend/kernels/cuda/capture.h"
 #include "perpend/kernels/cuda/fused.h"
+#include "perpend/kernels/cuda/graph.h"
 #include "perpend/kernels/cuda/memory.h"
 
 namespace perpend {
@@ -14,13 +15,14 @@ const KernelTable& cuda_kernels() {
       .attention = {cuda_attention_supports, cuda_attention_tiling, cuda_attention_forward,
                     cuda_attention_backward,
                     "head_dim 1 to 256 with q, k and v all f16 or all bf16", cuda_plan_capacity,
-                    cuda_make_plan, cuda_make_block_tables, cuda_make_block_plan},
+                    cuda_make_plan, cuda_make_block_tables, cuda_make_block_plan, cuda_has_plans},
       .quantized = {},
-      .fused = {cuda_rms_norm, cuda_rotary_cache, cuda_gated_mlp, cuda_vocabulary},
+      .fused = {cuda_rms_norm, cuda_rotary_cache, cuda_gated_mlp, cuda_vocabulary,
+                cuda_few_rows_product},
       .memory = cuda_memory(),
-      .is_capturing = [](Stream stream) {
-        return is_capturing(static_cast<cudaStream_t>(stream.cuda_stream));
-      }};
+      .is_capturing =
+          [](Stream stream) { return is_capturing(static_cast<cudaStream_t>(stream.cuda_stream)); },
+      .capture = cuda_capture};
   return table;
 }
 

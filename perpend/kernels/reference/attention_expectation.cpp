@@ -10,13 +10,27 @@ namespace {
 // below it a rounding error of some large term is all that is left of them.
 constexpr double kSmallRow = 0.01;
 
-double root_mean_square(const ReferenceSums& sums, std::int64_t num_rows) {
-  double total = 0;
-  for (const double square : sums.squares) total += square;
-  return num_rows == 0 ? 0 : std::sqrt(total / static_cast<double>(num_rows));
+double squared_distance(const std::vector<double>& found, const std::vector<double>& expected) {
+  double sum = 0;
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    if (std::isinf(expected[i])) continue;
+    sum += (found[i] - expected[i]) * (found[i] - expected[i]);
+  }
+  return sum;
 }
 
 }  // namespace
+
+AttentionExpectation::Expected::Expected(ReferenceSums of, std::int64_t num_rows)
+    : sums(std::move(of)) {
+  double squares = 0;
+  for (std::size_t i = 0; i < sums.values.size(); ++i) {
+    squares += sums.squares[i];
+    if (std::isinf(sums.values[i])) continue;
+    total += std::max(sums.values[i] * sums.values[i], sums.squares[i]);
+  }
+  if (num_rows != 0) least_size = kSmallRow * std::sqrt(squares / static_cast<double>(num_rows));
+}
 
 std::ostream& operator<<(std::ostream& out, const Deviation& d) {
   out << name_of(d.output) << ": error " << d.error << " (tolerance " << d.tolerance
@@ -29,14 +43,15 @@ std::ostream& operator<<(std::ostream& out, const Deviation& d) {
 Deviation deviation_of(AttentionOutput output, DType dtype, const RowPair& row, double least_size) {
   const bool is_lse = output == AttentionOutput::kLse;
   const RowError off = is_lse ? RowError{.error = lse_error(row)} : row_error(row, least_size);
-  const std::int64_t dim = furthest_dim(row);
-  const auto d = static_cast<std::size_t>(dim);
   return {.output = output,
           .error = off.error,
-          .tolerance = attention_tolerance(dtype, output, off.score_size),
-          .dim = dim,
-          .found = row.found[d],
-          .expected = row.expected[d]};
+          .tolerance = attention_tolerance(dtype, output, off.score_size)};
+}
+
+void Deviation::show(const RowPair& pair) {
+  dim = furthest_dim(pair);
+  found = pair.found[static_cast<std::size_t>(dim)];
+  expected = pair.expected[static_cast<std::size_t>(dim)];
 }
 
 AttentionExpectation::AttentionExpectation(const AttentionCall& call, bool with_gradients,
@@ -72,25 +87,30 @@ void AttentionExpectation::expect_group(const AttentionCall& call, std::size_t s
     const ReferenceHead reference = call.reference_head(sequence, head, q, k, v);
     QueryHead& result = query_heads_[sequence * static_cast<std::size_t>(num_q_heads_) +
                                      static_cast<std::size_t>(head)];
-    ReferenceOutput output = reference_attention(reference);
-    result.o = std::move(output.o);
-    result.lse = ReferenceSums(shape.q_len);
-    result.lse.values = std::move(output.lse);
-    result.lse.squares = std::move(output.lse_squares);
-    if (!with_gradients_) continue;
-    const std::vector<double> d_o = call.d_o().rows(sequence, head);
-    const std::vector<double> d_lse = call.d_lse_rows(sequence, head);
-    gradients.dq = ReferenceSums(shape.q_len * c.head_dim);
-    reference_attention_gradients(reference, {d_o, d_lse}, gradients);
-    result.dq = std::move(gradients.dq);
+    ReferenceOutput output;
+    if (with_gradients_) {
+      const std::vector<double> d_o = call.d_o().rows(sequence, head);
+      const std::vector<double> d_lse = call.d_lse_rows(sequence, head);
+      gradients.dq = ReferenceSums(shape.q_len * c.head_dim);
+      output = reference_attention_gradients(reference, {d_o, d_lse}, gradients);
+      result.dq = {std::move(gradients.dq), shape.q_len};
+    } else {
+      output = reference_attention(reference);
+    }
+    result.o = {std::move(output.o), shape.q_len};
+    ReferenceSums lse(shape.q_len);
+    lse.values = std::move(output.lse);
+    lse.squares = std::move(output.lse_squares);
+    result.lse = {std::move(lse), shape.q_len};
   }
   key_heads_[sequence * static_cast<std::size_t>(num_kv_heads_) +
-             static_cast<std::size_t>(kv_head)] = {std::move(gradients.dk),
-                                                   std::move(gradients.dv)};
+             static_cast<std::size_t>(kv_head)] = {{std::move(gradients.dk), shape.kv_len},
+                                                   {std::move(gradients.dv), shape.kv_len}};
 }
 
-const ReferenceSums& AttentionExpectation::expected(AttentionOutput output, std::size_t sequence,
-                                                    int head) const {
+const AttentionExpectation::Expected& AttentionExpectation::expected(AttentionOutput output,
+                                                                     std::size_t sequence,
+                                                                     int head) const {
   const auto h = static_cast<std::size_t>(head);
   const QueryHead& query = query_heads_[sequence * static_cast<std::size_t>(num_q_heads_) + h];
   switch (output) {
@@ -114,14 +134,11 @@ Deviation AttentionExpectation::worst_row(AttentionOutput output, const Operand&
   double total = 0;
   for (std::size_t s = 0; s < found.lengths().size(); ++s) {
     for (int head = 0; head < found.num_heads(); ++head) {
-      const ReferenceSums& sums = expected(output, s, head);
+      const Expected& head_of = expected(output, s, head);
+      const ReferenceSums& sums = head_of.sums;
       const std::vector<double> rows = found.rows(s, head);
-      for (std::size_t i = 0; i < rows.size(); ++i) {
-        if (std::isinf(sums.values[i])) continue;
-        total_off += (rows[i] - sums.values[i]) * (rows[i] - sums.values[i]);
-        total += std::max(sums.values[i] * sums.values[i], sums.squares[i]);
-      }
-      const double least_size = kSmallRow * root_mean_square(sums, found.lengths()[s]);
+      total_off += squared_distance(rows, sums.values);
+      total += head_of.total;
       for (std::int64_t row = 0; row < found.lengths()[s]; ++row) {
         const std::size_t at = static_cast<std::size_t>(row) * dim;
         const auto row_of = [&](const std::vector<double>& values) {
@@ -129,8 +146,9 @@ Deviation AttentionExpectation::worst_row(AttentionOutput output, const Operand&
         };
         const RowPair pair{row_of(rows), row_of(sums.values), row_of(sums.squares),
                            row_of(sums.score_squares)};
-        Deviation deviation = deviation_of(output, dtype_, pair, least_size);
+        Deviation deviation = deviation_of(output, dtype_, pair, head_of.least_size);
         if (deviation.share() <= worst.share()) continue;
+        deviation.show(pair);
         deviation.sequence = s;
         deviation.head = head;
         deviation.row = row;

@@ -30,11 +30,13 @@ struct Deviation {
   bool holds() const { return error <= tolerance && num_strays == 0; }
   // What the worst row is chosen by, since each has its own tolerance; at most 1 when it holds.
   double share() const { return error / tolerance; }
+  // Fills in dim, found and expected.
+  void show(const RowPair& pair);
 };
 std::ostream& operator<<(std::ostream& out, const Deviation& deviation);
 
-// The deviation of one row or one lse, whose place is the caller's to name. `dtype` is the coarsest
-// of the operands; `least_size` as in row_error().
+// The deviation of one row or one lse, whose place is the caller's to name and to show. `dtype` is
+// the coarsest of the operands; `least_size` as in row_error().
 Deviation deviation_of(AttentionOutput output, DType dtype, const RowPair& row,
                        double least_size = 0);
 
@@ -47,18 +49,27 @@ class AttentionExpectation {
   std::vector<Deviation> compare(const AttentionOutputs& outputs) const;
 
  private:
+  // An output of one head, and what every comparison asks of it.
+  struct Expected {
+    Expected() = default;
+    Expected(ReferenceSums of, std::int64_t num_rows);
+
+    ReferenceSums sums;
+    double least_size = 0;  // as row_error() takes it
+    double total = 0;       // squared norm of all finite values, as far as they do not cancel
+  };
   struct QueryHead {
-    ReferenceSums o;
-    ReferenceSums lse;  // score_squares are zero
-    ReferenceSums dq;
+    Expected o;
+    Expected lse;  // score_squares are zero
+    Expected dq;
   };
   struct KeyHead {
-    ReferenceSums dk;
-    ReferenceSums dv;
+    Expected dk;
+    Expected dv;
   };
 
   void expect_group(const AttentionCall& call, std::size_t sequence, int kv_head);
-  const ReferenceSums& expected(AttentionOutput output, std::size_t sequence, int head) const;
+  const Expected& expected(AttentionOutput output, std::size_t sequence, int head) const;
   Deviation worst_row(AttentionOutput output, const Operand& found) const;
 
   DType dtype_;

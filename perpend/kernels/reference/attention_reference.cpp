@@ -1,6 +1,7 @@
 #include "perpend/kernels/reference/attention_reference.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 
@@ -14,17 +15,30 @@ Row row_of(Row matrix, std::int64_t row, std::int64_t head_dim) {
                         static_cast<std::size_t>(head_dim));
 }
 
-double dot(Row a, Row b) {
+// A product of two rows and the squares of its terms, in several sums at a time.
+struct Product {
   double sum = 0;
-  for (std::size_t i = 0; i < a.size(); ++i) sum += a[i] * b[i];
-  return sum;
-}
-
-// Of the terms of dot(a, b).
-double dot_squares(Row a, Row b) {
-  double sum = 0;
-  for (std::size_t i = 0; i < a.size(); ++i) sum += a[i] * b[i] * a[i] * b[i];
-  return sum;
+  double squares = 0;
+};
+Product product(Row a, Row b) {
+  constexpr std::size_t kSums = 4;
+  std::array<double, kSums> sums{};
+  std::array<double, kSums> squares{};
+  std::size_t i = 0;
+  for (; i + kSums <= a.size(); i += kSums) {
+    for (std::size_t j = 0; j < kSums; ++j) {
+      const double term = a[i + j] * b[i + j];
+      sums[j] += term;
+      squares[j] += term * term;
+    }
+  }
+  for (; i < a.size(); ++i) {
+    const double term = a[i] * b[i];
+    sums[0] += term;
+    squares[0] += term * term;
+  }
+  return {(sums[0] + sums[1]) + (sums[2] + sums[3]),
+          (squares[0] + squares[1]) + (squares[2] + squares[3])};
 }
 
 // A key that a row sees.
@@ -44,7 +58,8 @@ SeenKey score_of(const ReferenceHead& head, std::int64_t row, std::int64_t key) 
   SeenKey entry{.key = key, .slope = 1};
   const Row q = row_of(head.q, row, head.head_dim);
   const Row k = row_of(head.k, key, head.head_dim);
-  entry.score = head.scale * dot(q, k);
+  const Product scores = product(q, k);
+  entry.score = head.scale * scores.sum;
   if (head.soft_cap != 0) {
     const double bend = entry.score / head.soft_cap;
     entry.score = head.soft_cap * std::tanh(bend);
@@ -53,7 +68,7 @@ SeenKey score_of(const ReferenceHead& head, std::int64_t row, std::int64_t key) 
   }
   const double bias = head.alibi_slope * std::abs(static_cast<double>(head.q_offset + row - key));
   entry.score -= bias;
-  entry.squares = head.scale * head.scale * dot_squares(q, k) + bias * bias;
+  entry.squares = head.scale * head.scale * scores.squares + bias * bias;
   return entry;
 }
 
@@ -80,52 +95,71 @@ double softmax_row(const ReferenceHead& head, std::int64_t row, std::vector<Seen
   return seen.empty() ? top : top + std::log(sum);
 }
 
+// One row of o and its logsumexp.
+void add_output(const ReferenceHead& head, std::int64_t row, double lse,
+                const std::vector<SeenKey>& seen, ReferenceOutput& output) {
+  output.lse.push_back(lse);
+  double squares = 0;
+  for (const SeenKey& entry : seen) squares = std::max(squares, entry.squares);
+  output.lse_squares.push_back(squares);
+  const double lse_size = mean_size(seen);
+  for (const SeenKey& entry : seen) {
+    output.o.add_row(row, row_of(head.v, entry.key, head.head_dim), entry.p, entry.p,
+                     entry.p * (entry.size() + lse_size));
+  }
+}
+
 }  // namespace
+
+void ReferenceSums::add_row(std::int64_t row, std::span<const double> terms, double factor,
+                            double magnitude, double score_magnitude) {
+  const std::size_t count = terms.size();
+  const std::size_t first = static_cast<std::size_t>(row) * count;
+  const double* const term = terms.data();
+  double* const sums = values.data() + first;
+  double* const sums_of_squares = squares.data() + first;
+  double* const sums_of_scores = score_squares.data() + first;
+  const double magnitudes = magnitude * magnitude;
+  const double scores = score_magnitude * score_magnitude;
+  for (std::size_t d = 0; d < count; ++d) {
+    const double square = term[d] * term[d];
+    sums[d] += factor * term[d];
+    sums_of_squares[d] += magnitudes * square;
+    sums_of_scores[d] += scores * square;
+  }
+}
 
 ReferenceOutput reference_attention(const ReferenceHead& head) {
   ReferenceOutput output{ReferenceSums(head.q_len * head.head_dim), {}, {}};
   std::vector<SeenKey> seen;
   for (std::int64_t row = 0; row < head.q_len; ++row) {
-    output.lse.push_back(softmax_row(head, row, seen));
-    double squares = 0;
-    for (const SeenKey& entry : seen) squares = std::max(squares, entry.squares);
-    output.lse_squares.push_back(squares);
-    const double lse_size = mean_size(seen);
-    for (const SeenKey& entry : seen) {
-      const double size = entry.size() + lse_size;
-      for (std::int64_t d = 0; d < head.head_dim; ++d) {
-        const double term =
-            entry.p * head.v[static_cast<std::size_t>(entry.key * head.head_dim + d)];
-        output.o.add(row * head.head_dim + d, term, term, term * size);
-      }
-    }
+    const double lse = softmax_row(head, row, seen);
+    add_output(head, row, lse, seen, output);
   }
   return output;
 }
 
-void reference_attention_gradients(const ReferenceHead& head, const ReferenceLoss& loss,
-                                   ReferenceGradients& gradients) {
+ReferenceOutput reference_attention_gradients(const ReferenceHead& head, const ReferenceLoss& loss,
+                                              ReferenceGradients& gradients) {
   const std::int64_t dim = head.head_dim;
+  ReferenceOutput output{ReferenceSums(head.q_len * dim), {}, {}};
   std::vector<SeenKey> seen;
-  std::vector<double> dp;          // derivative by p of each seen key
-  std::vector<double> dp_squares;  // and the squares of its terms
+  std::vector<Product> dp;  // derivative by p of each seen key
   for (std::int64_t row = 0; row < head.q_len; ++row) {
-    softmax_row(head, row, seen);
+    const double lse = softmax_row(head, row, seen);
+    add_output(head, row, lse, seen, output);
     const Row q_row = row_of(head.q, row, dim);
     const Row d_o_row = row_of(loss.d_o, row, dim);
     const double d_lse_row = loss.d_lse[static_cast<std::size_t>(row)];
     dp.clear();
-    dp_squares.clear();
     double mean = 0;  // sum over keys of p * dp
     double mean_squares = 0;
     double mean_score_squares = 0;
     const double lse_size = mean_size(seen);
     for (const SeenKey& entry : seen) {
-      const Row v_row = row_of(head.v, entry.key, dim);
-      dp.push_back(dot(d_o_row, v_row));
-      dp_squares.push_back(dot_squares(d_o_row, v_row));
-      mean += entry.p * dp.back();
-      const double squares = entry.p * entry.p * dp_squares.back();
+      dp.push_back(product(d_o_row, row_of(head.v, entry.key, dim)));
+      mean += entry.p * dp.back().sum;
+      const double squares = entry.p * entry.p * dp.back().squares;
       const double size = entry.size() + lse_size;
       mean_squares += squares;
       mean_score_squares += squares * size * size;
@@ -133,23 +167,17 @@ void reference_attention_gradients(const ReferenceHead& head, const ReferenceLos
     for (std::size_t i = 0; i < seen.size(); ++i) {
       const SeenKey& entry = seen[i];
       const double factor = head.scale * entry.slope * entry.p;
-      const double ds = factor * (dp[i] - mean + d_lse_row);
-      const double ds_squares = dp_squares[i] + mean_squares + d_lse_row * d_lse_row;
+      const double ds = factor * (dp[i].sum - mean + d_lse_row);
+      const double ds_squares = dp[i].squares + mean_squares + d_lse_row * d_lse_row;
       const double ds_magnitude = factor * std::sqrt(ds_squares);
       const double size = entry.size() + lse_size;
       const double ds_score = factor * std::sqrt(ds_squares * size * size + mean_score_squares);
-      const Row k_row = row_of(head.k, entry.key, dim);
-      for (std::int64_t d = 0; d < dim; ++d) {
-        const auto at = static_cast<std::size_t>(d);
-        const double dv = entry.p * d_o_row[at];
-        gradients.dq.add(row * dim + d, ds * k_row[at], ds_magnitude * k_row[at],
-                         ds_score * k_row[at]);
-        gradients.dk.add(entry.key * dim + d, ds * q_row[at], ds_magnitude * q_row[at],
-                         ds_score * q_row[at]);
-        gradients.dv.add(entry.key * dim + d, dv, dv, dv * size);
-      }
+      gradients.dq.add_row(row, row_of(head.k, entry.key, dim), ds, ds_magnitude, ds_score);
+      gradients.dk.add_row(entry.key, q_row, ds, ds_magnitude, ds_score);
+      gradients.dv.add_row(entry.key, d_o_row, entry.p, entry.p, entry.p * size);
     }
   }
+  return output;
 }
 
 void reference_key_gradients(const ReferenceHead& head, std::int64_t key, const ReferenceLoss& loss,
@@ -164,17 +192,13 @@ void reference_key_gradients(const ReferenceHead& head, std::int64_t key, const 
     const Row o_row = row_of(o, row, head.head_dim);
     const double d_lse = loss.d_lse[static_cast<std::size_t>(row)];
     const double factor = head.scale * entry.slope * p;
-    const double ds = factor * (dot(d_o_row, v_row) - dot(d_o_row, o_row) + d_lse);
-    const double magnitude = factor * std::sqrt(dot_squares(d_o_row, v_row) +
-                                                dot_squares(d_o_row, o_row) + d_lse * d_lse);
+    const Product by_v = product(d_o_row, v_row);
+    const Product by_o = product(d_o_row, o_row);
+    const double ds = factor * (by_v.sum - by_o.sum + d_lse);
+    const double magnitude = factor * std::sqrt(by_v.squares + by_o.squares + d_lse * d_lse);
     const double size = entry.size();
-    const Row q_row = row_of(head.q, row, head.head_dim);
-    for (std::size_t d = 0; d < q_row.size(); ++d) {
-      const double term = p * d_o_row[d];
-      dk.add(static_cast<std::int64_t>(d), ds * q_row[d], magnitude * q_row[d],
-             magnitude * q_row[d] * size);
-      dv.add(static_cast<std::int64_t>(d), term, term, term * size);
-    }
+    dk.add_row(0, row_of(head.q, row, head.head_dim), ds, magnitude, magnitude * size);
+    dv.add_row(0, d_o_row, p, p, p * size);
   }
 }
 

@@ -15,14 +15,11 @@ struct ReferenceSums {
       : values(static_cast<std::size_t>(size)),
         squares(static_cast<std::size_t>(size)),
         score_squares(static_cast<std::size_t>(size)) {}
-  // `magnitude`: what |term| would be if nothing had cancelled inside it. `score_magnitude`: how
-  // fast it moves with a relative error of the scores that the term was made from.
-  void add(std::int64_t index, double term, double magnitude, double score_magnitude) {
-    const auto i = static_cast<std::size_t>(index);
-    values[i] += term;
-    squares[i] += magnitude * magnitude;
-    score_squares[i] += score_magnitude * score_magnitude;
-  }
+  // Adds factor * terms to a row. `magnitude`: what |factor| would be if nothing had cancelled
+  // inside it. `score_magnitude`: how fast it moves with a relative error of the scores that it was
+  // made from.
+  void add_row(std::int64_t row, std::span<const double> terms, double factor, double magnitude,
+               double score_magnitude);
 
   std::vector<double> values;
   std::vector<double> squares;
@@ -78,10 +75,10 @@ struct ReferenceGradients {
 // The mask is asked by its own definition, not in the form that plans are made from.
 ReferenceOutput reference_attention(const ReferenceHead& head);
 
-// Adds to `gradients` the gradients of the loss by q, k and v, so that heads sharing a key/value
-// head add up.
-void reference_attention_gradients(const ReferenceHead& head, const ReferenceLoss& loss,
-                                   ReferenceGradients& gradients);
+// The same, and adds to `gradients` the gradients of the loss by q, k and v, so that heads sharing
+// a key/value head add up.
+ReferenceOutput reference_attention_gradients(const ReferenceHead& head, const ReferenceLoss& loss,
+                                              ReferenceGradients& gradients);
 
 // Adds to dk and dv [head_dim] those of one key, given o [q_len, head_dim] and lse [q_len]: a
 // sample where all of them would take too long. Errors of o and lse are the caller's.

@@ -80,6 +80,7 @@ class Samples {
 
   void keep(AttentionOutput output, const Place& at, const RowPair& row) {
     Deviation deviation = deviation_of(output, dtype_, row);
+    deviation.show(row);
     deviation.sequence = at.sequence;
     deviation.head = at.head;
     deviation.row = at.row;

@@ -1,5 +1,6 @@
 #include "perpend/kernels/reference/operand.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -10,39 +11,52 @@
 namespace perpend {
 namespace {
 
-double load(DType dtype, const std::byte* data, std::int64_t index) {
+// How values of a type are stored.
+struct AsF64 {
+  using Stored = double;
+  static double load(double stored) { return stored; }
+  static double store(double value) { return value; }
+};
+struct AsF32 {
+  using Stored = float;
+  static double load(float stored) { return stored; }
+  static float store(double value) { return static_cast<float>(value); }
+};
+struct AsF16 {
+  using Stored = std::uint16_t;
+  static double load(std::uint16_t stored) { return f16_to_f32(stored); }
+  static std::uint16_t store(double value) { return f32_to_f16(static_cast<float>(value)); }
+};
+struct AsBF16 {
+  using Stored = std::uint16_t;
+  static double load(std::uint16_t stored) { return bf16_to_f32(stored); }
+  static std::uint16_t store(double value) { return f32_to_bf16(static_cast<float>(value)); }
+};
+
+// Calls body(how) with the way of the type, which is asked once for all values that body visits.
+template <class Body>
+auto by_type(DType dtype, Body body) {
   switch (dtype) {
     case DType::kF64:
-      return reinterpret_cast<const double*>(data)[index];
+      return body(AsF64());
     case DType::kF32:
-      return reinterpret_cast<const float*>(data)[index];
+      return body(AsF32());
     case DType::kF16:
-      return f16_to_f32(reinterpret_cast<const std::uint16_t*>(data)[index]);
+      return body(AsF16());
     case DType::kBF16:
-      return bf16_to_f32(reinterpret_cast<const std::uint16_t*>(data)[index]);
+      return body(AsBF16());
     default:
       bug("operand: not a float type");
   }
 }
 
-void store(DType dtype, std::byte* data, std::int64_t index, double value) {
-  const auto narrow = static_cast<float>(value);
-  switch (dtype) {
-    case DType::kF64:
-      reinterpret_cast<double*>(data)[index] = value;
-      return;
-    case DType::kF32:
-      reinterpret_cast<float*>(data)[index] = narrow;
-      return;
-    case DType::kF16:
-      reinterpret_cast<std::uint16_t*>(data)[index] = f32_to_f16(narrow);
-      return;
-    case DType::kBF16:
-      reinterpret_cast<std::uint16_t*>(data)[index] = f32_to_bf16(narrow);
-      return;
-    default:
-      bug("operand: not a float type");
-  }
+template <class How>
+const typename How::Stored* values_of(How /*how*/, const std::vector<std::byte>& bytes) {
+  return reinterpret_cast<const typename How::Stored*>(bytes.data());
+}
+template <class How>
+typename How::Stored* values_of(How /*how*/, std::vector<std::byte>& bytes) {
+  return reinterpret_cast<typename How::Stored*>(bytes.data());
 }
 
 }  // namespace
@@ -70,38 +84,45 @@ Operand::Operand(DType dtype, std::vector<std::int64_t> lengths, int num_heads,
   }
   const std::int64_t size = ragged_ && layout.head_major ? batch_stride : first;
   bytes_.resize(static_cast<std::size_t>(size + 1) * size_of(dtype_));
-  for (std::int64_t i = 0; i <= size; ++i) {
-    store(dtype_, bytes_.data(), i, std::numeric_limits<double>::quiet_NaN());
-  }
+  by_type(dtype_, [&](auto how) {
+    std::fill_n(values_of(how, bytes_), size + 1,
+                how.store(std::numeric_limits<double>::quiet_NaN()));
+  });
 }
 
 void Operand::fill_random(Random& random, double amplitude) {
-  for (std::size_t s = 0; s < lengths_.size(); ++s) {
-    for (std::int64_t t = 0; t < lengths_[s]; ++t) {
-      for (int h = 0; h < num_heads_; ++h) {
-        for (std::int64_t d = 0; d < head_dim_; ++d) {
-          set(s, t, h, d, amplitude * (2 * random.next_double() - 1));
-        }
+  by_type(dtype_, [&](auto how) {
+    for_each_row([&](std::int64_t row) {
+      auto* const values = values_of(how, bytes_) + row;
+      for (std::int64_t d = 0; d < head_dim_; ++d) {
+        values[d] = how.store(amplitude * (2 * random.next_double() - 1));
       }
-    }
-  }
+    });
+  });
 }
 
 double Operand::get(std::size_t sequence, std::int64_t token, int head, std::int64_t d) const {
-  return load(dtype_, bytes_.data(), index(sequence, token, head) + d);
+  return by_type(dtype_, [&](auto how) {
+    return how.load(values_of(how, bytes_)[index(sequence, token, head) + d]);
+  });
 }
 
 void Operand::set(std::size_t sequence, std::int64_t token, int head, std::int64_t d,
                   double value) {
-  store(dtype_, bytes_.data(), index(sequence, token, head) + d, value);
+  by_type(dtype_, [&](auto how) {
+    values_of(how, bytes_)[index(sequence, token, head) + d] = how.store(value);
+  });
 }
 
 std::vector<double> Operand::rows(std::size_t sequence, int head) const {
-  std::vector<double> values;
-  values.reserve(static_cast<std::size_t>(lengths_[sequence] * head_dim_));
-  for (std::int64_t t = 0; t < lengths_[sequence]; ++t) {
-    for (std::int64_t d = 0; d < head_dim_; ++d) values.push_back(get(sequence, t, head, d));
-  }
+  std::vector<double> values(static_cast<std::size_t>(lengths_[sequence] * head_dim_));
+  by_type(dtype_, [&](auto how) {
+    double* next = values.data();
+    for (std::int64_t t = 0; t < lengths_[sequence]; ++t) {
+      const auto* const row = values_of(how, bytes_) + index(sequence, t, head);
+      for (std::int64_t d = 0; d < head_dim_; ++d) *next++ = how.load(row[d]);
+    }
+  });
   return values;
 }
 
@@ -120,20 +141,16 @@ std::vector<std::byte> Operand::row_bytes(std::size_t sequence) const {
 
 std::int64_t Operand::num_strays() const {
   const auto size = static_cast<std::int64_t>(bytes_.size() / size_of(dtype_));
-  std::vector<bool> owned(static_cast<std::size_t>(size));
-  for (std::size_t s = 0; s < lengths_.size(); ++s) {
-    for (std::int64_t t = 0; t < lengths_[s]; ++t) {
-      for (int h = 0; h < num_heads_; ++h) {
-        const auto begin = owned.begin() + index(s, t, h);
-        std::fill(begin, begin + head_dim_, true);
-      }
-    }
-  }
-  std::int64_t count = 0;
-  for (std::int64_t i = 0; i < size; ++i) {
-    if (!owned[static_cast<std::size_t>(i)] && !std::isnan(load(dtype_, bytes_.data(), i))) ++count;
-  }
-  return count;
+  return by_type(dtype_, [&](auto how) {
+    const auto num_written = [&](std::int64_t first, std::int64_t count) {
+      const auto* const values = values_of(how, bytes_) + first;
+      return std::count_if(values, values + count,
+                           [&](auto stored) { return !std::isnan(how.load(stored)); });
+    };
+    std::int64_t strays = num_written(0, size);
+    for_each_row([&](std::int64_t row) { strays -= num_written(row, head_dim_); });
+    return strays;
+  });
 }
 
 std::vector<std::int32_t> Operand::indptr() const {

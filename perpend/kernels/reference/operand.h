@@ -52,6 +52,15 @@ class Operand {
   std::vector<std::int32_t> indptr() const;
 
  private:
+  // Calls body(element) with the first element of each row, by sequence, token and head.
+  template <class Body>
+  void for_each_row(Body body) const {
+    for (std::size_t s = 0; s < lengths_.size(); ++s) {
+      for (std::int64_t t = 0; t < lengths_[s]; ++t) {
+        for (int h = 0; h < num_heads_; ++h) body(index(s, t, h));
+      }
+    }
+  }
   std::int64_t index(std::size_t sequence, std::int64_t token, int head) const;
   TensorView view_of(std::size_t first, std::size_t count);
   static TensorView swap_heads(const TensorView& rows);

@@ -9,6 +9,7 @@
 #include "perpend/core/error.h"
 #include "perpend/io/json_text.h"
 #include "perpend/models/convert/llama3_rope.h"
+#include "perpend/models/longgen_config.h"
 #include "perpend/models/weights.h"
 
 namespace perpend {
@@ -84,6 +85,17 @@ void add_family(const Checkpoint& source, const ModelConfig& config, json& objec
   object["mlp_bias"] = any_bias({kGate, kUp, kDown});
 }
 
+// Newer files keep theta inside "rope_parameters", which overrules the one outside.
+void set_rope_theta(float theta, json& object) {
+  object["rope_theta"] = shortest(theta);
+  for (const char* key : {"rope_parameters", "rope_scaling"}) {
+    const auto inner = object.find(key);
+    if (inner != object.end() && inner->is_object() && inner->contains("rope_theta")) {
+      (*inner)["rope_theta"] = shortest(theta);
+    }
+  }
+}
+
 // One id, or the list of all that end a text.
 json eos_ids(const SpecialTokenIds& ids) {
   if (ids.other_ends.empty()) return ids.eos ? json(*ids.eos) : json();
@@ -118,18 +130,23 @@ std::string write_config_json(const Checkpoint& source, const ModelConfig& confi
               {"torch_dtype", dtype_name(format)},
               {"use_cache", true},
               {"vocab_size", config.vocab_size}};
+  if (config.longgen) object["longgen"] = longgen_json(*config.longgen);
   add_family(source, config, object);
   add_ids(ids, object);
   if (const auto name = source.gguf().get_string("general.name")) object["_name_or_path"] = *name;
   return json_document(object, source.path());
 }
 
-std::string with_weight_format(const Checkpoint& source, BlockFormat format) {
+std::string changed_config_json(const Checkpoint& source, const ModelConfig& config,
+                                const ModelChanges& changes, BlockFormat format) {
   const std::string path = source.path() + "/config.json";
   json object = parse_json_object(source.config_json(), path);
   // Transformers wrote "torch_dtype" before version 5 and reads both.
   object.erase("dtype");
   object["torch_dtype"] = dtype_name(format);
+  if (changes.context_length) object["max_position_embeddings"] = *changes.context_length;
+  if (changes.rope_theta) set_rope_theta(*changes.rope_theta, object);
+  if (!changes.preset.empty()) object["longgen"] = longgen_json(*config.longgen);
   return json_document(object, path);
 }
 

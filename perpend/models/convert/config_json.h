@@ -14,8 +14,10 @@ namespace perpend {
 std::string write_config_json(const Checkpoint& source, const ModelConfig& config,
                               const SpecialTokenIds& ids, BlockFormat format);
 
-// The text of a config.json with the format of its weights changed.
-std::string with_weight_format(const Checkpoint& source, BlockFormat format);
+// The text of a folder's config.json with the format of its weights changed, and what `changes`
+// touch as `config` has it now.
+std::string changed_config_json(const Checkpoint& source, const ModelConfig& config,
+                                const ModelChanges& changes, BlockFormat format);
 
 // The text of a generation_config.json; empty when no id is known.
 std::string write_generation_config_json(const SpecialTokenIds& ids);

@@ -67,7 +67,7 @@ class Conversion {
   Conversion(const ConvertOptions& options, ThreadPool& threads, ConvertProgress progress)
       : options_(options),
         source_(Checkpoint::open(options.in)),
-        config_(read_model_config(source_)),
+        config_(changed(read_model_config(source_), options.changes)),
         plan_(plan_tensors(source_, config_, kind_of_target(options.out), options.format)),
         copy_(config_.head_dim, threads),
         progress_(progress) {}
@@ -89,6 +89,7 @@ class Conversion {
     if (source_.kind() == Kind::kGguf) {
       metadata.copy(source_.gguf().records());
       if (options_.format) set_file_type(plan_.main_format(), metadata);
+      set_model_changes(config_, options_.changes, metadata);
       return metadata;
     }
     add_model_metadata(config_, name_of_folder(source_), metadata);
@@ -106,7 +107,8 @@ class Conversion {
 
   bool write_folder() {
     AtomicFolder folder(options_.out);
-    write_text_files(source_, config_, plan_, folder.staging_path(), report_.notes);
+    write_text_files(source_, config_, plan_, options_.changes, folder.staging_path(),
+                     report_.notes);
     SafetensorsFolderWriter writer(folder.staging_path(), {{"format", "pt"}}, plan_.targets());
     if (!write_tensors(writer)) return false;
     writer.finish();

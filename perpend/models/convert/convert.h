@@ -8,6 +8,7 @@
 #include "perpend/core/function_ref.h"
 #include "perpend/core/thread_pool.h"
 #include "perpend/formats/block_format.h"
+#include "perpend/models/model_config.h"
 
 namespace perpend {
 
@@ -17,7 +18,8 @@ struct ConvertOptions {
   // Of matrices; vectors stay f32 in GGUF. Absent: each as it is, or bf16 where a folder is to hold
   // a block format.
   std::optional<BlockFormat> format;
-  bool replace = false;  // what is at `out`
+  ModelChanges changes = {};  // written into the target's configuration
+  bool replace = false;       // what is at `out`
 };
 
 struct ConvertReport {

@@ -63,10 +63,11 @@ bool is_model_file(std::string_view name) {
 }
 
 void write_text_files(const Checkpoint& source, const ModelConfig& config, const TensorPlan& plan,
-                      const std::string& folder, std::vector<std::string>& notes) {
+                      const ModelChanges& changes, const std::string& folder,
+                      std::vector<std::string>& notes) {
   const BlockFormat format = widest_format(plan);
   if (source.kind() == Checkpoint::Kind::kHuggingFace) {
-    write_file(folder, kConfig, with_weight_format(source, format));
+    write_file(folder, kConfig, changed_config_json(source, config, changes, format));
     copy_text_files(source, folder);
     return;
   }

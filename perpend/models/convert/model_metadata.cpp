@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "perpend/core/error.h"
+#include "perpend/models/longgen_config.h"
 
 namespace perpend {
 namespace {
@@ -90,6 +91,16 @@ void add_model_metadata(const ModelConfig& config, std::string_view name, GgufMe
   to.count("attention.value_length", config.head_dim);
   to.number("attention.layer_norm_rms_epsilon", config.rms_epsilon);
   add_rotary(config.rotary, to);
+  if (config.longgen) set_longgen(*config.longgen, architecture, metadata);
+}
+
+void set_model_changes(const ModelConfig& config, const ModelChanges& changes,
+                       GgufMetadata& metadata) {
+  const std::string architecture = gguf_architecture(config);
+  MetadataWriter to(metadata, architecture + ".");
+  if (changes.context_length) to.count("context_length", *changes.context_length);
+  if (changes.rope_theta) to.number("rope.freq_base", *changes.rope_theta);
+  if (!changes.preset.empty()) set_longgen(*config.longgen, architecture, metadata);
 }
 
 void set_file_type(BlockFormat format, GgufMetadata& metadata) {

@@ -15,6 +15,10 @@ std::string gguf_architecture(const ModelConfig& config);
 // The general.* and <architecture>.* metadata of a model that is called `name`.
 void add_model_metadata(const ModelConfig& config, std::string_view name, GgufMetadata& metadata);
 
+// The metadata that `changes` touch, as `config` has them now.
+void set_model_changes(const ModelConfig& config, const ModelChanges& changes,
+                       GgufMetadata& metadata);
+
 // What says that most weights are in `format`.
 void set_file_type(BlockFormat format, GgufMetadata& metadata);
 

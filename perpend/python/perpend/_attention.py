@@ -13,6 +13,9 @@ from ._mask import Mask, MaskLike
 
 Masks = Union[MaskLike, Sequence[MaskLike]]
 
+_FROM_TEXTS = torch.ops.perpend.attention.default
+_BY_VALUES = torch.ops.perpend.attention.by_values
+
 
 def attention(
     q: torch.Tensor,
@@ -86,20 +89,26 @@ def attention(
     text, sequence_masks, bindings, arrays = _arguments(mask, labels, tiles)
     if not torch.compiler.is_compiling():
         _operators.check_texts(text, sequence_masks)
-    op = torch.ops.perpend.attention.default
+    op = _FROM_TEXTS
     inputs = [*autocast(q, k, v), text, alibi_slopes]
     if arrays or q_indptr is not None or kv_indptr is not None:
-        op = torch.ops.perpend.attention.by_values
+        op = _BY_VALUES
         inputs += [_as_indptr(q_indptr, "q_indptr"), _as_indptr(kv_indptr, "kv_indptr"), arrays]
-    options = {
-        "sequence_masks": sequence_masks,
-        "bindings": bindings or None,
-        "q_offset": _as_offsets(q_offset) or None,
-        "scale": scale,
-        "soft_cap": soft_cap,
-        "deterministic": None if _operators.is_deterministic(deterministic) else False,
-    }
-    o, lse = _operators.call(op, inputs, {name: value for name, value in options.items() if value is not None})
+    # A call costs microseconds, each option that is left to its default a part of one.
+    options = {}
+    if sequence_masks is not None:
+        options["sequence_masks"] = sequence_masks
+    if bindings:
+        options["bindings"] = bindings
+    if offsets := _as_offsets(q_offset):
+        options["q_offset"] = offsets
+    if scale is not None:
+        options["scale"] = scale
+    if soft_cap is not None:
+        options["soft_cap"] = soft_cap
+    if not _operators.is_deterministic(deterministic):
+        options["deterministic"] = False
+    o, lse = _operators.call(op, inputs, options)
     return (o, lse) if return_lse else o
 
 
@@ -134,11 +143,13 @@ def _as_indptr(indptr: torch.Tensor | None, name: str) -> torch.Tensor | None:
 
 
 def _as_offsets(q_offset: int | Sequence[int] | torch.Tensor) -> list[int]:
+    if isinstance(q_offset, int):
+        return [q_offset] if q_offset else []
     if isinstance(q_offset, torch.Tensor):
         return on_host(q_offset, "q_offset").reshape(-1).tolist()
     if isinstance(q_offset, Sequence):
         return list(q_offset)
-    return [q_offset] if q_offset else []
+    return [q_offset]  # a symbol of torch.compile
 
 
 def autocast(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor):

@@ -211,7 +211,10 @@ for _op, _backward_op in _BACKWARD.items():
     _fragment.impl(_backward_op, _autograd_kernel(_backward_op, _Gradients), "Autograd", with_keyset=True)
 
 
+# Function.apply() looks for functorch's tensors first, which call() has sent elsewhere, and for default arguments.
+_apply = super(torch.autograd.Function, _Attention).apply
 _PLAIN = frozenset((torch.Tensor, torch.nn.Parameter))
+_is_of_functorch = torch._C._functorch.is_functorch_wrapped_tensor
 
 
 def call(op, inputs, options) -> tuple[torch.Tensor, torch.Tensor]:
@@ -222,10 +225,13 @@ def call(op, inputs, options) -> tuple[torch.Tensor, torch.Tensor]:
         or not _PLAIN.issuperset((type(q), type(k), type(v)))
         or torch._C._are_functorch_transforms_active()
         or forward_ad._current_level >= 0
+        or _is_of_functorch(q)
+        or _is_of_functorch(k)
+        or _is_of_functorch(v)
     ):
         return op(*inputs, **options)
     if torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad):
-        return _Attention.apply(op, options, *inputs)
+        return _apply(op, options, *inputs)
     return _below_autograd(op, inputs, options)
 
 

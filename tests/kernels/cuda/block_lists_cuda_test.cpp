@@ -213,6 +213,7 @@ TEST_F(BlockListsCuda, EveryKernel) {
       c.spec.q_block = q_block;
       c.spec.kv_block = 32;
       c.spec.max_blocks = 4;
+      c.spec.gradients = true;
       c.spec.causal = q_block == 64;
       expect_right(c, random);
     }

@@ -1,0 +1,253 @@
+#include "perpend/cli/model_benchmark.h"
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "perpend/cache/retained_policy.h"
+#include "perpend/cli/attention_benchmark.h"
+#include "perpend/mask/layer_masks.h"
+#include "perpend/models/llama.h"
+#include "perpend/models/named_shapes.h"
+#include "perpend/models/pass_runner.h"
+#include "perpend/models/random_weights.h"
+#include "perpend/nn/device_scope.h"
+#include "perpend/nn/runtime.h"
+#include "perpend/ops/tensor_view_of.h"
+#include "perpend/schedule/cost.h"
+#include "perpend/schedule/gpu_tiling.h"
+
+namespace perpend {
+namespace {
+
+constexpr std::uint64_t kSeed = 1;
+constexpr int kWarmUps = 4;  // steps of decoding that are not counted
+
+double ms_of(const Context& context, const std::function<void()>& work) {
+  using Clock = std::chrono::steady_clock;
+  const auto wait = [&] {
+    if (context.torch_stream) context.torch_stream->synchronize();
+  };
+  wait();
+  const auto start = Clock::now();
+  work();
+  wait();
+  return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+}
+
+// Seconds of one call of `work`, of many that follow each other.
+double seconds_of(const Context& context, const std::function<void()>& work) {
+  constexpr int kCalls = 20;
+  work();
+  return ms_of(context,
+               [&] {
+                 for (int i = 0; i < kCalls; ++i) work();
+               }) *
+         1e-3 / kCalls;
+}
+
+void measure_device(const Context& context, ModelTimes& times) {
+  const DeviceScope scope(context);
+  const auto on_device = torch::dtype(torch::kBFloat16).device(torch_device(context.device));
+  constexpr std::int64_t kBytes = std::int64_t{1} << 30;
+  const torch::Tensor from = torch::ones({kBytes / 2}, on_device);
+  torch::Tensor to = torch::empty_like(from);
+  times.copy_bytes_per_s = 2.0 * kBytes / seconds_of(context, [&] { to.copy_(from); });
+  constexpr std::int64_t kSize = 8192;
+  const torch::Tensor a = torch::randn({kSize, kSize}, on_device);
+  const torch::Tensor b = torch::randn({kSize, kSize}, on_device);
+  torch::Tensor product = torch::empty({kSize, kSize}, on_device);
+  const double seconds = seconds_of(context, [&] { at::mm_out(product, a, b); });
+  times.product_flops_per_s = 2.0 * kSize * kSize * kSize / seconds;
+}
+
+// The sequences of a benchmark and what they attend to.
+class Sequences {
+ public:
+  Sequences(const ModelBenchmark& benchmark, const ModelConfig& config, std::vector<Mask> masks)
+      : benchmark_(benchmark), config_(config), masks_(std::move(masks)) {
+    KvStoreConfig store{.num_layers = config.num_layers,
+                        .num_kv_heads = config.num_kv_heads,
+                        .head_dim = config.head_dim,
+                        .dtype = DType::kBF16,
+                        .max_tokens = length()};
+    // Address space alone tells how many pages the masks leave.
+    store_ = std::make_unique<KvStore>(store);
+    restart(1);
+    for_each_chunk(0, [](const ForwardInput&) {});
+    store.max_pages = (store_->pool().peak_used() + config.num_layers) * benchmark.batch +
+                      config.num_layers * ceil_div(benchmark.tokens, store.page_size);
+    sequences_.clear();
+    store.device = benchmark.device;
+    store_ = std::make_unique<KvStore>(store);
+  }
+
+  void restart(std::int64_t count) {
+    sequences_.clear();
+    policies_.clear();
+    for (std::int64_t i = 0; i < count; ++i) {
+      sequences_.push_back(std::make_unique<KvSequence>(*store_));
+      policies_.push_back(std::make_unique<RetainedPolicy>(masks_, length(), config_.num_q_heads,
+                                                           config_.num_kv_heads));
+    }
+  }
+
+  // The passes of one prompt, of tokens 0, 1, 2, ...
+  void for_each_chunk(std::size_t index, const std::function<void(const ForwardInput&)>& run) {
+    for (std::int64_t begin = 0; begin < benchmark_.prompt; begin += benchmark_.chunk) {
+      const std::int64_t count = std::min(benchmark_.chunk, benchmark_.prompt - begin);
+      std::vector<std::int32_t> tokens;
+      for (std::int64_t i = begin; i < begin + count; ++i) {
+        tokens.push_back(static_cast<std::int32_t>(i % config_.vocab_size));
+      }
+      const KvRows rows = append(index, count);
+      const auto last = static_cast<std::int32_t>(count - 1);
+      const bool is_last = begin + count == benchmark_.prompt;
+      run({tokens, {&rows, 1}, masks_, {&last, is_last ? 1U : 0U}});
+      policies_[index]->commit(*sequences_[index], begin + count);
+    }
+  }
+
+  // One token of every sequence.
+  void step(std::span<const std::int32_t> tokens,
+            const std::function<void(const ForwardInput&)>& run) {
+    std::vector<KvRows> rows;
+    std::vector<std::int32_t> logit_rows;
+    for (std::size_t i = 0; i < sequences_.size(); ++i) {
+      rows.push_back(append(i, 1));
+      logit_rows.push_back(static_cast<std::int32_t>(i));
+    }
+    run({tokens, rows, masks_, logit_rows});
+    for (std::size_t i = 0; i < sequences_.size(); ++i) {
+      policies_[i]->commit(*sequences_[i], sequences_[i]->length());
+    }
+  }
+
+  std::size_t count() const { return sequences_.size(); }
+  const KvStore& store() const { return *store_; }
+
+  // Multiply-adds of attention in one prefill, two operations each.
+  double attention_flops() const {
+    AttentionShape shape;
+    shape.sequences = {{benchmark_.prompt, benchmark_.prompt, 0}};
+    shape.num_q_heads = config_.num_q_heads;
+    shape.num_kv_heads = config_.num_kv_heads;
+    const Tiling tiling = gpu_tiling(config_.head_dim, Sweep::kRows);
+    double sum = 0;
+    double last = 0;
+    for (std::size_t i = 0; i < masks_.size(); ++i) {
+      if (i == 0 || masks_[i] != masks_[i - 1]) {
+        last = cost_of(compile(masks_[i], shape, tiling)).flops(config_.head_dim);
+      }
+      sum += last;
+    }
+    return sum;
+  }
+
+ private:
+  std::int64_t length() const { return benchmark_.prompt + benchmark_.tokens + kWarmUps; }
+
+  KvRows append(std::size_t index, std::int64_t count) {
+    KvSequence& sequence = *sequences_[index];
+    const std::int64_t begin = sequence.length();
+    if (!sequence.append(count)) bug("bench model: the store is sized for its sequences");
+    return {&sequence, begin, count};
+  }
+
+  const ModelBenchmark& benchmark_;
+  const ModelConfig& config_;
+  std::vector<Mask> masks_;
+  std::unique_ptr<KvStore> store_;
+  std::vector<std::unique_ptr<KvSequence>> sequences_;
+  std::vector<std::unique_ptr<RetainedPolicy>> policies_;
+};
+
+ModelConfig checked_config(const ModelBenchmark& benchmark) {
+  auto config = named_shape(benchmark.shape);
+  check(config.has_value(),
+        concat("bench model: --shape must be one of ", known_shapes(), " (", benchmark.shape, ")"));
+  check(benchmark.prompt >= 1 && benchmark.tokens >= 1 && benchmark.batch >= 1 &&
+            benchmark.chunk >= 1 && benchmark.reps >= 1,
+        "bench model: --prompt, --tokens, --batch, --chunk and --reps must be at least 1");
+  config->context_length =
+      std::max(config->context_length, benchmark.prompt + benchmark.tokens + kWarmUps);
+  check(benchmark.preset.empty() || benchmark.layers.empty(),
+        "bench model: --preset and --layers exclude each other");
+  return changed(*config, {.preset = benchmark.preset});
+}
+
+// Values of the matrices that every token of a prompt is multiplied with.
+double layer_values(const Llama& model) {
+  double values = 0;
+  for (const ModelParameter& parameter : model.parameters()) {
+    const WeightRole role = parameter.roles.front();
+    const bool in_layer = role != WeightRole::kEmbedding && role != WeightRole::kHead;
+    if (in_layer && parameter.tensor.dim() == 2) {
+      values += static_cast<double>(parameter.tensor.numel());
+    }
+  }
+  return values;
+}
+
+void measure_decoding(const ModelBenchmark& benchmark, Sequences& sequences, PassRunner& runner,
+                      const Context& context, ModelTimes& times) {
+  std::vector<std::int32_t> next(sequences.count(), 1);
+  std::vector<double> steps;
+  for (std::int64_t i = 0; i < benchmark.tokens + kWarmUps; ++i) {
+    steps.push_back(ms_of(context, [&] {
+      sequences.step(next, [&](const ForwardInput& input) {
+        const auto summaries = runner.summarize(input);
+        for (std::size_t row = 0; row < next.size(); ++row) next[row] = summaries[row].argmax;
+      });
+    }));
+  }
+  times.first_decode_ms = steps.front();
+  steps.erase(steps.begin(), steps.begin() + kWarmUps);
+  times.decode_ms = median(steps);
+}
+
+}  // namespace
+
+ModelTimes time_model(const ModelBenchmark& benchmark) {
+  const ModelConfig config = checked_config(benchmark);
+  const auto masks = benchmark.layers.empty()
+                         ? default_masks(config)
+                         : parse_layer_masks(benchmark.layers, config.num_layers);
+  Runtime runtime(benchmark.device, benchmark.threads);
+  Context& context = runtime.context();
+  if (benchmark.without_graph) context.captures_decoding = false;
+  context.multiplies_few_rows = !benchmark.library_products;
+  ModelTimes times;
+  if (context.torch_stream) measure_device(context, times);
+  const Llama model(config, RandomWeights(config, kSeed), context.type, context);
+  Sequences sequences(benchmark, config, masks);
+  PassRunner runner(model, context);
+  std::vector<double> prefills;
+  // Once more than counted: libraries choose their kernels in the first.
+  for (int rep = 0; rep <= benchmark.reps; ++rep) {
+    sequences.restart(benchmark.batch);
+    prefills.push_back(ms_of(context, [&] {
+      for (std::size_t i = 0; i < sequences.count(); ++i) {
+        sequences.for_each_chunk(i,
+                                 [&](const ForwardInput& input) { model.forward(input, context); });
+      }
+    }));
+  }
+  prefills.erase(prefills.begin());
+  times.prefill_ms = median(prefills);
+  const auto batch = static_cast<double>(benchmark.batch);
+  const double head_values = static_cast<double>(config.vocab_size) * config.model_dim;
+  times.prefill_flops = batch * (2 * layer_values(model) * static_cast<double>(benchmark.prompt) +
+                                 2 * head_values + sequences.attention_flops());
+  measure_decoding(benchmark, sequences, runner, context, times);
+  times.weight_bytes = static_cast<std::int64_t>(model.num_bytes());
+  times.kv_bytes = sequences.store().used_bytes();
+  times.kv_peak_bytes = sequences.store().peak_bytes();
+  const double looked_up = config.tied_embeddings ? 0.0 : 2 * head_values;  // rows of the embedding
+  times.decode_bytes =
+      static_cast<double>(times.weight_bytes) - looked_up + static_cast<double>(times.kv_bytes);
+  return times;
+}
+
+}  // namespace perpend

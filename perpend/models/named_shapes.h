@@ -1,0 +1,18 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "perpend/models/model_config.h"
+
+namespace perpend {
+
+// Sizes of published models, for planning without their weights: llama2-7b, llama2-70b, mistral-7b,
+// smollm2-135m. Absent for any other name.
+std::optional<ModelConfig> named_shape(std::string_view name);
+
+// "llama2-7b, llama2-70b, ..."
+std::string known_shapes();
+
+}  // namespace perpend

@@ -1,0 +1,46 @@
+#pragma once
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include <torch/types.h>
+
+#include "perpend/models/decode_graph.h"
+#include "perpend/models/language_model.h"
+
+namespace perpend {
+
+// Runs the passes of a loop, wherever the model lies: single tokens of sequences as a captured
+// graph where the context says so, everything else launch by launch; logits come to the host.
+class PassRunner {
+ public:
+  // Borrows both.
+  PassRunner(const LanguageModel& model, Context& context) : model_(model), context_(context) {}
+
+  // As LanguageModel::forward(), but the logits are in memory of the host, and may be changed.
+  torch::Tensor run(const ForwardInput& input);
+  // Of the same logits only what greedy decoding needs, [logit_rows], valid until the next call: a
+  // few bytes a row come from a GPU.
+  std::span<const VocabularySummary> summarize(const ForwardInput& input);
+
+ private:
+  // Logits [logit_rows, vocab_size], and where they were captured with them their summaries.
+  struct Result {
+    torch::Tensor logits;
+    torch::Tensor summaries;  // [logit_rows * bytes] u8
+  };
+
+  Result run_on_device(const ForwardInput& input);
+  // A copy in pinned memory that is kept in `host`.
+  const torch::Tensor& on_host(const torch::Tensor& values, torch::Tensor& host);
+
+  const LanguageModel& model_;
+  Context& context_;
+  std::unique_ptr<DecodeGraph> graph_;
+  torch::Tensor host_logits_;     // pinned
+  torch::Tensor host_summaries_;  // pinned
+  std::vector<VocabularySummary> summaries_;
+};
+
+}  // namespace perpend

@@ -1,0 +1,43 @@
+#include "perpend/train/batch_reader.h"
+
+#include <utility>
+#include <vector>
+
+#include "perpend/core/error.h"
+
+namespace perpend {
+
+BatchReader::BatchReader(std::shared_ptr<const Dataset> dataset, const BatchOptions& options)
+    : dataset_(std::move(dataset)),
+      options_(options),
+      order_(dataset_->size(), options.seed, options.shuffle) {
+  check((options.sequences > 0) != (options.tokens > 0),
+        "data: a batch needs either a number of sequences or a number of tokens");
+}
+
+PackedBatch BatchReader::next() {
+  std::vector<TrainingSequence> sequences;
+  std::vector<std::int64_t> numbers;
+  std::int64_t num_tokens = 0;
+  const auto is_full = [&] {
+    return options_.sequences > 0 &&
+           static_cast<std::int64_t>(sequences.size()) == options_.sequences;
+  };
+  while (!is_full()) {
+    const auto [index, epoch] = order_.at(num_read_);
+    const std::int64_t length = dataset_->num_tokens(index);
+    check(length > 0, concat("data: example ", index, " has no tokens"));
+    if (options_.tokens > 0 && num_tokens + length > options_.tokens) {
+      check(!sequences.empty(), concat("data: example ", index, " has ", length,
+                                       " tokens, a batch holds ", options_.tokens));
+      break;
+    }
+    sequences.push_back(dataset_->get(index, epoch));
+    numbers.push_back(index);
+    num_tokens += length;
+    ++num_read_;
+  }
+  return pack(sequences, numbers);
+}
+
+}  // namespace perpend

@@ -1,0 +1,76 @@
+#include "perpend/train/text_dataset.h"
+
+#include <fstream>
+
+#include <nlohmann/json.hpp>
+
+#include "perpend/core/error.h"
+#include "perpend/io/json_text.h"
+
+namespace perpend {
+namespace {
+
+class LineReader {
+ public:
+  LineReader(const Tokenizer& tokenizer, std::optional<std::int32_t> end_token)
+      : tokenizer_(tokenizer), end_token_(end_token) {}
+
+  // `place` begins errors.
+  TrainingSequence read(const std::string& line, const std::string& place) const {
+    const nlohmann::json object = parse_json_object(line, place);
+    const bool whole = object.contains("text");
+    if (object.size() != (whole ? 1 : 2)) fail(place);
+    TrainingSequence sequence;
+    append(sequence, text_of(object, whole ? "text" : "prompt", place), true, whole ? 1.0F : 0.0F);
+    if (!whole) append(sequence, text_of(object, "completion", place), false, 1.0F);
+    if (end_token_) {
+      sequence.tokens.push_back(*end_token_);
+      sequence.weights.push_back(1.0F);
+    }
+    return sequence;
+  }
+
+ private:
+  [[noreturn]] static void fail(const std::string& place) {
+    throw IoError(place +
+                  R"(: expected {"text": "..."} or {"prompt": "...", "completion": "..."})");
+  }
+
+  static std::string text_of(const nlohmann::json& object, const char* key,
+                             const std::string& place) {
+    const auto found = object.find(key);
+    if (found == object.end() || !found->is_string()) fail(place);
+    return found->get<std::string>();
+  }
+
+  void append(TrainingSequence& sequence, const std::string& text, bool begins,
+              float weight) const {
+    const auto tokens =
+        tokenizer_.encode(text, {.add_special_tokens = begins, .parse_special = true});
+    sequence.tokens.insert(sequence.tokens.end(), tokens.begin(), tokens.end());
+    sequence.weights.resize(sequence.tokens.size(), weight);
+  }
+
+  const Tokenizer& tokenizer_;
+  std::optional<std::int32_t> end_token_;
+};
+
+}  // namespace
+
+std::vector<TrainingSequence> read_text_examples(const std::string& path,
+                                                 const Tokenizer& tokenizer,
+                                                 std::optional<std::int32_t> end_token) {
+  std::ifstream file(path);
+  if (!file) throw IoError(path + ": can not be read");
+  const LineReader reader(tokenizer, end_token);
+  std::vector<TrainingSequence> examples;
+  std::string line;
+  for (int number = 1; std::getline(file, line); ++number) {
+    if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
+    examples.push_back(reader.read(line, concat(path, ":", number)));
+  }
+  if (file.bad()) throw IoError(path + ": can not be read to its end");
+  return examples;
+}
+
+}  // namespace perpend

@@ -1,0 +1,100 @@
+// Gradients for the oracle test: train_tool MODEL RUN.json OUT.safetensors
+//
+// RUN.json is {"sequences": [[token, ...], ...], "layers": masks, "recompute": true or false}.
+// Prints {"loss": the mean cross-entropy of all next tokens}; OUT gets "logits" [rows, vocab_size]
+// and the gradient of every parameter under its Hugging Face name, in f32.
+
+#include <iostream>
+#include <memory>
+
+#include <ATen/ops/linear.h>
+#include <nlohmann/json.hpp>
+
+#include "perpend/io/safetensors_writer.h"
+#include "perpend/io/text_file.h"
+#include "perpend/mask/layer_masks.h"
+#include "perpend/models/llama.h"
+#include "perpend/nn/runtime.h"
+#include "perpend/train/mask_binder.h"
+#include "perpend/train/next_token_loss.h"
+
+namespace {
+
+using nlohmann::json;
+using namespace perpend;
+
+PackedBatch read_batch(const json& run) {
+  std::vector<TrainingSequence> sequences;
+  for (const json& tokens : run["sequences"]) {
+    sequences.emplace_back().tokens = tokens.get<std::vector<std::int32_t>>();
+  }
+  const std::vector<std::int64_t> numbers(sequences.size());
+  return pack(sequences, numbers);
+}
+
+TrainInput make_input(const PackedBatch& batch, const json& run, int num_layers) {
+  const auto tensor = [](const std::vector<std::int32_t>& values) {
+    return torch::tensor(values, torch::kInt32);
+  };
+  const auto masks = parse_layer_masks(run["layers"].get<std::string>(), num_layers);
+  return {.tokens = tensor(batch.tokens),
+          .positions = tensor(batch.positions),
+          .q_indptr = tensor(batch.q_indptr),
+          .layer_masks = MaskBinder(masks).bind(batch),
+          .captured_layers = {},
+          .recompute = run["recompute"].get<bool>()};
+}
+
+using Results = std::vector<std::pair<std::string, torch::Tensor>>;
+
+void write(const std::string& path, const Results& results) {
+  std::vector<TensorSpec> specs;
+  for (const auto& [name, tensor] : results) {
+    specs.push_back({name, BlockFormat::kF32, tensor.sizes().vec()});
+  }
+  SafetensorsWriter writer(path, {}, specs);
+  for (const auto& [name, tensor] : results) {
+    const torch::Tensor values = tensor.contiguous();
+    writer.write(name, {static_cast<const std::byte*>(values.data_ptr()), values.nbytes()});
+  }
+  writer.finish();
+}
+
+double run(const std::string& model_path, const json& spec, const std::string& out) {
+  Runtime runtime(2);
+  const Checkpoint checkpoint = Checkpoint::open(model_path);
+  const ModelConfig config = read_model_config(checkpoint);
+  const Llama model(config, WeightReader(checkpoint, config), torch::kFloat32, runtime.context());
+  const auto parameters = model.named_parameters();
+  for (const auto& [parts, tensor] : parameters) tensor.requires_grad_(true);
+
+  const PackedBatch batch = read_batch(spec);
+  const TrainOutput output = model.train_forward(make_input(batch, spec, config.num_layers));
+  const NextTokenLoss loss;
+  const torch::Tensor mean =
+      loss.sum({batch, output.hidden, model.head_weight(), {}}) / loss.count(batch);
+  mean.backward();
+
+  Results results = {{"logits", at::linear(output.hidden, model.head_weight()).detach()}};
+  for (const auto& [parts, tensor] : parameters) {
+    for (const NamedParameter::Part& part : parts) {
+      results.emplace_back(part.name, tensor.grad().narrow(0, part.first_row, part.num_rows));
+    }
+  }
+  write(out, results);
+  return mean.item<double>();
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc != 4) return 2;
+  try {
+    std::cout << json{{"loss", run(argv[1], json::parse(read_text_file(argv[2])), argv[3])}}
+              << "\n";
+    return 0;
+  } catch (const std::exception& error) {
+    std::cerr << error.what() << "\n";
+    return 1;
+  }
+}
