@@ -21,7 +21,6 @@ namespace perpend {
 namespace {
 
 using device::Item;
-using device::Step;
 
 TEST(FragmentOrder, EveryPairOfATileIsOneRegisterOfOneThread) {
   for (const int keys : {64, 128}) {
