@@ -231,6 +231,9 @@ ModelTimes time_model(const ModelBenchmark& benchmark) {
   if (benchmark.without_graph) context.captures_decoding = false;
   context.multiplies_few_rows = !benchmark.library_products;
   ModelTimes times;
+  times.is_captured = context.captures_decoding;
+  times.uses_library_products =
+      benchmark.library_products || context.kernels->fused.few_rows_product == nullptr;
   if (context.torch_stream) measure_device(context, times);
   const Llama model(config, RandomWeights(config, kSeed), context.type, context);
   Sequences sequences(benchmark, config, masks);
