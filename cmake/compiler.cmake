@@ -22,6 +22,12 @@ function(perpend_strict target)
       -Woverloaded-virtual -Werror -ffp-contract=off>)
   # GCC 12 sees overlaps in std::string's own operator+ (its bug 105651).
   target_compile_options(${target} PRIVATE $<$<COMPILE_LANG_AND_ID:CXX,GNU>:-Wno-restrict>)
+  # GCC 13 sees copies past the end inside its own std::vector<bool> where LibTorch is included, and
+  # takes a function that is given a temporary name for one that returns a reference to it.
+  if(CMAKE_CXX_COMPILER_ID STREQUAL GNU AND CMAKE_CXX_COMPILER_VERSION VERSION_GREATER_EQUAL 13)
+    target_compile_options(${target} PRIVATE
+      $<$<COMPILE_LANGUAGE:CXX>:-Wno-array-bounds -Wno-stringop-overflow -Wno-dangling-reference>)
+  endif()
   if(PERPEND_SANITIZE)
     target_compile_options(${target} PRIVATE -fsanitize=${PERPEND_SANITIZE}
       -fno-omit-frame-pointer -fno-sanitize-recover=all)
