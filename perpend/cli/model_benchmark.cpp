@@ -62,6 +62,12 @@ void measure_device(const Context& context, ModelTimes& times) {
   times.product_flops_per_s = 2.0 * kSize * kSize * kSize / seconds;
 }
 
+// Rows of the pass that ends a prompt, the only one whose logits are wanted.
+std::int64_t last_chunk(const ModelBenchmark& benchmark) {
+  const std::int64_t rest = benchmark.prompt % benchmark.chunk;
+  return rest == 0 ? benchmark.chunk : rest;
+}
+
 // The sequences of a benchmark and what they attend to.
 class Sequences {
  public:
@@ -127,25 +133,28 @@ class Sequences {
   std::size_t count() const { return sequences_.size(); }
   const KvStore& store() const { return *store_; }
 
-  // Multiply-adds of attention in one prefill, two operations each.
+  // Multiply-adds of attention in one prefill, two operations each. Only the rows of the last pass
+  // attend in the last layer.
   double attention_flops() const {
-    AttentionShape shape;
-    shape.sequences = {{benchmark_.prompt, benchmark_.prompt, 0}};
-    shape.num_q_heads = config_.num_q_heads;
-    shape.num_kv_heads = config_.num_kv_heads;
-    const Tiling tiling = gpu_tiling(config_.head_dim, Sweep::kRows);
-    double sum = 0;
-    double last = 0;
-    for (std::size_t i = 0; i < masks_.size(); ++i) {
+    const std::int64_t last = last_chunk(benchmark_);
+    double sum =
+        attention_flops(masks_.back(), {last, benchmark_.prompt, benchmark_.prompt - last});
+    double of_layer = 0;
+    for (std::size_t i = 0; i + 1 < masks_.size(); ++i) {
       if (i == 0 || masks_[i] != masks_[i - 1]) {
-        last = cost_of(compile(masks_[i], shape, tiling)).flops(config_.head_dim);
+        of_layer = attention_flops(masks_[i], {benchmark_.prompt, benchmark_.prompt, 0});
       }
-      sum += last;
+      sum += of_layer;
     }
     return sum;
   }
 
  private:
+  double attention_flops(const Mask& mask, const SequenceShape& sequence) const {
+    const AttentionShape shape{{sequence}, config_.num_q_heads, config_.num_kv_heads};
+    const Tiling tiling = gpu_tiling(config_.head_dim, Sweep::kRows);
+    return cost_of(compile(mask, shape, tiling)).flops(config_.head_dim);
+  }
   std::int64_t length() const { return benchmark_.prompt + benchmark_.tokens + kWarmUps; }
 
   KvRows append(std::size_t index, std::int64_t count) {
@@ -177,17 +186,20 @@ ModelConfig checked_config(const ModelBenchmark& benchmark) {
   return changed(*config, {.preset = benchmark.preset});
 }
 
-// Values of the matrices that every token of a prompt is multiplied with.
-double layer_values(const Llama& model) {
-  double values = 0;
+// Of the products with weights in one prefill. Where no logits are wanted the last layer only makes
+// its keys and values.
+double product_flops(const Llama& model, const ModelBenchmark& benchmark) {
+  using enum WeightRole;
+  const double all = static_cast<double>(benchmark.prompt);
+  const double last = static_cast<double>(last_chunk(benchmark));
+  double flops = 0;
   for (const ModelParameter& parameter : model.parameters()) {
     const WeightRole role = parameter.roles.front();
-    const bool in_layer = role != WeightRole::kEmbedding && role != WeightRole::kHead;
-    if (in_layer && parameter.tensor.dim() == 2) {
-      values += static_cast<double>(parameter.tensor.numel());
-    }
+    if (parameter.tensor.dim() != 2 || role == kEmbedding || role == kHead) continue;
+    const bool is_last = parameter.layer + 1 == model.config().num_layers && role != kQuery;
+    flops += 2 * static_cast<double>(parameter.tensor.numel()) * (is_last ? last : all);
   }
-  return values;
+  return flops;
 }
 
 void measure_decoding(const ModelBenchmark& benchmark, Sequences& sequences, PassRunner& runner,
@@ -219,6 +231,9 @@ ModelTimes time_model(const ModelBenchmark& benchmark) {
   if (benchmark.without_graph) context.captures_decoding = false;
   context.multiplies_few_rows = !benchmark.library_products;
   ModelTimes times;
+  times.is_captured = context.captures_decoding;
+  times.uses_library_products =
+      benchmark.library_products || context.kernels->fused.few_rows_product == nullptr;
   if (context.torch_stream) measure_device(context, times);
   const Llama model(config, RandomWeights(config, kSeed), context.type, context);
   Sequences sequences(benchmark, config, masks);
@@ -238,8 +253,8 @@ ModelTimes time_model(const ModelBenchmark& benchmark) {
   times.prefill_ms = median(prefills);
   const auto batch = static_cast<double>(benchmark.batch);
   const double head_values = static_cast<double>(config.vocab_size) * config.model_dim;
-  times.prefill_flops = batch * (2 * layer_values(model) * static_cast<double>(benchmark.prompt) +
-                                 2 * head_values + sequences.attention_flops());
+  times.prefill_flops =
+      batch * (product_flops(model, benchmark) + 2 * head_values + sequences.attention_flops());
   measure_decoding(benchmark, sequences, runner, context, times);
   times.weight_bytes = static_cast<std::int64_t>(model.num_bytes());
   times.kv_bytes = sequences.store().used_bytes();

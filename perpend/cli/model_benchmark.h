@@ -30,6 +30,8 @@ struct ModelTimes {
   double decode_ms = 0;        // of one token of every sequence
   double decode_bytes = 0;     // weights once, and the pages of keys and values that are held
   double first_decode_ms = 0;  // the step that captures
+  bool is_captured = false;    // decoding, as a CUDA graph
+  bool uses_library_products = true;  // for few rows too
   std::int64_t weight_bytes = 0;
   std::int64_t kv_bytes = 0;       // held after the last token
   std::int64_t kv_peak_bytes = 0;  // of prefill too
