@@ -11,6 +11,7 @@ import sys
 import time
 
 import torch
+import torch._functorch.config
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
 import gpu_workloads
@@ -20,6 +21,9 @@ DEVICE = "cuda"
 BLOCK = 128  # of its block masks, its own default
 PROCESSES = 8
 SECONDS = 200  # of a process
+
+# A graph whose buffers are donated to its gradients can run those once only.
+torch._functorch.config.donated_buffer = False
 
 
 def operands_of(workload: Workload) -> list[torch.Tensor]:
