@@ -28,16 +28,16 @@ using Tokens = std::vector<std::int32_t>;
 const Device kGpu{DeviceType::kCuda, 0};
 
 // Weights of a seed, rounded to bf16 on every device, so that only activations are rounded more.
+// `gain` multiplies those with which training begins, whose standard deviation is 0.02.
 class RoundedWeights final : public ModelWeights {
  public:
-  RoundedWeights(const ModelConfig& config, Context& on_cpu)
-      : random_(config, 3), on_cpu_(on_cpu) {}
+  RoundedWeights(const ModelConfig& config, float gain, Context& on_cpu)
+      : random_(config, 3), gain_(gain), on_cpu_(on_cpu) {}
 
   Linear linear(std::initializer_list<WeightRole> roles, WeightForm form, const Context& context,
                 int layer) const override {
     const Linear linear = random_.linear(roles, torch::kFloat32, on_cpu_, layer);
-    // Larger than where training begins, so that attention and the MLP have a say.
-    const torch::Tensor rounded = (linear.weight() * 3).to(torch::kBFloat16);
+    const torch::Tensor rounded = (linear.weight() * gain_).to(torch::kBFloat16);
     return Linear(rounded.to(torch_device(context.device), std::get<torch::ScalarType>(form)));
   }
   torch::Tensor vector(WeightRole role, const Context& context, int layer) const override {
@@ -46,6 +46,7 @@ class RoundedWeights final : public ModelWeights {
 
  private:
   RandomWeights random_;
+  float gain_;
   Context& on_cpu_;
 };
 
@@ -162,7 +163,9 @@ std::vector<Tokens> one_each(const Tokens& tokens) {
   return lists;
 }
 
-constexpr double kBf16 = 2e-2;  // of logits, after all layers
+constexpr float kGain = 3;
+// Of logits, after all layers.
+constexpr double kBf16 = 2e-2;
 const char* const kHybrid = "0,2: causal & (sink(64) | window(150)); rest: causal";
 
 class ModelCuda : public testing::Test {
@@ -174,11 +177,13 @@ class ModelCuda : public testing::Test {
     gpu_ = std::make_unique<Runtime>(kGpu);
   }
 
-  Llama on_cpu(const ModelConfig& config) {
-    return {config, RoundedWeights(config, cpu_.context()), torch::kFloat32, cpu_.context()};
+  // With kGain attention and the MLP of a few layers have a say.
+  Llama on_cpu(const ModelConfig& config, float gain = kGain) {
+    return {config, RoundedWeights(config, gain, cpu_.context()), torch::kFloat32, cpu_.context()};
   }
-  Llama on_gpu(const ModelConfig& config) {
-    return {config, RoundedWeights(config, cpu_.context()), torch::kBFloat16, gpu_->context()};
+  Llama on_gpu(const ModelConfig& config, float gain = kGain) {
+    return {config, RoundedWeights(config, gain, cpu_.context()), torch::kBFloat16,
+            gpu_->context()};
   }
   void capture(bool captures) { gpu_->context().captures_decoding = captures; }
 
@@ -282,16 +287,18 @@ TEST_F(ModelCuda, SummariesAreThoseOfTheLogits) {
   }
 }
 
+// Rounding activations to bf16, and nothing else, changes these logits by 0.5 % where weights have
+// the gain of 1, and by 7 % where kGain lets 30 layers amplify it.
 TEST_F(ModelCuda, TheShapeOfSmolLm2) {
   const ModelConfig config = *named_shape("smollm2-135m");
-  const Llama exact = on_cpu(config);
-  const Llama model = on_gpu(config);
+  const Llama exact = on_cpu(config, 1);
+  const Llama model = on_gpu(config, 1);
   Batch reference(exact, cpu_.context(), 1, "causal");
   Batch batch(model, gpu_->context(), 1, "causal");
   std::vector<Tokens> next = {some_tokens(100, config.vocab_size)};
   for (int step = 0; step < 4; ++step) {
     const torch::Tensor expected = reference.run(next);
-    EXPECT_LT(error_of(batch.run(next), expected), 2 * kBf16) << "step " << step;
+    EXPECT_LT(error_of(batch.run(next), expected), kBf16) << "step " << step;
     next = one_each(likeliest_of(expected));
   }
 }
