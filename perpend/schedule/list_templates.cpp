@@ -71,7 +71,9 @@ void ListTemplates::keep(std::span<const TileEntry> partial, std::span<const Til
       continue;
     }
     const auto cells = sub_tiles.subspan(static_cast<std::size_t>(step.begin));
-    for (const std::int32_t cell : cells.first(step.num_sub_tiles())) keep_place(cell);
+    for (const std::int32_t cell : cells.first(static_cast<std::size_t>(step.num_sub_tiles()))) {
+      keep_place(cell);
+    }
   }
   lists_.push_back(list);
   ++templates_[static_cast<std::size_t>(present_)].num_lists;
