@@ -15,29 +15,28 @@ Row row_of(Row matrix, std::int64_t row, std::int64_t head_dim) {
                         static_cast<std::size_t>(head_dim));
 }
 
-// A product of two rows and the squares of its terms, in several sums at a time.
+// A product of two rows and the squares of its terms. The product is summed in 64 bits, so that its
+// rounding is not taken for that of a kernel in f64.
 struct Product {
   double sum = 0;
   double squares = 0;
 };
 Product product(Row a, Row b) {
   constexpr std::size_t kSums = 4;
-  std::array<double, kSums> sums{};
+  std::array<long double, kSums> sums{};
   std::array<double, kSums> squares{};
+  const auto add = [&](std::size_t at, std::size_t to) {
+    const long double term = static_cast<long double>(a[at]) * static_cast<long double>(b[at]);
+    const double rounded = a[at] * b[at];
+    sums[to] += term;
+    squares[to] += rounded * rounded;
+  };
   std::size_t i = 0;
   for (; i + kSums <= a.size(); i += kSums) {
-    for (std::size_t j = 0; j < kSums; ++j) {
-      const double term = a[i + j] * b[i + j];
-      sums[j] += term;
-      squares[j] += term * term;
-    }
+    for (std::size_t j = 0; j < kSums; ++j) add(i + j, j);
   }
-  for (; i < a.size(); ++i) {
-    const double term = a[i] * b[i];
-    sums[0] += term;
-    squares[0] += term * term;
-  }
-  return {(sums[0] + sums[1]) + (sums[2] + sums[3]),
+  for (; i < a.size(); ++i) add(i, 0);
+  return {static_cast<double>((sums[0] + sums[1]) + (sums[2] + sums[3])),
           (squares[0] + squares[1]) + (squares[2] + squares[3])};
 }
 
