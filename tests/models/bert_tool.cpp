@@ -9,10 +9,10 @@
 
 #include <nlohmann/json.hpp>
 
-#include "perpend/core/error.h"
 #include "perpend/io/text_file.h"
 #include "perpend/models/bert.h"
 #include "perpend/nn/runtime.h"
+#include "tests/models/load_errors.h"
 
 namespace {
 
@@ -52,19 +52,6 @@ json embed(const char* path, const char* texts_path, Context& context) {
   return results;
 }
 
-json load(std::span<char*> paths, Context& context) {
-  json errors = json::array();
-  for (const char* path : paths) {
-    try {
-      Bert(Checkpoint::open(path), LinearMode::kF32, context);
-      errors.push_back("");
-    } catch (const Error& error) {
-      errors.push_back(error.what());
-    }
-  }
-  return errors;
-}
-
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -73,7 +60,10 @@ int main(int argc, char** argv) {
   try {
     const std::string_view mode = arguments[1];
     Runtime runtime(2);
-    std::cout << (mode == "load"    ? load(arguments.subspan(2), runtime.context())
+    const auto load = [&](const char* path) {
+      Bert(Checkpoint::open(path), LinearMode::kF32, runtime.context());
+    };
+    std::cout << (mode == "load"    ? load_errors(arguments.subspan(2), load)
                   : mode == "embed" ? embed(arguments[2], arguments[3], runtime.context())
                                     : run(arguments[2], arguments[3], runtime.context()))
               << "\n";

@@ -17,11 +17,11 @@
 #include <nlohmann/json.hpp>
 
 #include "perpend/cache/retained_policy.h"
-#include "perpend/core/error.h"
 #include "perpend/io/text_file.h"
 #include "perpend/mask/layer_masks.h"
 #include "perpend/models/llama.h"
 #include "perpend/nn/runtime.h"
+#include "tests/models/load_errors.h"
 
 namespace {
 
@@ -129,19 +129,6 @@ json run(const std::string& path, const std::string& runs_path, Context& context
   return results;
 }
 
-json load(std::span<char*> paths, Context& context) {
-  json errors = json::array();
-  for (const char* path : paths) {
-    try {
-      read_model(path, context);
-      errors.push_back("");
-    } catch (const Error& error) {
-      errors.push_back(error.what());
-    }
-  }
-  return errors;
-}
-
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -149,8 +136,9 @@ int main(int argc, char** argv) {
   if (argc < 3) return 2;
   try {
     Runtime runtime(2);
+    const auto load = [&](const char* path) { read_model(path, runtime.context()); };
     const bool load_only = arguments[1] == std::string_view("load");
-    std::cout << (load_only ? load(arguments.subspan(2), runtime.context())
+    std::cout << (load_only ? load_errors(arguments.subspan(2), load)
                             : run(arguments[2], arguments[3], runtime.context()))
               << "\n";
     return 0;
