@@ -4,7 +4,7 @@
 
 #include <ATen/ops/index_select.h>
 
-#include "perpend/core/error.h"
+#include "perpend/core/demand.h"
 #include "perpend/nn/cross_entropy.h"
 #include "perpend/train/device_tensor.h"
 
@@ -22,8 +22,8 @@ torch::Tensor NextTokenLoss::sum(const LossInput& input) const {
   std::vector<float> weights;
   for (std::size_t row = 0; row < batch.weights.size(); ++row) {
     if (batch.weights[row] == 0) continue;
-    check(batch.targets[row] < vocab_size, concat("next token loss: target ", batch.targets[row],
-                                                  " is outside the vocabulary of ", vocab_size));
+    demand(batch.targets[row] < vocab_size, "next token loss: target ", batch.targets[row],
+           " is outside the vocabulary of ", vocab_size);
     rows.push_back(static_cast<std::int64_t>(row));
     targets.push_back(batch.targets[row]);
     weights.push_back(batch.weights[row]);
