@@ -1,6 +1,6 @@
 #include "perpend/nn/adapted_linear.h"
 
-#include <utility>
+#include <optional>
 
 #include <ATen/ops/addmm.h>
 #include <ATen/ops/cat.h>
@@ -46,8 +46,9 @@ struct AdapterPlaces : torch::CustomClassHolder {
 class AdaptedLinearFunction : public torch::autograd::Function<AdaptedLinearFunction> {
  public:
   static torch::Tensor forward(AutogradContext* context, const torch::Tensor& x,
-                               const torch::Tensor& weight, const torch::Tensor& bias,
-                               at::TensorList downs, at::TensorList ups,
+                               const torch::Tensor& weight,
+                               const std::optional<torch::Tensor>& bias, at::TensorList downs,
+                               at::TensorList ups,
                                const c10::intrusive_ptr<AdapterPlaces>& adapters) {
     const torch::Tensor down = at::cat(downs);        // [ranks, in_features]
     const torch::Tensor inner = at::linear(x, down);  // [rows, ranks]
@@ -62,7 +63,7 @@ class AdaptedLinearFunction : public torch::autograd::Function<AdaptedLinearFunc
     context->saved_data["adapters"] = c10::IValue::make_capsule(adapters);
     context->saved_data["wants_x"] = x.requires_grad();
     context->saved_data["wants_weight"] = weight.requires_grad();
-    context->saved_data["wants_bias"] = bias.defined() && bias.requires_grad();
+    context->saved_data["wants_bias"] = bias && bias->requires_grad();
     return y;
   }
 
@@ -110,7 +111,8 @@ torch::Tensor adapted_linear(const torch::Tensor& x, const torch::Tensor& weight
     downs.push_back(adapter.down);
     ups.push_back(adapter.up);
   }
-  return AdaptedLinearFunction::apply(x, weight, bias, at::TensorList(downs), at::TensorList(ups),
+  const auto added = bias.defined() ? std::make_optional(bias) : std::nullopt;
+  return AdaptedLinearFunction::apply(x, weight, added, at::TensorList(downs), at::TensorList(ups),
                                       c10::make_intrusive<AdapterPlaces>(adapters));
 }
 

@@ -1,7 +1,7 @@
 #include "perpend/nn/fused_training.h"
 
 #include <algorithm>
-#include <utility>
+#include <optional>
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
@@ -47,11 +47,12 @@ const TrainingTable& kernels_of(const torch::Tensor& tensor) {
 class AddRmsNormFunction : public torch::autograd::Function<AddRmsNormFunction> {
  public:
   static variable_list forward(AutogradContext* context, const torch::Tensor& residual,
-                               const torch::Tensor& delta, const torch::Tensor& weight,
-                               double epsilon, torch::ScalarType type) {
+                               const std::optional<torch::Tensor>& delta,
+                               const torch::Tensor& weight, double epsilon,
+                               torch::ScalarType type) {
     const c10::DeviceGuard guard(residual.device());
     const torch::Tensor x = dense(residual);
-    const torch::Tensor added = dense(delta);
+    const torch::Tensor added = delta ? dense(*delta) : torch::Tensor{};
     const torch::Tensor sum = added.defined() ? at::empty_like(x) : torch::Tensor{};
     const torch::Tensor normed = at::empty(x.sizes(), x.options().dtype(type));
     const torch::Tensor inverse = at::empty({x.size(0)}, x.options());
