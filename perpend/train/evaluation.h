@@ -14,8 +14,8 @@
 namespace perpend {
 
 struct EvaluationOptions {
-  std::int64_t batch_tokens = 1 << 17;  // that a pass holds at most
-  std::vector<int> captured_layers;     // whose turned q and k a visitor reads
+  std::int64_t batch_tokens = 1 << 17;    // that a pass holds at most
+  std::vector<int> captured_layers = {};  // whose turned q and k a visitor reads
 };
 
 // Runs a model without gradients over all examples, in their order, and shows every batch to
