@@ -13,8 +13,8 @@ struct BatchOptions {
   std::int64_t sequences = 0;
   std::int64_t tokens = 0;
   bool shuffle = true;
-  bool repeat = true;  // epoch after epoch; else the reader ends behind the last example
   std::uint64_t seed = 0;
+  bool repeat = true;  // epoch after epoch; else the reader ends behind the last example
 };
 
 // Packs a dataset's examples batch after batch. Where it stands is one number, so that a run can go
