@@ -62,18 +62,16 @@ void expect_same(const TargetScore& found, const TargetScore& expected) {
 Evaluation evaluated(const TinyModel& tiny, const std::vector<TrainingSequence>& sequences,
                      std::int64_t batch_tokens) {
   return evaluate(tiny.llama, std::make_shared<MemoryDataset>(sequences),
-                  std::vector<Mask>(3, kMask), {.batch_tokens = batch_tokens},
-                  [](std::int64_t) {});
+                  std::vector<Mask>(3, kMask), {.batch_tokens = batch_tokens}, [](std::int64_t) {});
 }
 
 TEST(Evaluation, ScoresAreThoseOfEachSequenceAlone) {
   const TinyModel tiny;
   auto sequences = grouped_sequences();
   // Of some targets the likeliest token, so that there is something to count.
-  const auto likeliest =
-      tiny.llama.train_forward(input_of(packed({sequences[3]}), kMask))
-          .hidden.matmul(tiny.llama.head_weight().t())
-          .argmax(1);
+  const auto likeliest = tiny.llama.train_forward(input_of(packed({sequences[3]}), kMask))
+                             .hidden.matmul(tiny.llama.head_weight().t())
+                             .argmax(1);
   for (const std::size_t i : {29U, 20U, 11U}) {
     sequences[3].tokens[i] = likeliest[static_cast<std::int64_t>(i) - 1].item<std::int32_t>();
   }
@@ -96,15 +94,14 @@ TEST(Evaluation, VisitsEveryExampleOnceInOrder) {
   const auto sequences = random_sequences({9, 3, 14, 2, 5}, 32);
   std::vector<std::int64_t> rows;
   std::vector<std::int32_t> tokens;
-  for_each_evaluated(tiny.llama, std::make_shared<MemoryDataset>(sequences),
-                     std::vector<Mask>(3, kMask), {.batch_tokens = 16, .captured_layers = {1}},
-                     [&](const LossInput& input) {
-                       rows.push_back(input.hidden.size(0));
-                       EXPECT_FALSE(input.hidden.requires_grad());
-                       EXPECT_EQ(input.captured.at(1).k.size(0), rows.back());
-                       tokens.insert(tokens.end(), input.batch.tokens.begin(),
-                                     input.batch.tokens.end());
-                     });
+  for_each_evaluated(
+      tiny.llama, std::make_shared<MemoryDataset>(sequences), std::vector<Mask>(3, kMask),
+      {.batch_tokens = 16, .captured_layers = {1}}, [&](const LossInput& input) {
+        rows.push_back(input.hidden.size(0));
+        EXPECT_FALSE(input.hidden.requires_grad());
+        EXPECT_EQ(input.captured.at(1).k.size(0), rows.back());
+        tokens.insert(tokens.end(), input.batch.tokens.begin(), input.batch.tokens.end());
+      });
   EXPECT_THAT(rows, ElementsAre(12, 16, 5));
   EXPECT_EQ(tokens, packed(sequences).tokens);
 }
