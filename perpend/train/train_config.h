@@ -22,6 +22,15 @@ struct ModelSource {
   ModelChanges changes;
 };
 
+// What a ranking loss says of the model, and what its data was made for; 0: as the model says.
+struct RankSource {
+  int layer = 0;
+  double lambda = 0;
+  double tau = 0;
+  std::int64_t query_pos_offset = 0;
+  std::int64_t chunk_len = 0;
+};
+
 struct DataSource {
   std::string path;               // a folder of sequences (sequence_folder.h) or a .jsonl file
   std::int64_t chunk_tokens = 0;  // sequences are joined and cut to this length; 0: as they are
@@ -36,6 +45,7 @@ struct TrainConfig {
   DataSource data;
   TrainerOptions trainer;
   std::vector<WeightedLoss> losses;
+  std::optional<RankSource> rank;  // of a blockrank loss, for those who will run the result
   LoopOptions loop;
 };
 

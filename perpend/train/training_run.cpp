@@ -22,6 +22,17 @@ namespace {
 // Streams of the run's seed, so that data and weights are drawn apart.
 constexpr std::uint64_t kAdapterSeed = 0x6C6F7261;
 
+// How the trained model is to rank.
+BlockRankConfig ranking_of(const RankSource& source, const ModelConfig& config) {
+  BlockRankConfig rank = blockrank_config(config);
+  rank.layer = source.layer;
+  rank.lambda = static_cast<float>(source.lambda);
+  rank.tau = static_cast<float>(source.tau);
+  if (source.query_pos_offset > 0) rank.query_pos_offset = source.query_pos_offset;
+  if (source.chunk_len > 0) rank.chunk_len = source.chunk_len;
+  return rank;
+}
+
 }  // namespace
 
 TrainingRun::TrainingRun(TrainConfig config)
@@ -48,6 +59,7 @@ std::unique_ptr<Llama> TrainingRun::make_model() {
     config = read_model_config(*source_);
   }
   config = changed(std::move(config), source.changes);
+  if (config_.rank) config.blockrank = ranking_of(*config_.rank, config);
   const WeightForm form = source.dtype == "bf16" ? torch::kBFloat16 : torch::kFloat32;
   if (source_) {
     return std::make_unique<Llama>(config, WeightReader(*source_, config), form,
