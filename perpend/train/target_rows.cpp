@@ -5,7 +5,7 @@
 
 #include <ATen/ops/index_select.h>
 
-#include "perpend/core/error.h"
+#include "perpend/core/demand.h"
 #include "perpend/train/device_tensor.h"
 
 namespace perpend {
@@ -18,8 +18,8 @@ TargetRows target_rows(const LossInput& input) {
   std::vector<float> weights;
   for (std::size_t row = 0; row < batch.weights.size(); ++row) {
     if (batch.weights[row] == 0) continue;
-    check(batch.targets[row] < vocab_size, concat("next token loss: target ", batch.targets[row],
-                                                  " is outside the vocabulary of ", vocab_size));
+    demand(batch.targets[row] < vocab_size, "next token loss: target ", batch.targets[row],
+           " is outside the vocabulary of ", vocab_size);
     rows.push_back(static_cast<std::int64_t>(row));
     targets.push_back(batch.targets[row]);
     weights.push_back(batch.weights[row]);
