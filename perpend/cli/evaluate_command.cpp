@@ -22,7 +22,6 @@ namespace {
 
 struct EvaluateCommand {
   ModelOptions options;
-  std::string adapter;
   std::vector<std::string> data;
   EvaluationOptions evaluation;
   RankingFlags ranking;
@@ -50,8 +49,8 @@ OpenedModel EvaluateCommand::open(Context& context) const {
                            .layers = options.layers,
                            .changes = options.changes()};
   OpenedModel model = open_model(source, 0, context);
-  if (!adapter.empty()) {
-    read_lora(adapter, *model.llama);
+  if (!options.adapter.empty()) {
+    read_lora(options.adapter, *model.llama);
     model.llama->merge_adapters();
   }
   return model;
@@ -119,7 +118,6 @@ void add_evaluate_command(CLI::App& app) {
          "Folder of sequences or a .jsonl file, as docs/training.md describes; may be given "
          "several times")
       ->required();
-  add_option(sub, "--adapter", command->adapter, "Folder of LoRA weights that are added");
   add_option(sub, "--batch-tokens", command->evaluation.batch_tokens,
              "Tokens run at once, at most");
   add_flag(sub, "--json", command->json, "Print one JSON object a dataset, a line each");
