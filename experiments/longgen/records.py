@@ -60,7 +60,7 @@ class Task:
     def __post_init__(self):
         if self.questions > self.records - 2 * self.chains or self.two_hop_questions > self.chains:
             raise ValueError(f"{self}: more questions than records to ask for")
-        if self.filler < self.records:
+        if self.filler < 1:
             raise ValueError(f"{self}: the sequence is too short")
 
     @property

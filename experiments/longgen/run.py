@@ -56,20 +56,27 @@ class Experiment:
             resume = ["--resume"] if out.exists() else []
             report = self.program.run("train", config, "--json", *resume, log=log)[0]
             shutil.rmtree(out / "states")
-            last = json.loads((out / "log.jsonl").read_text().splitlines()[-1])
-            exact = 100 * last["evaluation"]["exact_match"]
-            print(f"{name}: {report['tokens']} tokens, {self.rate(out):.0f} tokens/s, loss {report['loss']:.4f}, {exact:.1f} % exact", flush=True)
+            exact = f"{100 * self.exact(out):.1f} % exact"
+            print(f"{name}: {report['tokens']} tokens, {self.rate(out):.0f} tokens/s, loss {report['loss']:.4f}, {exact}", flush=True)
         return out / "model"
 
     @staticmethod
-    def rate(run: pathlib.Path) -> float:
+    def log(run: pathlib.Path) -> list[dict]:
+        return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+
+    def rate(self, run: pathlib.Path) -> float:
         """Tokens a second, as most lines of the log say."""
-        return statistics.median(json.loads(line)["tokens_per_s"] for line in (run / "log.jsonl").read_text().splitlines())
+        return statistics.median(entry["tokens_per_s"] for entry in self.log(run))
+
+    def exact(self, run: pathlib.Path) -> float:
+        return self.log(run)[-1]["evaluation"]["exact_match"]
 
     def train_short(self, seed: int) -> pathlib.Path:
         scale, name = self.scale, f"seed-{seed}"
         data = self.data(f"{name}-recall", scale.recall.parts, seed)
         recall = self.train(f"{name}/recall", scale.recall, data, seed, stop_at=scale.recall_stop)
+        if self.exact(recall.parent) < scale.recall_least:
+            raise SystemExit(f"{name}: recall has not formed, so that arms would tell nothing; try another --recall-rate")
         data = self.data(f"{name}-short", scale.short.parts, seed + 1000)
         return self.train(f"{name}/short", scale.short, data, seed, path=recall)
 
@@ -144,13 +151,17 @@ def main() -> int:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--minutes", type=float, default=1e6)
     parser.add_argument("--jobs", type=int, default=1, help="arms that are trained side by side")
+    parser.add_argument("--recall-rate", type=float, help="learning rate while recall forms")
     parser.add_argument("--fit", action="store_true", help="fewer tokens for the arms where there is no time for all")
     options = parser.parse_args()
     arms, seeds = options.arms.split(","), [int(seed) for seed in options.seeds.split(",")]
     if set(arms) - set("FHSE"):
         parser.error(f"--arms: expected some of F, H, S, E ({options.arms})")
     program = Program(options.perpend, time.monotonic() + 60 * options.minutes)
-    experiment = Experiment(SCALES[options.scale], options.out, program, options.device, options.jobs, options.fit)
+    scale = SCALES[options.scale]
+    if rate := options.recall_rate:
+        scale = dataclasses.replace(scale, recall=dataclasses.replace(scale.recall, learning_rate=rate, final_learning_rate=rate))
+    experiment = Experiment(scale, options.out, program, options.device, options.jobs, options.fit)
     runs = {}
     try:
         for seed in seeds:
