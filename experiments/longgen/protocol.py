@@ -89,8 +89,8 @@ RECALL = Stage(
         Task(132, records=8, chains=0, questions=8, two_hop_questions=0, repeats=3),
         Task(256, records=24, chains=0, questions=12, two_hop_questions=0, repeats=2),
     ),
-    tokens=48 * M,
-    batch_tokens=M // 64,
+    tokens=40 * M,
+    batch_tokens=M // 128,
     learning_rate=1e-3,
     final_learning_rate=1e-3,
 )
@@ -145,7 +145,7 @@ def training_config(
         "seed": seed,
         "device": device,
         "log_every": 10,
-        "state_every": 200,
+        "state_every": 1000,
         "keep_states": 1,
         "model": {
             **({"path": str(path)} if path else {"shape": scale.shape()}),
