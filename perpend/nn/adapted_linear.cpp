@@ -1,6 +1,6 @@
 #include "perpend/nn/adapted_linear.h"
 
-#include <optional>
+#include <utility>
 
 #include <ATen/ops/addmm.h>
 #include <ATen/ops/cat.h>
@@ -8,6 +8,8 @@
 #include <ATen/ops/linear.h>
 #include <ATen/ops/mm.h>
 #include <torch/autograd.h>
+
+#include "perpend/nn/optional_tensor.h"
 
 namespace perpend {
 namespace {
@@ -63,7 +65,7 @@ class AdaptedLinearFunction : public torch::autograd::Function<AdaptedLinearFunc
     context->saved_data["adapters"] = c10::IValue::make_capsule(adapters);
     context->saved_data["wants_x"] = x.requires_grad();
     context->saved_data["wants_weight"] = weight.requires_grad();
-    context->saved_data["wants_bias"] = bias && bias->requires_grad();
+    context->saved_data["wants_bias"] = bias.has_value() && bias->requires_grad();
     return y;
   }
 
@@ -111,8 +113,8 @@ torch::Tensor adapted_linear(const torch::Tensor& x, const torch::Tensor& weight
     downs.push_back(adapter.down);
     ups.push_back(adapter.up);
   }
-  const auto added = bias.defined() ? std::make_optional(bias) : std::nullopt;
-  return AdaptedLinearFunction::apply(x, weight, added, at::TensorList(downs), at::TensorList(ups),
+  return AdaptedLinearFunction::apply(x, weight, given(bias), at::TensorList(downs),
+                                      at::TensorList(ups),
                                       c10::make_intrusive<AdapterPlaces>(adapters));
 }
 

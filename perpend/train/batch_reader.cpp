@@ -23,7 +23,8 @@ PackedBatch BatchReader::next() {
     return options_.sequences > 0 &&
            static_cast<std::int64_t>(sequences.size()) == options_.sequences;
   };
-  while (!is_full()) {
+  const auto is_at_end = [&] { return !options_.repeat && num_read_ == dataset_->size(); };
+  while (!is_full() && !is_at_end()) {
     const auto [index, epoch] = order_.at(num_read_);
     const std::int64_t length = dataset_->num_tokens(index);
     demand(length > 0, "data: example ", index, " has no tokens");
