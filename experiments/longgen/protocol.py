@@ -80,14 +80,12 @@ class Scale:
 
 M = 1 << 20
 VOCABULARY = Vocabulary(filler=1000, keys=512, values=512, branches=4)
-# Few records in short sequences full of questions: a network stays at guessing one of the values for as long as it takes to
-# find out which tokens of a record belong together, and of long filler it learns nothing about that.
+# Few records in short sequences, and hints: a network stays at guessing one of the values for as long as it takes to find out
+# which tokens of a record belong together.
 RECALL = Stage(
-    tasks=(
-        Task(14, records=2, chains=0, questions=1, two_hop_questions=0),
-        Task(66, records=4, chains=0, questions=4, two_hop_questions=0, repeats=3),
-        Task(132, records=8, chains=0, questions=8, two_hop_questions=0, repeats=3),
-        Task(256, records=24, chains=0, questions=12, two_hop_questions=0, repeats=2),
+    tasks=tuple(
+        Task(length, records, 0, questions, 0, repeats, hint_weight=0.5)
+        for length, records, questions, repeats in ((14, 2, 1, 1), (66, 4, 4, 3), (132, 8, 8, 3), (256, 24, 12, 2))
     ),
     tokens=40 * M,
     batch_tokens=M // 128,
@@ -125,7 +123,7 @@ TINY = Scale(
     block=GROUP_TOKENS,
     window_blocks=1,
     full_layers=1,
-    recall=Stage((Task(14, 2, 0, 1, 0),), 120 * 1024, 1024, 3e-3, 3e-3, warmup_steps=10),
+    recall=Stage((Task(14, 2, 0, 1, 0, hint_weight=0.5),), 120 * 1024, 1024, 3e-3, 3e-3, warmup_steps=10),
     short=Stage((Task(48, 4, 1, 2, 1),), 16 * 1024, 1024, 3e-3, 3e-4, warmup_steps=4),
     long=Stage((Task(96, 4, 1, 2, 1),), 16 * 1024, 1024, 1e-3, 1e-4, 1e5, warmup_steps=4),
     test_sequences={48: 32, 96: 32},

@@ -34,9 +34,9 @@ def answers(tokens: list[int], asked: int) -> tuple[dict[int, tuple[int, int]], 
 class Records(unittest.TestCase):
     def test_answers_are_in_the_text_as_far_back_as_the_group_says(self):
         vocabulary = Vocabulary(filler=30, keys=40, values=20)
-        task = Task(300, records=12, chains=3, questions=5, two_hop_questions=2, repeats=2)
+        task = Task(300, records=12, chains=3, questions=5, two_hop_questions=2, repeats=2, hint_weight=0.25)
         made = make_sequences(vocabulary, task, 40, np.random.default_rng(1))
-        for tokens, groups, weights in zip(made.tokens.tolist(), made.groups, made.weights):
+        for tokens, targets, groups, weights in zip(made.tokens.tolist(), made.targets, made.groups, made.weights):
             records, questions = answers(tokens, task.asked)
             self.assertEqual(len(records), 12)
             self.assertEqual(len({tuple(question[:2]) for question in questions}), 7)
@@ -50,8 +50,11 @@ class Records(unittest.TestCase):
                 self.assertEqual((sign, value), (VALUE, found))
                 self.assertGreaterEqual(value, vocabulary.first_value)
                 self.assertEqual(groups[number], (row - place) // GROUP_TOKENS + TWO_HOPS * (ask == ASK_TWICE))
-                self.assertEqual(weights[row + 1], 1)
+                self.assertEqual((weights[row], targets[row]), (1, value))
+            for key, (_, place) in records.items():
+                self.assertEqual(targets[place - 1 : place + 1].tolist(), [key, key])
             self.assertEqual((weights == 1).sum(), task.asked)
+            self.assertEqual((weights == 0.25).sum(), 2 * task.records)
 
 
 class Experiment(unittest.TestCase):
