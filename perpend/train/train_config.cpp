@@ -58,6 +58,8 @@ ModelSource read_model(const ConfigTable& table, const std::string& default_dtyp
   if (rope_theta > 0) source.changes.rope_theta = static_cast<float>(rope_theta);
   const std::int64_t context_length = table.integer("context_length", 0, kMaxCount, 0);
   if (context_length > 0) source.changes.context_length = context_length;
+  const std::int64_t num_layers = table.integer("num_layers", 0, kMaxSize, 0);
+  if (num_layers > 0) source.changes.num_layers = static_cast<int>(num_layers);
   table.check_all_read();
   if (table.has("shape") == !source.path.empty()) {
     table.fail("path", "expected either path (weights to start from) or [model.shape]");
@@ -125,13 +127,23 @@ void read_optimizer(const ConfigTable& table, std::int64_t num_steps, TrainerOpt
   table.check_all_read();
 }
 
-WeightedLoss read_loss(const ConfigTable& table) {
+RankSource read_rank(const ConfigTable& table, double weight) {
+  RankSource rank;
+  rank.layer = static_cast<int>(table.integer("layer", 0, kMaxSize));
+  rank.lambda = weight;
+  rank.tau = table.number("tau", 1e-6, 1e6, 0.05);
+  rank.query_pos_offset = table.integer("query_pos_offset", 0, kMaxCount, 0);
+  rank.chunk_len = table.integer("chunk_len", 0, kMaxCount, 0);
+  return rank;
+}
+
+WeightedLoss read_loss(const ConfigTable& table, std::optional<RankSource>& rank) {
   WeightedLoss result;
   const std::string kind = table.choice("kind", {"next_token", "blockrank"});
   result.weight = table.number("weight", 0.0, 1e6, kind == "blockrank" ? 0.1 : 1.0);
   if (kind == "blockrank") {
-    const auto layer = static_cast<int>(table.integer("layer", 0, kMaxSize));
-    result.loss = std::make_shared<BlockRankLoss>(layer, table.number("tau", 1e-6, 1e6, 0.05));
+    rank = read_rank(table, result.weight);
+    result.loss = std::make_shared<BlockRankLoss>(rank->layer, rank->tau);
   } else {
     result.loss = std::make_shared<NextTokenLoss>();
   }
@@ -139,9 +151,9 @@ WeightedLoss read_loss(const ConfigTable& table) {
   return result;
 }
 
-std::vector<WeightedLoss> read_losses(const ConfigTable& root) {
+std::vector<WeightedLoss> read_losses(const ConfigTable& root, std::optional<RankSource>& rank) {
   std::vector<WeightedLoss> losses;
-  for (const ConfigTable& table : root.tables("loss")) losses.push_back(read_loss(table));
+  for (const ConfigTable& table : root.tables("loss")) losses.push_back(read_loss(table, rank));
   if (losses.empty()) losses.push_back({std::make_shared<NextTokenLoss>(), 1.0});
   return losses;
 }
@@ -173,7 +185,7 @@ TrainConfig read_train_config(const std::string& path) {
   config.trainer.recompute = root.flag("recompute", false);
   config.trainer.count_flops = loop.peak_flops > 0;
   read_optimizer(root.table("optimizer"), loop.num_steps, config.trainer);
-  config.losses = read_losses(root);
+  config.losses = read_losses(root, config.model.rank);
   root.check_all_read();
   return config;
 }
