@@ -80,13 +80,17 @@ class Scale:
 
 M = 1 << 20
 VOCABULARY = Vocabulary(filler=1000, keys=512, values=512, branches=4)
-# Short sequences of few records: in long ones a network finds no way to tell the records apart before it has learnt
-# which tokens of a record belong together, and stays at guessing one of the values. Half of the records are asked for, since
-# what was not asked yet would tell the last ones.
+# Few records in short sequences full of questions: a network stays at guessing one of the values for as long as it takes to
+# find out which tokens of a record belong together, and of long filler it learns nothing about that.
 RECALL = Stage(
-    tasks=tuple(Task(length, records, 0, records // 2, 0) for length, records in ((14, 2), (32, 4), (64, 8), (256, 24))),
-    tokens=48 * M,
-    batch_tokens=M // 64,
+    tasks=(
+        Task(14, records=2, chains=0, questions=1, two_hop_questions=0),
+        Task(66, records=4, chains=0, questions=4, two_hop_questions=0, repeats=3),
+        Task(132, records=8, chains=0, questions=8, two_hop_questions=0, repeats=3),
+        Task(256, records=24, chains=0, questions=12, two_hop_questions=0, repeats=2),
+    ),
+    tokens=40 * M,
+    batch_tokens=M // 128,
     learning_rate=1e-3,
     final_learning_rate=1e-3,
 )
@@ -109,7 +113,6 @@ FULL = Scale(
 # Less of the same.
 SMALL = dataclasses.replace(
     FULL,
-    recall=dataclasses.replace(RECALL, tokens=24 * M),
     short=dataclasses.replace(SHORT, tokens=26 * 10**6, batch_tokens=M // 16),
     long=dataclasses.replace(LONG, tokens=30 * 10**6, batch_tokens=M // 16),
 )
@@ -122,7 +125,7 @@ TINY = Scale(
     block=GROUP_TOKENS,
     window_blocks=1,
     full_layers=1,
-    recall=Stage((Task(14, 2, 0, 1, 0), Task(32, 4, 0, 2, 0)), 16 * 1024, 1024, 3e-3, 3e-3, warmup_steps=4),
+    recall=Stage((Task(14, 2, 0, 1, 0), Task(66, 4, 0, 4, 0, 3)), 16 * 1024, 1024, 3e-3, 3e-3, warmup_steps=4),
     short=Stage((Task(96, 4, 1, 2, 1),), 8 * 1024, 1024, 3e-3, 3e-4, warmup_steps=4),
     long=Stage((Task(192, 4, 1, 2, 1),), 8 * 1024, 1024, 1e-3, 1e-4, 1e5, warmup_steps=4),
     test_sequences={96: 16, 192: 16},
@@ -142,7 +145,7 @@ def training_config(
         "seed": seed,
         "device": device,
         "log_every": 10,
-        "state_every": 200,
+        "state_every": 1000,
         "keep_states": 1,
         "model": {
             **({"path": str(path)} if path else {"shape": scale.shape()}),

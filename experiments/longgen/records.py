@@ -94,7 +94,15 @@ def markov_chain(vocabulary: Vocabulary, shape: tuple[int, int], rng: np.random.
 
 def distinct(count: int, draws: int, rows: int, rng: np.random.Generator) -> np.ndarray:
     """[rows, draws]: in each row different numbers below `count`, in random order."""
-    return np.argsort(rng.random((rows, count), dtype=np.float32), axis=1)[:, :draws]
+    if 4 * draws > count:
+        return np.argsort(rng.random((rows, count), dtype=np.float32), axis=1)[:, :draws]
+    drawn = np.empty((draws, rows), np.int64)
+    for i in range(draws):
+        # The number of one of those that are left, counted from below.
+        drawn[i] = rng.integers(0, count - i, rows)
+        for earlier in np.sort(drawn[:i], axis=0):
+            drawn[i] += drawn[i] >= earlier
+    return drawn.T
 
 
 def make_sequences(vocabulary: Vocabulary, task: Task, count: int, rng: np.random.Generator) -> Sequences:

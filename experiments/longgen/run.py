@@ -149,7 +149,7 @@ def main() -> int:
     parser.add_argument("--arms", default="F,H,S", help="of F, H, S, E")
     parser.add_argument("--seeds", default="1", help="1,2,3")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--minutes", type=float, default=1e6)
+    parser.add_argument("--minutes", type=float, default=1e4)
     parser.add_argument("--jobs", type=int, default=1, help="arms that are trained side by side")
     parser.add_argument("--recall-rate", type=float, help="learning rate while recall forms")
     parser.add_argument("--fit", action="store_true", help="fewer tokens for the arms where there is no time for all")

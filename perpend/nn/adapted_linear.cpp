@@ -9,6 +9,8 @@
 #include <ATen/ops/mm.h>
 #include <torch/autograd.h>
 
+#include "perpend/nn/optional_tensor.h"
+
 namespace perpend {
 namespace {
 
@@ -46,8 +48,9 @@ struct AdapterPlaces : torch::CustomClassHolder {
 class AdaptedLinearFunction : public torch::autograd::Function<AdaptedLinearFunction> {
  public:
   static torch::Tensor forward(AutogradContext* context, const torch::Tensor& x,
-                               const torch::Tensor& weight, const torch::Tensor& bias,
-                               at::TensorList downs, at::TensorList ups,
+                               const torch::Tensor& weight,
+                               const std::optional<torch::Tensor>& bias, at::TensorList downs,
+                               at::TensorList ups,
                                const c10::intrusive_ptr<AdapterPlaces>& adapters) {
     const torch::Tensor down = at::cat(downs);        // [ranks, in_features]
     const torch::Tensor inner = at::linear(x, down);  // [rows, ranks]
@@ -62,7 +65,7 @@ class AdaptedLinearFunction : public torch::autograd::Function<AdaptedLinearFunc
     context->saved_data["adapters"] = c10::IValue::make_capsule(adapters);
     context->saved_data["wants_x"] = x.requires_grad();
     context->saved_data["wants_weight"] = weight.requires_grad();
-    context->saved_data["wants_bias"] = bias.defined() && bias.requires_grad();
+    context->saved_data["wants_bias"] = bias.has_value() && bias->requires_grad();
     return y;
   }
 
@@ -110,7 +113,8 @@ torch::Tensor adapted_linear(const torch::Tensor& x, const torch::Tensor& weight
     downs.push_back(adapter.down);
     ups.push_back(adapter.up);
   }
-  return AdaptedLinearFunction::apply(x, weight, bias, at::TensorList(downs), at::TensorList(ups),
+  return AdaptedLinearFunction::apply(x, weight, given(bias), at::TensorList(downs),
+                                      at::TensorList(ups),
                                       c10::make_intrusive<AdapterPlaces>(adapters));
 }
 

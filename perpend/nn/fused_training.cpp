@@ -12,6 +12,7 @@
 #include <torch/autograd.h>
 
 #include "perpend/kernels/table.h"
+#include "perpend/nn/optional_tensor.h"
 #include "perpend/nn/rotate.h"
 #include "perpend/ops/tensor_view_of.h"
 #include "perpend/ops/torch_stream.h"
@@ -47,11 +48,12 @@ const TrainingTable& kernels_of(const torch::Tensor& tensor) {
 class AddRmsNormFunction : public torch::autograd::Function<AddRmsNormFunction> {
  public:
   static variable_list forward(AutogradContext* context, const torch::Tensor& residual,
-                               const torch::Tensor& delta, const torch::Tensor& weight,
-                               double epsilon, torch::ScalarType type) {
+                               const std::optional<torch::Tensor>& delta,
+                               const torch::Tensor& weight, double epsilon,
+                               torch::ScalarType type) {
     const c10::DeviceGuard guard(residual.device());
     const torch::Tensor x = dense(residual);
-    const torch::Tensor added = dense(delta);
+    const torch::Tensor added = dense(delta.value_or(torch::Tensor()));
     const torch::Tensor sum = added.defined() ? at::empty_like(x) : torch::Tensor{};
     const torch::Tensor normed = at::empty(x.sizes(), x.options().dtype(type));
     const torch::Tensor inverse = at::empty({x.size(0)}, x.options());
@@ -181,7 +183,8 @@ NormedSum add_rms_norm(const torch::Tensor& residual, const torch::Tensor& delta
                         residual.scalar_type() == torch::kFloat32 &&
                         AddRmsNormArgs::fits(residual.size(1));
   if (is_built) {
-    const variable_list outputs = AddRmsNormFunction::apply(residual, delta, weight, epsilon, type);
+    const variable_list outputs =
+        AddRmsNormFunction::apply(residual, given(delta), weight, epsilon, type);
     return {outputs[0], outputs[1]};
   }
   const torch::Tensor sum = delta.defined() ? residual + delta : residual;
