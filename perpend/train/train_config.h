@@ -7,6 +7,7 @@
 
 #include "perpend/core/device.h"
 #include "perpend/models/model_config.h"
+#include "perpend/train/diffusion_recipe.h"
 #include "perpend/train/lora.h"
 #include "perpend/train/trainer.h"
 #include "perpend/train/training_loop.h"
@@ -33,6 +34,7 @@ struct TrainConfig {
   int threads = 0;
   ModelSource model;
   std::optional<LoraOptions> lora;
+  std::optional<DiffusionRecipe> diffusion;
   DataSource data;
   TrainerOptions trainer;
   std::vector<WeightedLoss> losses;

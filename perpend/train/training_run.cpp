@@ -13,6 +13,8 @@
 #include "perpend/train/chunked_dataset.h"
 #include "perpend/train/memory_dataset.h"
 #include "perpend/train/model_folder.h"
+#include "perpend/train/noised_copies.h"
+#include "perpend/train/padded_dataset.h"
 #include "perpend/train/sequence_folder.h"
 #include "perpend/train/text_dataset.h"
 
@@ -30,6 +32,7 @@ TrainingRun::TrainingRun(TrainConfig config)
   // Training lives in LibTorch, whose threads inference holds back.
   at::set_num_threads(runtime_.num_threads());
   model_ = make_model();
+  if (config_.diffusion) prepare_diffusion(*config_.diffusion);
   std::vector<TrainedTensor> trained = choose_trained();
   const std::string& layers = config_.model.layers;
   const auto masks = layers.empty() ? default_masks(model_->config())
@@ -57,6 +60,21 @@ std::unique_ptr<Llama> TrainingRun::make_model() {
                                  runtime_.context());
 }
 
+void TrainingRun::prepare_diffusion(DiffusionRecipe& recipe) {
+  resolve_tokens(recipe, source_ ? &*source_ : nullptr);
+  const std::int32_t mask_token_id = recipe.options.mask_token_id;
+  check(mask_token_id < model_->config().vocab_size,
+        concat("diffusion: the mask token ", mask_token_id, " is outside the vocabulary of ",
+               model_->config().vocab_size));
+  check(!model_->config().longgen,
+        "diffusion: the model's layers have masks of their own, which no noised copy can follow");
+  config_.trainer.batch.transform = std::make_shared<NoisedCopies>(recipe.options);
+  if (!recipe.has_mean_mask_row) return;
+  const at::NoGradGuard no_grad;
+  const torch::Tensor embedding = model_->named_parameters().front().tensor;  // of tokens
+  embedding.select(0, mask_token_id).copy_(embedding.to(torch::kFloat32).mean(0));
+}
+
 std::vector<TrainedTensor> TrainingRun::choose_trained() {
   if (config_.lora) return add_lora(*model_, *config_.lora, config_.loop.seed ^ kAdapterSeed);
   std::vector<TrainedTensor> trained;
@@ -80,8 +98,14 @@ std::shared_ptr<const Dataset> TrainingRun::open_data() const {
   } else {
     data = std::make_shared<SequenceFolder>(source.path);
   }
+  using LastRow = ChunkedDataset::LastRow;
+  LastRow last_row = LastRow::kNextChunk;
+  if (config_.diffusion) {
+    data = std::make_shared<PaddedDataset>(std::move(data), config_.diffusion->padding());
+    last_row = LastRow::kNothing;
+  }
   if (source.chunk_tokens == 0) return data;
-  return std::make_shared<ChunkedDataset>(std::move(data), source.chunk_tokens);
+  return std::make_shared<ChunkedDataset>(std::move(data), source.chunk_tokens, last_row);
 }
 
 bool TrainingRun::run(LoopProgress progress) {

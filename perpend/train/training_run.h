@@ -28,6 +28,8 @@ class TrainingRun {
 
  private:
   std::unique_ptr<Llama> make_model();
+  // Chooses what is noised, and how, and gives the model a row for the mask token.
+  void prepare_diffusion(DiffusionRecipe& recipe);
   std::shared_ptr<const Dataset> open_data() const;
   std::vector<TrainedTensor> choose_trained();
   void write_result() const;
