@@ -15,6 +15,7 @@ struct BatchOptions {
   std::int64_t tokens = 0;
   bool shuffle = true;
   std::uint64_t seed = 0;
+  bool repeat = true;  // epoch after epoch; else the reader ends behind the last example
   // Of each example; null: it stays as it is. `tokens` counts what it is made of.
   std::shared_ptr<const SequenceTransform> transform = {};
 };
@@ -26,8 +27,8 @@ class BatchReader {
   // Throws InvalidArgument for an empty dataset and unless one of sequences and tokens is positive.
   BatchReader(std::shared_ptr<const Dataset> dataset, const BatchOptions& options);
 
-  // The next batch, for a step of the optimizer. Throws InvalidArgument for an example without
-  // tokens or with more than a batch holds.
+  // The next batch, for a step of the optimizer; without rows at the end. Throws InvalidArgument
+  // for an example without tokens or with more than a batch holds.
   PackedBatch next(std::int64_t step = 0);
 
   // Examples read since the run began.

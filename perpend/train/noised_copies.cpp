@@ -5,7 +5,7 @@
 #include <utility>
 #include <vector>
 
-#include "perpend/core/error.h"
+#include "perpend/core/demand.h"
 #include "perpend/core/random.h"
 
 namespace perpend {
@@ -113,9 +113,9 @@ void check_text(const TrainingSequence& text, std::int32_t mask_token_id, std::i
         "data: sequences with targets, positions, labels or lists can not be noised");
   check_eq(text.weights.size(), text.tokens.size(), "data: weights and tokens differ in number");
   for (std::size_t i = 0; i < text.tokens.size(); ++i) {
-    check(text.weights[i] == 0 || text.tokens[i] != mask_token_id,
-          concat("data: the mask token (", mask_token_id, ") is to be learnt at token ", i,
-                 " of the example that is read as number ", number));
+    demand(text.weights[i] == 0 || text.tokens[i] != mask_token_id, "data: the mask token (",
+           mask_token_id, ") is to be learnt at token ", i,
+           " of the example that is read as number ", number);
   }
 }
 

@@ -2,7 +2,7 @@
 
 #include <numeric>
 
-#include "perpend/core/error.h"
+#include "perpend/core/demand.h"
 
 namespace perpend {
 namespace {
@@ -46,8 +46,8 @@ class Packer {
     }
     check_length(targets.size(), "targets");
     for (std::size_t i = 0; i < length_; ++i) {
-      check(weights[i] >= 0, concat(name_, "weight ", weights[i], " is negative"));
-      check(targets[i] >= kNoTarget, concat(name_, "target ", targets[i], " is negative"));
+      demand(weights[i] >= 0, name_, "weight ", weights[i], " is negative");
+      demand(targets[i] >= kNoTarget, name_, "target ", targets[i], " is negative");
       if (targets[i] == kNoTarget) weights[i] = 0;
     }
     append(batch_.targets, targets);
@@ -58,7 +58,7 @@ class Packer {
   void add_counts(const std::vector<float>& counts) {
     check_length(counts.size(), "counts");
     for (const float count : counts) {
-      check(count >= 0, concat(name_, "count ", count, " is negative"));
+      demand(count >= 0, name_, "count ", count, " is negative");
     }
     append(batch_.counts, counts);
   }
@@ -72,7 +72,7 @@ class Packer {
     }
     check_length(sequence.positions.size(), "positions");
     for (const std::int32_t position : sequence.positions) {
-      check(position >= 0, concat(name_, "position ", position, " is negative"));
+      demand(position >= 0, name_, "position ", position, " is negative");
     }
     append(batch_.positions, sequence.positions);
   }
@@ -100,11 +100,11 @@ class Packer {
 
   void add_copies(const TrainingSequence& sequence) {
     const std::size_t before = batch_.num_noised.size();
-    check(sequence.num_noised >= 0 && sequence.num_noised <= static_cast<std::int64_t>(length_),
-          concat(name_, sequence.num_noised, " of ", length_, " rows can not be noised"));
+    demand(sequence.num_noised >= 0 && sequence.num_noised <= static_cast<std::int64_t>(length_),
+           name_, sequence.num_noised, " of ", length_, " rows can not be noised");
     batch_.num_noised.push_back(sequence.num_noised);
-    check_eq(batch_.masks.size(), sequence.mask ? before : 0,
-             concat(name_, "not all examples have a mask"));
+    demand_eq(batch_.masks.size(), sequence.mask ? before : 0, name_,
+              "not all examples have a mask");
     if (sequence.mask) batch_.masks.push_back(*sequence.mask);
   }
 

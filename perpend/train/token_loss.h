@@ -1,8 +1,10 @@
 #pragma once
 
 #include <string>
+#include <utility>
 
 #include "perpend/train/loss.h"
+#include "perpend/train/target_rows.h"
 
 namespace perpend {
 
@@ -10,18 +12,16 @@ namespace perpend {
 // their counts. Rows of weight 0 cost nothing.
 class TokenLoss : public Loss {
  public:
-  enum class Rows { kClean, kNoised };
-
   std::string name() const override { return name_; }
   double count(const PackedBatch& batch) const override;
   torch::Tensor sum(const LossInput& input) const override;
 
  protected:
-  TokenLoss(std::string name, Rows rows) : name_(std::move(name)), rows_(rows) {}
+  TokenLoss(std::string name, TokenRows rows) : name_(std::move(name)), rows_(rows) {}
 
  private:
   std::string name_;
-  Rows rows_;
+  TokenRows rows_;
 };
 
 }  // namespace perpend
