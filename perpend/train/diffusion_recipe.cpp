@@ -8,8 +8,8 @@
 namespace perpend {
 namespace {
 
-using Attention = DiffusionOptions::Attention;
-using NoiseUnit = DiffusionOptions::NoiseUnit;
+using Attention = NoisingOptions::Attention;
+using NoiseUnit = NoisingOptions::NoiseUnit;
 
 constexpr std::int64_t kMostTokens = 1 << 24;
 constexpr std::int64_t kMostSteps = std::int64_t{1} << 40;
@@ -39,7 +39,7 @@ void refuse(const ConfigTable& table, const std::string& key, std::string_view w
 
 // Full attention knows no blocks: their keys would have no effect.
 void read_structure(const ConfigTable& table, DiffusionRecipe& recipe) {
-  DiffusionOptions& options = recipe.options;
+  NoisingOptions& options = recipe.options;
   if (options.attention == Attention::kFull) {
     for (const char* key : {"block_size", "grow_from", "grow_factor", "grow_after", "grow_every",
                             "first_of_block", "pad_blocks", "noise"}) {
@@ -74,7 +74,7 @@ void read_tokens(const ConfigTable& table, DiffusionRecipe& recipe) {
   if (recipe.canvas_tokens == 0) table.fail("canvas_token_id", "expected canvas_tokens beside it");
 }
 
-void read_weighting(const ConfigTable& table, DiffusionOptions& options) {
+void read_weighting(const ConfigTable& table, NoisingOptions& options) {
   const bool by_default = options.attention == Attention::kFull && options.views == 1;
   options.inverse_weight =
       table.choice("weighting", {"none", "1/p"}, by_default ? "1/p" : "none") == "1/p";
@@ -100,7 +100,7 @@ std::optional<DiffusionRecipe> read_diffusion_recipe(const ConfigTable& root) {
   if (!root.has("diffusion")) return std::nullopt;
   const ConfigTable table = root.table("diffusion");
   DiffusionRecipe recipe;
-  DiffusionOptions& options = recipe.options;
+  NoisingOptions& options = recipe.options;
   options.attention = read_attention(table);
   options.shift = table.flag("shift", true);
   const std::int64_t views = options.attention == Attention::kBlock ? 2 : 1;

@@ -6,14 +6,14 @@
 
 #include "perpend/io/checkpoint.h"
 #include "perpend/train/config_table.h"
-#include "perpend/train/diffusion.h"
+#include "perpend/train/noising.h"
 #include "perpend/train/padded_dataset.h"
 
 namespace perpend {
 
 // The table [diffusion] of a configuration; docs/training.md describes its keys.
 struct DiffusionRecipe {
-  DiffusionOptions options;
+  NoisingOptions options;
   std::string mask_token;   // as the tokenizer writes it; empty: options have the id
   bool pads_blocks = true;  // texts end where a block does
   std::int64_t canvas_tokens =

@@ -11,8 +11,8 @@
 namespace perpend {
 namespace {
 
-using Attention = DiffusionOptions::Attention;
-using NoiseUnit = DiffusionOptions::NoiseUnit;
+using Attention = NoisingOptions::Attention;
+using NoiseUnit = NoisingOptions::NoiseUnit;
 
 // Streams of the run's seed, so that noise and the order of the data are drawn apart.
 constexpr std::uint64_t kNoiseSeed = 0x6E6F6973;
@@ -40,7 +40,7 @@ Noise draw_noise(std::int64_t length, std::int64_t unit, Random random) {
 // Rows of all copies of one text.
 class CopyWriter {
  public:
-  CopyWriter(const DiffusionOptions& options, const TrainingSequence& text, std::int64_t block_size)
+  CopyWriter(const NoisingOptions& options, const TrainingSequence& text, std::int64_t block_size)
       : options_(options), text_(text), length_(text.tokens.size()), block_size_(block_size) {}
 
   void add_noised(const Noise& noise, int view) {
@@ -100,7 +100,7 @@ class CopyWriter {
     out_.counts[row] = count;
   }
 
-  const DiffusionOptions& options_;
+  const NoisingOptions& options_;
   const TrainingSequence& text_;
   std::size_t length_;
   std::int64_t block_size_;
@@ -121,7 +121,7 @@ void check_text(const TrainingSequence& text, std::int32_t mask_token_id, std::i
 
 }  // namespace
 
-NoisedCopies::NoisedCopies(const DiffusionOptions& options) : options_(options) {
+NoisedCopies::NoisedCopies(const NoisingOptions& options) : options_(options) {
   const BlockGrowth& growth = options.block_size;
   check(growth.first >= 1 && growth.last >= growth.first && growth.factor >= 2 &&
             growth.interval >= 1 && growth.delay >= 0,

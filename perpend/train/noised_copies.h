@@ -1,6 +1,6 @@
 #pragma once
 
-#include "perpend/train/diffusion.h"
+#include "perpend/train/noising.h"
 #include "perpend/train/sequence_transform.h"
 
 namespace perpend {
@@ -20,14 +20,14 @@ namespace perpend {
 class NoisedCopies final : public SequenceTransform {
  public:
   // Throws InvalidArgument for options that do not fit together.
-  explicit NoisedCopies(const DiffusionOptions& options);
+  explicit NoisedCopies(const NoisingOptions& options);
 
   // Throws InvalidArgument for an example with targets, positions, labels or lists of its own, and
   // for one that is to learn the mask token.
   TrainingSequence apply(TrainingSequence sequence, const Place& place) const override;
 
  private:
-  DiffusionOptions options_;
+  NoisingOptions options_;
 };
 
 }  // namespace perpend

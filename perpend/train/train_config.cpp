@@ -150,7 +150,7 @@ void check_kind(const ConfigTable& table, const std::string& kind,
   }
   if (kind == "blockrank") table.fail("kind", "blockrank excludes [diffusion]");
   if (kind == "next_token" &&
-      diffusion->options.attention != DiffusionOptions::Attention::kContextCausal) {
+      diffusion->options.attention != NoisingOptions::Attention::kContextCausal) {
     table.fail("kind",
                "next_token needs a causal clean copy: [diffusion] attention = \"context_causal\"");
   }

@@ -121,7 +121,7 @@ TEST(TrainConfig, ReadsTheExamplesOfTheGuide) {
   EXPECT_FALSE(configs[0].diffusion);
 
   const DiffusionRecipe& block = configs[1].diffusion.value();
-  EXPECT_EQ(block.options.attention, DiffusionOptions::Attention::kBlock);
+  EXPECT_EQ(block.options.attention, NoisingOptions::Attention::kBlock);
   EXPECT_EQ(block.options.block_size.at(0), 16);
   EXPECT_EQ(block.options.views, 2);
   EXPECT_TRUE(block.options.first_of_block && block.options.shift && block.pads_blocks);
@@ -146,7 +146,7 @@ TEST(TrainConfig, ReadsDiffusionWithoutBlocks) {
   };
   const DiffusionRecipe plain = read("");
   EXPECT_TRUE(plain.options.inverse_weight && plain.options.shift);
-  EXPECT_EQ(plain.options.noise_unit, DiffusionOptions::NoiseUnit::kSequence);
+  EXPECT_EQ(plain.options.noise_unit, NoisingOptions::NoiseUnit::kSequence);
   EXPECT_EQ(plain.padding().multiple, 1);
   EXPECT_EQ(plain.padding().weight, 0.0F);
   const DiffusionRecipe canvas = read("canvas_tokens = 64\ncanvas_token_id = 2\nviews = 2");

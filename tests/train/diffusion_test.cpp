@@ -1,8 +1,6 @@
 // Training of diffusion language models: what the copies of a text see, what is noised and counted.
 // Numbers are those of sections 2 and 7 of the three papers' losses; sums are written out again.
 
-#include "perpend/train/diffusion.h"
-
 #include <algorithm>
 
 #include <gmock/gmock.h>
@@ -12,8 +10,9 @@
 #include "perpend/train/batch_reader.h"
 #include "perpend/train/chunked_dataset.h"
 #include "perpend/train/noised_copies.h"
+#include "perpend/train/noising.h"
 #include "perpend/train/padded_dataset.h"
-#include "tests/train/tiny_diffusion.h"
+#include "tests/train/tiny_noising.h"
 
 namespace perpend {
 namespace {
@@ -115,7 +114,7 @@ TEST(NoisedCopies, LossesAreMeansOverLearntTokensHoweverManyAreMasked) {
       }
     }
   }
-  DiffusionOptions unshifted = small_diffusion(Attention::kFull, 1);
+  NoisingOptions unshifted = small_diffusion(Attention::kFull, 1);
   unshifted.shift = false;
   const TrainingSequence rows = noised(text, unshifted);
   EXPECT_EQ(MaskedTokenLoss().count(packed({rows})), 19.5);
@@ -127,7 +126,7 @@ TEST(NoisedCopies, LossesAreMeansOverLearntTokensHoweverManyAreMasked) {
 
 TEST(NoisedCopies, TheFirstOfABlockCanBeLeftOut) {
   const TrainingSequence text = answered_text(3, 18, 3);
-  DiffusionOptions options = small_diffusion(Attention::kContextCausal, 2);
+  NoisingOptions options = small_diffusion(Attention::kContextCausal, 2);
   options.first_of_block = false;
   const TrainingSequence rows = noised(text, options);
   for (std::size_t row = 0; row + 1 < 2 * text.tokens.size(); ++row) {
@@ -147,7 +146,7 @@ TEST(NoisedCopies, TheFirstOfABlockCanBeLeftOut) {
 
 // Shares of masked tokens over many draws, of blocks of 8.
 struct MaskedShares {
-  explicit MaskedShares(DiffusionOptions options) {
+  explicit MaskedShares(NoisingOptions options) {
     options.block_size = {.first = 8, .last = 8};
     const TrainingSequence text = answered_text(0, 32, 4);
     for (std::int64_t number = 0; number < kDraws; ++number) {
@@ -177,7 +176,7 @@ struct MaskedShares {
 };
 
 TEST(NoisedCopies, LevelsAreUniformInEachBlockOrSequence) {
-  DiffusionOptions options = small_diffusion(Attention::kBlock, 1);
+  NoisingOptions options = small_diffusion(Attention::kBlock, 1);
   // Six standard deviations of 4000 draws of a coin are 0.047; t uniform: E t = 1/2, E t^2 = 1/3,
   // E t^8 = 1/9.
   const MaskedShares by_block(options);
@@ -185,14 +184,14 @@ TEST(NoisedCopies, LevelsAreUniformInEachBlockOrSequence) {
   EXPECT_NEAR(by_block.block, 1 / 9.0, 0.03);
   EXPECT_NEAR(by_block.same_block, 1 / 3.0, 0.045);
   EXPECT_NEAR(by_block.other_block, 1 / 4.0, 0.041);
-  options.noise_unit = DiffusionOptions::NoiseUnit::kSequence;
+  options.noise_unit = NoisingOptions::NoiseUnit::kSequence;
   const MaskedShares by_sequence(options);
   EXPECT_NEAR(by_sequence.block, 1 / 9.0, 0.03);
   EXPECT_NEAR(by_sequence.other_block, 1 / 3.0, 0.045);
 }
 
 TEST(NoisedCopies, InverseWeightsMakeEachTokenCountOnce) {
-  DiffusionOptions options = small_diffusion(Attention::kBlock, 1);
+  NoisingOptions options = small_diffusion(Attention::kBlock, 1);
   EXPECT_NEAR(MaskedShares(options).weight, 0.5, 0.02);
   options.inverse_weight = true;
   const MaskedShares whole(options);
@@ -207,7 +206,7 @@ TEST(NoisedCopies, InverseWeightsMakeEachTokenCountOnce) {
 
 TEST(NoisedCopies, NoiseIsAFunctionOfTheSeedAndTheNumberOfTheExample) {
   const TrainingSequence text = answered_text(2, 30, 5);
-  DiffusionOptions options = small_diffusion(Attention::kBlock, 1);
+  NoisingOptions options = small_diffusion(Attention::kBlock, 1);
   const auto tokens = noised(text, options, 6).tokens;
   EXPECT_EQ(noised(text, options, 6, /*step=*/99).tokens, tokens);
   EXPECT_NE(noised(text, options, 7).tokens, tokens);
@@ -225,7 +224,9 @@ TEST(NoisedCopies, BatchesOfAnySizeHoldTheSameRows) {
   const auto transform =
       std::make_shared<NoisedCopies>(small_diffusion(Attention::kContextCausal, 2));
   const auto rows_of = [&](std::int64_t sequences, std::int64_t from) {
-    BatchReader reader(data, {sequences, 0, true, 3, transform});
+    BatchOptions options{.sequences = sequences, .seed = 3};
+    options.transform = transform;
+    BatchReader reader(data, options);
     reader.seek(from);
     std::vector<std::int32_t> rows;
     while (reader.num_read() < 12) {
@@ -254,11 +255,11 @@ std::string diffusion_error(F f) {
 
 TEST(NoisedCopies, SaysWhatDoesNotFit) {
   const auto error_of_change = [](Attention attention, auto change) {
-    DiffusionOptions options = small_diffusion(attention, 1);
+    NoisingOptions options = small_diffusion(attention, 1);
     change(options);
     return diffusion_error([&] { NoisedCopies copies(options); });
   };
-  using Options = DiffusionOptions&;
+  using Options = NoisingOptions&;
   const auto block_error = [&](auto change) { return error_of_change(Attention::kBlock, change); };
   EXPECT_EQ(block_error([](Options) {}), "");
   EXPECT_THAT(block_error([](Options o) { o.views = 3; }), HasSubstr("1 or 2 views"));
@@ -276,10 +277,9 @@ TEST(NoisedCopies, SaysWhatDoesNotFit) {
                 o.first_of_block = false;
               }),
               HasSubstr("nothing to learn"));
-  EXPECT_THAT(
-      error_of_change(Attention::kFull,
-                      [](Options o) { o.noise_unit = DiffusionOptions::NoiseUnit::kBlock; }),
-      HasSubstr("a whole sequence"));
+  EXPECT_THAT(error_of_change(Attention::kFull,
+                              [](Options o) { o.noise_unit = NoisingOptions::NoiseUnit::kBlock; }),
+              HasSubstr("a whole sequence"));
 
   const auto text_error = [](auto change) {
     TrainingSequence text = answered_text(2, 6, 6);

@@ -7,7 +7,7 @@
 #include <torch/autograd.h>
 
 #include "perpend/core/concat.h"
-#include "tests/train/tiny_diffusion.h"
+#include "tests/train/tiny_noising.h"
 
 namespace perpend {
 namespace {
@@ -138,7 +138,7 @@ TEST(DiffusionTraining, ViewsThatShareACleanCopyAreTwoWholeInputs) {
 TEST(DiffusionTraining, BlocksOfOneTokenAreAutoregressiveTraining) {
   const TinyModel model;
   const TrainingSequence text = answered_text(3, 20, 44);
-  DiffusionOptions options = small_diffusion(Attention::kContextCausal, 1);
+  NoisingOptions options = small_diffusion(Attention::kContextCausal, 1);
   options.first_of_block = false;
   options.block_size = {.first = 1, .last = 4, .factor = 2, .interval = 10};
   const LossesAndGradients found(model, {noised(text, options)}, 0.5);
@@ -150,7 +150,7 @@ TEST(DiffusionTraining, BlocksOfOneTokenAreAutoregressiveTraining) {
 }
 
 struct DiffusionRun {
-  explicit DiffusionRun(const DiffusionOptions& diffusion, std::vector<TrainingSequence> texts,
+  explicit DiffusionRun(const NoisingOptions& diffusion, std::vector<TrainingSequence> texts,
                         double learning_rate = 1e-2) {
     TrainerOptions options;
     options.batch = {.sequences = 2, .tokens = 0, .shuffle = true, .seed = 1};
@@ -168,7 +168,7 @@ struct DiffusionRun {
 };
 
 TEST(DiffusionTraining, ARunThatGrowsBlocksGoesOnAnywhere) {
-  DiffusionOptions options = small_diffusion(Attention::kContextCausal, 2);
+  NoisingOptions options = small_diffusion(Attention::kContextCausal, 2);
   options.first_of_block = false;
   options.block_size = {.first = 1, .last = 4, .factor = 2, .interval = 2};
   DiffusionRun whole(options, answered_texts());

@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "models"))
-from diffusion_reference import Recipe, diffusion_loss
+from noising_reference import Recipe, diffusion_loss
 from llama_files import write_hugging_face
 from llama_reference import Sizes, random_weights
 

@@ -1,7 +1,7 @@
 // Gradients for the oracle test: train_tool MODEL RUN.json OUT.safetensors
 //
 // RUN.json is {"sequences": [[token, ...], ...], "layers": masks, "recompute": true or false}, with
-// "weights": [[weight, ...], ...] and "diffusion": {...} (Recipe of diffusion_reference.py) to
+// "weights": [[weight, ...], ...] and "diffusion": {...} (Recipe of noising_reference.py) to
 // noise them. Prints {"loss": the mean cross-entropy of all next tokens, or of masked ones}; OUT
 // gets "logits" [rows, vocab_size] and the gradient of every parameter under its Hugging Face name,
 // in f32.
@@ -27,20 +27,20 @@ namespace {
 using nlohmann::json;
 using namespace perpend;
 
-DiffusionOptions::Attention read_attention(const json& recipe) {
-  if (recipe["attention"] == "full") return DiffusionOptions::Attention::kFull;
-  return recipe["attention"] == "block" ? DiffusionOptions::Attention::kBlock
-                                        : DiffusionOptions::Attention::kContextCausal;
+NoisingOptions::Attention read_attention(const json& recipe) {
+  if (recipe["attention"] == "full") return NoisingOptions::Attention::kFull;
+  return recipe["attention"] == "block" ? NoisingOptions::Attention::kBlock
+                                        : NoisingOptions::Attention::kContextCausal;
 }
 
-DiffusionOptions read_diffusion(const json& recipe) {
-  DiffusionOptions options;
+NoisingOptions read_diffusion(const json& recipe) {
+  NoisingOptions options;
   options.attention = read_attention(recipe);
   options.block_size.first = options.block_size.last = recipe["block_size"];
   options.mask_token_id = recipe["mask_token_id"];
   options.views = recipe["views"];
-  options.noise_unit = recipe["by_block"] ? DiffusionOptions::NoiseUnit::kBlock
-                                          : DiffusionOptions::NoiseUnit::kSequence;
+  options.noise_unit =
+      recipe["by_block"] ? NoisingOptions::NoiseUnit::kBlock : NoisingOptions::NoiseUnit::kSequence;
   options.shift = recipe["shift"];
   options.first_of_block = recipe["first_of_block"];
   options.inverse_weight = recipe["inverse_weight"];

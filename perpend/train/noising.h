@@ -20,7 +20,7 @@ struct BlockGrowth {
 };
 
 // How text is noised to train a diffusion language model, and what the copies of it see.
-struct DiffusionOptions {
+struct NoisingOptions {
   enum class Attention {
     kBlock,          // clean blocks see themselves and those before: Fast-dLLM v2, BD3-LM
     kContextCausal,  // clean tokens are causal: NBDiff
@@ -51,7 +51,7 @@ struct DiffusionOptions {
 // What the rows of [views noised copies; clean copy] of a text see, by section 2.3 of Fast-dLLM v2
 // (arXiv:2509.26328) or 2.1 of NBDiff: noised rows their own block in their copy and the clean
 // blocks before it, clean rows no noise. kFull has no clean copy. `length` tokens a copy.
-Mask diffusion_mask(DiffusionOptions::Attention attention, std::int64_t length,
+Mask diffusion_mask(NoisingOptions::Attention attention, std::int64_t length,
                     std::int64_t block_size, int views);
 
 }  // namespace perpend

@@ -4,14 +4,14 @@
 #include <cstdint>
 #include <vector>
 
-#include "perpend/train/diffusion.h"
 #include "perpend/train/masked_token_loss.h"
 #include "perpend/train/noised_copies.h"
+#include "perpend/train/noising.h"
 #include "tests/train/tiny_training.h"
 
 namespace perpend {
 
-using Attention = DiffusionOptions::Attention;
+using Attention = NoisingOptions::Attention;
 
 inline constexpr std::array kAttentions = {Attention::kBlock, Attention::kContextCausal,
                                            Attention::kFull};
@@ -35,19 +35,19 @@ inline std::vector<TrainingSequence> answered_texts() {
 }
 
 // Blocks of 4.
-inline DiffusionOptions small_diffusion(Attention attention, int views) {
-  DiffusionOptions options;
+inline NoisingOptions small_diffusion(Attention attention, int views) {
+  NoisingOptions options;
   options.attention = attention;
   options.block_size = {.first = 4, .last = 4};
   options.mask_token_id = kMaskToken;
   options.views = views;
-  if (attention == Attention::kFull) options.noise_unit = DiffusionOptions::NoiseUnit::kSequence;
+  if (attention == Attention::kFull) options.noise_unit = NoisingOptions::NoiseUnit::kSequence;
   options.clean_targets = attention == Attention::kContextCausal;
   options.seed = 7;
   return options;
 }
 
-inline TrainingSequence noised(const TrainingSequence& text, const DiffusionOptions& options,
+inline TrainingSequence noised(const TrainingSequence& text, const NoisingOptions& options,
                                std::int64_t number = 0, std::int64_t step = 0) {
   return NoisedCopies(options).apply(text, {.number = number, .step = step});
 }
