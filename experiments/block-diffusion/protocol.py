@@ -27,6 +27,7 @@ class Scale:
     item_size: float  # see make_items()
     chunk_tokens: int
     batch_tokens: int
+    accumulation: int  # batches that make a step
     steps: int
     block_size: int
     canvas: dict  # of full attention: length, and the token that fills it up
@@ -49,7 +50,8 @@ SMOLLM2 = Scale(
     test_items=1000,
     item_size=1.0,
     chunk_tokens=1024,
-    batch_tokens=65536,
+    batch_tokens=16384,
+    accumulation=4,
     steps=400,
     block_size=16,
     canvas={"canvas_tokens": 512},
@@ -72,6 +74,7 @@ TINY = Scale(
     item_size=0.3,
     chunk_tokens=128,
     batch_tokens=512,
+    accumulation=1,
     steps=32,
     block_size=8,
     canvas={"canvas_tokens": 160, "canvas_token_id": END},
@@ -111,6 +114,7 @@ def training_config(scale: Scale, arm: str, out: pathlib.Path, data: pathlib.Pat
         "seed": seed,
         "device": device,
         "threads": scale.threads,
+        "accumulation": scale.accumulation,
         "log_every": max(1, scale.steps // 100),
         "state_every": 100,
         "keep_states": 1,

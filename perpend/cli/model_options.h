@@ -16,6 +16,7 @@ struct ModelOptions {
   std::string model = "smollm2-135m-instruct";
   std::string device = "auto";
   std::string precision = "auto";
+  std::string adapter;
   std::string layers;
   std::string preset;
   float rope_base = 0;
@@ -47,7 +48,7 @@ ModelChanges changes_of(const std::string& preset, float rope_base, std::int64_t
 // A loaded model with what it runs on.
 struct ModelSession {
   // Throws InvalidArgument for options that make no sense, IoError and Unsupported from loading.
-  explicit ModelSession(const ModelOptions& options);
+  explicit ModelSession(const ModelOptions& options, bool ranks_only = false);
 
   Runtime runtime;
   LoadedModel model;

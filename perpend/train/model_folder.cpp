@@ -17,26 +17,13 @@
 namespace perpend {
 namespace {
 
-BlockFormat format_of(const torch::Tensor& tensor) {
-  switch (tensor.scalar_type()) {
-    case torch::kFloat32:
-      return BlockFormat::kF32;
-    case torch::kBFloat16:
-      return BlockFormat::kBF16;
-    case torch::kFloat16:
-      return BlockFormat::kF16;
-    default:
-      throw Unsupported(concat("model folder: no format for ", tensor.scalar_type()));
-  }
-}
-
 void write_weights(const std::string& folder, const DifferentiableModel& model) {
   std::vector<TensorSpec> specs;
   for (const auto& [parts, tensor] : model.named_parameters()) {
     for (const NamedParameter::Part& part : parts) {
       std::vector<std::int64_t> shape = tensor.sizes().vec();
       shape[0] = part.num_rows;
-      specs.push_back({part.name, format_of(tensor), shape});
+      specs.push_back({part.name, float_format_of(tensor), shape});
     }
   }
   SafetensorsFolderWriter writer(folder, {{"format", "pt"}}, specs);
@@ -60,7 +47,9 @@ void write_config(const std::string& path, const std::string& text, const ModelC
   if (json.contains("rope_parameters") && json["rope_parameters"].is_object()) {
     json["rope_parameters"]["rope_theta"] = config.rotary.theta;
   }
+  json["num_hidden_layers"] = config.num_layers;
   if (config.longgen) json["longgen"] = longgen_json(*config.longgen);
+  if (config.blockrank) json["blockrank"] = blockrank_json(*config.blockrank);
   json["torch_dtype"] = matrix.scalar_type() == torch::kFloat32 ? "float32" : "bfloat16";
   AtomicFile file(path);
   file.write(json_document(json, path));
@@ -68,6 +57,19 @@ void write_config(const std::string& path, const std::string& text, const ModelC
 }
 
 }  // namespace
+
+BlockFormat float_format_of(const torch::Tensor& tensor) {
+  switch (tensor.scalar_type()) {
+    case torch::kFloat32:
+      return BlockFormat::kF32;
+    case torch::kBFloat16:
+      return BlockFormat::kBF16;
+    case torch::kFloat16:
+      return BlockFormat::kF16;
+    default:
+      throw Unsupported(concat("model folder: no format for ", tensor.scalar_type()));
+  }
+}
 
 void write_model_folder(const std::string& folder, const DifferentiableModel& model,
                         const ModelTexts& texts) {

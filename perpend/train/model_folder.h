@@ -3,10 +3,15 @@
 #include <optional>
 #include <string>
 
+#include "perpend/formats/block_format.h"
 #include "perpend/io/checkpoint.h"
 #include "perpend/models/differentiable_model.h"
 
 namespace perpend {
+
+// The format of files that holds the tensor's values as they are. Throws Unsupported where none
+// does.
+BlockFormat float_format_of(const torch::Tensor& tensor);
 
 // What stands in a Hugging Face folder beside the weights.
 struct ModelTexts {

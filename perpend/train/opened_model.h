@@ -14,6 +14,15 @@
 
 namespace perpend {
 
+// What a ranking loss says of the model, and what its data was made for; 0: as the model says.
+struct RankSource {
+  int layer = 0;
+  double lambda = 0;
+  double tau = 0;
+  std::int64_t query_pos_offset = 0;
+  std::int64_t chunk_len = 0;
+};
+
 // Where the weights come from.
 struct ModelSource {
   std::string path;         // a .gguf file or a Hugging Face folder; empty: random weights
@@ -21,6 +30,7 @@ struct ModelSource {
   std::string dtype = "f32";
   std::string layers;  // masks of layers, see parse_layer_masks(); empty: the model's own
   ModelChanges changes;
+  std::optional<RankSource> rank = {};  // how the model will rank; absent: as it says itself
 };
 
 struct DataSource {

@@ -60,6 +60,8 @@ ModelSource read_model(const ConfigTable& table, const std::string& default_dtyp
   if (rope_theta > 0) source.changes.rope_theta = static_cast<float>(rope_theta);
   const std::int64_t context_length = table.integer("context_length", 0, kMaxCount, 0);
   if (context_length > 0) source.changes.context_length = context_length;
+  const std::int64_t num_layers = table.integer("num_layers", 0, kMaxSize, 0);
+  if (num_layers > 0) source.changes.num_layers = static_cast<int>(num_layers);
   table.check_all_read();
   if (table.has("shape") == !source.path.empty()) {
     table.fail("path", "expected either path (weights to start from) or [model.shape]");
@@ -103,6 +105,7 @@ std::optional<RunEvaluation> read_evaluation(const ConfigTable& root,
   RunEvaluation evaluation;
   evaluation.path = table.text("path");
   evaluation.every = table.integer("every", 0, kMaxCount, 0);
+  evaluation.stop_at = table.number("stop_at", 0.0, 1.0, evaluation.stop_at);
   evaluation.batch_tokens = table.integer("batch_tokens", 1, kMaxCount, default_batch_tokens);
   table.check_all_read();
   return evaluation;
@@ -126,12 +129,23 @@ void read_optimizer(const ConfigTable& table, std::int64_t num_steps, TrainerOpt
   table.check_all_read();
 }
 
-WeightedLoss read_loss(const ConfigTable& table, const std::string& kind) {
+RankSource read_rank(const ConfigTable& table, double weight) {
+  RankSource rank;
+  rank.layer = static_cast<int>(table.integer("layer", 0, kMaxSize));
+  rank.lambda = weight;
+  rank.tau = table.number("tau", 1e-6, 1e6, 0.05);
+  rank.query_pos_offset = table.integer("query_pos_offset", 0, kMaxCount, 0);
+  rank.chunk_len = table.integer("chunk_len", 0, kMaxCount, 0);
+  return rank;
+}
+
+WeightedLoss read_loss(const ConfigTable& table, const std::string& kind,
+                       std::optional<RankSource>& rank) {
   WeightedLoss result;
   result.weight = table.number("weight", 0.0, 1e6, kind == "blockrank" ? 0.1 : 1.0);
   if (kind == "blockrank") {
-    const auto layer = static_cast<int>(table.integer("layer", 0, kMaxSize));
-    result.loss = std::make_shared<BlockRankLoss>(layer, table.number("tau", 1e-6, 1e6, 0.05));
+    rank = read_rank(table, result.weight);
+    result.loss = std::make_shared<BlockRankLoss>(rank->layer, rank->tau);
   } else if (kind == "masked_token") {
     result.loss = std::make_shared<MaskedTokenLoss>();
   } else {
@@ -157,12 +171,13 @@ void check_kind(const ConfigTable& table, const std::string& kind,
 }
 
 std::vector<WeightedLoss> read_losses(const ConfigTable& root,
-                                      std::optional<DiffusionRecipe>& diffusion) {
+                                      std::optional<DiffusionRecipe>& diffusion,
+                                      std::optional<RankSource>& rank) {
   std::vector<WeightedLoss> losses;
   for (const ConfigTable& table : root.tables("loss")) {
     const std::string kind = table.choice("kind", {"next_token", "blockrank", "masked_token"});
     check_kind(table, kind, diffusion);
-    losses.push_back(read_loss(table, kind));
+    losses.push_back(read_loss(table, kind, rank));
     if (diffusion && kind == "next_token") diffusion->options.clean_targets = true;
   }
   if (!losses.empty()) return losses;
@@ -217,7 +232,7 @@ TrainConfig read_train_config(const std::string& path) {
     config.diffusion->options.seed = loop.seed;
     check_diffusion(root, *config.diffusion, config);
   }
-  config.losses = read_losses(root, config.diffusion);
+  config.losses = read_losses(root, config.diffusion, config.model.rank);
   root.check_all_read();
   return config;
 }

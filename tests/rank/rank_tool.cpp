@@ -90,13 +90,7 @@ json config(std::span<char*> paths) {
   for (const char* path : paths) {
     try {
       const Checkpoint checkpoint = Checkpoint::open(path);
-      const BlockRankConfig rank = read_blockrank_config(checkpoint, read_model_config(checkpoint));
-      results.push_back({{"layer", rank.layer},
-                         {"lambda", rank.lambda},
-                         {"tau", rank.tau},
-                         {"query_pos_offset", rank.query_pos_offset},
-                         {"chunk_len", rank.chunk_len},
-                         {"signal_tokens", rank.signal_tokens}});
+      results.push_back(blockrank_json(blockrank_config(read_model_config(checkpoint))));
     } catch (const Error& error) {
       results.push_back({{"error", error.what()}});
     }
