@@ -1,6 +1,12 @@
 #include "perpend/train/diffusion_recipe.h"
 
+#include <algorithm>
+#include <array>
+#include <string_view>
+#include <utility>
 #include <vector>
+
+#include <nlohmann/json.hpp>
 
 #include "perpend/core/error.h"
 #include "perpend/models/text_side.h"
@@ -15,10 +21,23 @@ constexpr std::int64_t kMostTokens = 1 << 24;
 constexpr std::int64_t kMostSteps = std::int64_t{1} << 40;
 constexpr std::int64_t kMostTokenId = (std::int64_t{1} << 31) - 1;
 
+constexpr std::array kAttentions = {
+    std::pair<std::string_view, Attention>{"block", Attention::kBlock},
+    {"context_causal", Attention::kContextCausal},
+    {"full", Attention::kFull}};
+
 Attention read_attention(const ConfigTable& table) {
-  const std::string name = table.choice("attention", {"block", "context_causal", "full"});
-  if (name == "full") return Attention::kFull;
-  return name == "block" ? Attention::kBlock : Attention::kContextCausal;
+  std::vector<std::string> names;
+  for (const auto& [name, attention] : kAttentions) names.emplace_back(name);
+  const std::string found = table.choice("attention", names);
+  const auto place = std::find(names.begin(), names.end(), found) - names.begin();
+  return kAttentions[static_cast<std::size_t>(place)].second;
+}
+
+std::string_view name_of(Attention attention) {
+  return std::find_if(kAttentions.begin(), kAttentions.end(),
+                      [&](const auto& known) { return known.second == attention; })
+      ->first;
 }
 
 BlockGrowth read_blocks(const ConfigTable& table) {
@@ -124,6 +143,14 @@ Padding DiffusionRecipe::padding() const {
   check(canvas_token_id.has_value(),
         "diffusion: the model's tokenizer has no end of text: give canvas_token_id");
   return {.length = canvas_tokens, .token = *canvas_token_id, .weight = 1.0F};
+}
+
+std::string DiffusionRecipe::model_json() const {
+  nlohmann::json object{{"attention", name_of(options.attention)},
+                        {"mask_token_id", options.mask_token_id},
+                        {"shift", options.shift}};
+  if (options.attention != Attention::kFull) object["block_size"] = options.block_size.last;
+  return object.dump();
 }
 
 void resolve_tokens(DiffusionRecipe& recipe, const Checkpoint* source) {

@@ -23,6 +23,9 @@ struct DiffusionRecipe {
 
   // What `data` is padded with. Throws InvalidArgument unless tokens are resolved.
   Padding padding() const;
+  // The object "diffusion" of the trained model's config.json, as text: attention, mask_token_id,
+  // shift and, with blocks, block_size.
+  std::string model_json() const;
 };
 
 // None when there is no such table. Throws IoError as ConfigTable does.

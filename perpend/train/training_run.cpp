@@ -91,7 +91,8 @@ void TrainingRun::write_result() const {
   }
   write_model_folder(result_path(), *model_.llama,
                      {.source = model_.checkpoint ? &*model_.checkpoint : nullptr,
-                      .config_json = config_.model.config_json});
+                      .config_json = config_.model.config_json,
+                      .diffusion_json = config_.diffusion ? config_.diffusion->model_json() : ""});
 }
 
 }  // namespace perpend

@@ -157,6 +157,8 @@ class Train(unittest.TestCase):
         entries = [json.loads(line) for line in (self.folder / "grown" / "log.jsonl").read_text().splitlines()]
         self.assertEqual([list(entry["losses"]) for entry in entries], [["next_token"]] * 4 + [["masked_token", "next_token"]] * 8)
         self.assertAlmostEqual(entries[-1]["loss"], entries[-1]["losses"]["masked_token"] + 0.5 * entries[-1]["losses"]["next_token"], 4)
+        model = json.loads((self.folder / "grown" / "model" / "config.json").read_text())
+        self.assertEqual(model["diffusion"], {"attention": "context_causal", "block_size": 4, "mask_token_id": 0, "shift": True})
         np.minimum(tokens, 0).tofile(data / "tokens.bin")
         self.assertIn("the mask token (0) is to be learnt at token 0", run("train", self.config("masked", more=diffusion + losses)).stderr)
 
