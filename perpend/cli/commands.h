@@ -21,5 +21,6 @@ void add_plan_command(CLI::App& app);
 // The part of `bench` that runs models.
 void add_bench_model_command(CLI::App& bench);
 void add_bench_rank_command(CLI::App& bench);
+void add_bench_train_layer_command(CLI::App& bench);
 
 }  // namespace perpend

@@ -103,6 +103,7 @@ std::optional<RunEvaluation> read_evaluation(const ConfigTable& root,
   RunEvaluation evaluation;
   evaluation.path = table.text("path");
   evaluation.every = table.integer("every", 0, kMaxCount, 0);
+  evaluation.stop_at = table.number("stop_at", 0.0, 1.0, evaluation.stop_at);
   evaluation.batch_tokens = table.integer("batch_tokens", 1, kMaxCount, default_batch_tokens);
   table.check_all_read();
   return evaluation;

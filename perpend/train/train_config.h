@@ -18,6 +18,7 @@ struct RunEvaluation {
   std::string path;        // as that of DataSource
   std::int64_t every = 0;  // steps; 0: only behind the last
   std::int64_t batch_tokens = 0;
+  double stop_at = 2.0;  // see LoopOptions
 };
 
 // All that `perpend train` reads; docs/training.md describes the keys.

@@ -53,6 +53,7 @@ bool TrainingRun::run(LoopProgress progress) {
   LoopOptions loop = config_.loop;
   if (evaluation_data_) {
     loop.evaluate_every = config_.evaluation->every;
+    loop.stop_at = config_.evaluation->stop_at;
     loop.evaluate = [this] { return evaluate_now(); };
   }
   if (!run_training(*trainer_, loop, progress)) return false;
