@@ -40,7 +40,7 @@ void write_weights(const std::string& folder, const DifferentiableModel& model) 
 
 // The source's config.json may say other numbers than the model was trained with.
 void write_config(const std::string& path, const std::string& text, const ModelConfig& config,
-                  const torch::Tensor& matrix) {
+                  const std::string& diffusion_json, const torch::Tensor& matrix) {
   nlohmann::json json = parse_json_object(text, path);
   json["max_position_embeddings"] = config.context_length;
   json["rope_theta"] = config.rotary.theta;
@@ -50,6 +50,7 @@ void write_config(const std::string& path, const std::string& text, const ModelC
   json["num_hidden_layers"] = config.num_layers;
   if (config.longgen) json["longgen"] = longgen_json(*config.longgen);
   if (config.blockrank) json["blockrank"] = blockrank_json(*config.blockrank);
+  if (!diffusion_json.empty()) json["diffusion"] = parse_json_object(diffusion_json, path);
   json["torch_dtype"] = matrix.scalar_type() == torch::kFloat32 ? "float32" : "bfloat16";
   AtomicFile file(path);
   file.write(json_document(json, path));
@@ -83,7 +84,8 @@ void write_model_folder(const std::string& folder, const DifferentiableModel& mo
     write_text_files(*texts.source, model.config(), plan, {}, staging, notes);
     config_json = read_text_file(staging + "/config.json");
   }
-  write_config(staging + "/config.json", config_json, model.config(), model.head_weight());
+  write_config(staging + "/config.json", config_json, model.config(), texts.diffusion_json,
+               model.head_weight());
   write_weights(staging, model);
   target.commit([](std::string_view name) { return is_model_file(name); });
 }

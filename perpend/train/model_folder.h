@@ -17,6 +17,7 @@ BlockFormat float_format_of(const torch::Tensor& tensor);
 struct ModelTexts {
   const Checkpoint* source = nullptr;  // tokenizer and config.json are its; null: none
   std::string config_json;             // without a source
+  std::string diffusion_json = {};     // object of config.json: how it fills in masked tokens
 };
 
 // Writes the model's weights, each in its type, as a Hugging Face folder that appears whole or not

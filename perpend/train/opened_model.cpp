@@ -62,8 +62,11 @@ std::shared_ptr<const Dataset> open_dataset(const DataSource& source,
   } else {
     data = std::make_shared<SequenceFolder>(source.path);
   }
+  if (source.padding) data = std::make_shared<PaddedDataset>(std::move(data), *source.padding);
   if (source.chunk_tokens == 0) return data;
-  return std::make_shared<ChunkedDataset>(std::move(data), source.chunk_tokens);
+  return std::make_shared<ChunkedDataset>(
+      std::move(data), source.chunk_tokens,
+      source.padding ? ChunkedDataset::LastRow::kNothing : ChunkedDataset::LastRow::kNextChunk);
 }
 
 }  // namespace perpend

@@ -10,6 +10,7 @@
 #include "perpend/mask/mask.h"
 #include "perpend/models/llama.h"
 #include "perpend/train/dataset.h"
+#include "perpend/train/padded_dataset.h"
 
 namespace perpend {
 
@@ -35,6 +36,7 @@ struct ModelSource {
 struct DataSource {
   std::string path;               // a folder of sequences (sequence_folder.h) or a .jsonl file
   std::int64_t chunk_tokens = 0;  // sequences are joined and cut to this length; 0: as they are
+  std::optional<Padding> padding = {};  // of texts that are to be noised
 };
 
 // A model whose weights are tensors, with the checkpoint that they are of.

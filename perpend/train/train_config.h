@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "perpend/core/device.h"
+#include "perpend/train/diffusion_recipe.h"
 #include "perpend/train/lora.h"
 #include "perpend/train/opened_model.h"
 #include "perpend/train/trainer.h"
@@ -27,6 +28,7 @@ struct TrainConfig {
   int threads = 0;
   ModelSource model;
   std::optional<LoraOptions> lora;
+  std::optional<DiffusionRecipe> diffusion;
   DataSource data;
   std::optional<RunEvaluation> evaluation;
   TrainerOptions trainer;
