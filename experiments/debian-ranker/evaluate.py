@@ -34,6 +34,10 @@ def first(rank: int | None) -> float:
     return float(rank == 1)
 
 
+def among_ten(rank: int | None) -> float:
+    return float(rank is not None and rank <= 10)
+
+
 def mean(metric: Callable[[int | None], float], ranks: list[int | None]) -> str:
     values = [metric(rank) for rank in ranks]
     average = sum(values) / len(values)
@@ -44,7 +48,7 @@ def mean(metric: Callable[[int | None], float], ranks: list[int | None]) -> str:
 def main() -> None:
     test, *runs = sys.argv[1:]
     queries = [json.loads(line)["id"] for line in pathlib.Path(test).read_text(encoding="utf-8").splitlines()]
-    print("| queries | ranking | nDCG@10 | MRR@10 | first | listed |")
+    print("| queries | ranking | nDCG@10 | MRR@10 | first | among ten |")
     print("|---|---|---|---|---|---|")
     for kind in ("rules", "model"):
         ids = [query for query in queries if query.endswith(f"#{kind}")]
@@ -52,9 +56,8 @@ def main() -> None:
             name, path = run.split("=", 1)
             ranks = read_ranks(pathlib.Path(path))
             found = [ranks[query] for query in ids]
-            listed = sum(rank is not None for rank in found) / len(found)
-            metrics = " | ".join(mean(metric, found) for metric in (ndcg, mrr, first))
-            print(f"| {len(ids)} by {kind} | {name} | {metrics} | {listed:.3f} |")
+            metrics = " | ".join(mean(metric, found) for metric in (ndcg, mrr, first, among_ten))
+            print(f"| {len(ids)} by {kind} | {name} | {metrics} |")
 
 
 if __name__ == "__main__":

@@ -152,6 +152,21 @@ class RankCommand(unittest.TestCase):
             result = self.run_rank(*arguments)
             self.assertEqual((result.returncode, result.stderr.count("\n")), (2, 1), result)
 
+    def test_without_a_model_it_is_the_ranker_that_comes_with_the_program(self):
+        assets = pathlib.Path(__file__).parents[2] / "assets"
+        files = [path for path in (assets / "debian-ranker").iterdir() if path.suffix in (".safetensors", ".json")]
+        self.assertLess(sum(path.stat().st_size for path in files), 5 * 2**20)
+        base = self.folder / "home/models/smollm2-135m-instruct-q4_1/SmolLM2-135M-Instruct.Q4_1.gguf"
+        base.parent.mkdir(parents=True)
+        base.symlink_to(MODEL)
+        shipped = {"PERPEND_HOME": str(self.folder / "home"), "PERPEND_MODEL": ""}
+        results = self.results("--docs", "-", stdin=self.lines(), **shipped)
+        self.assertEqual(results[0]["id"], "chess")
+        self.assertGreater(results[0]["score"], 0.6)
+        same = self.results("--docs", "-", "--adapter", assets / "debian-ranker", stdin=self.lines())
+        self.assertEqual(same, results)
+        self.assertNotEqual(self.results("--docs", "-", stdin=self.lines()), results)
+
     def test_bench_times_random_models(self):
         arguments = [PROGRAM, "bench", "rank", "--shape", "smollm2-135m", "--device", "cpu", "--tokens", "16"]
         arguments += ["--docs", "1,2,3", "--mean", "9", "--causal", "--block", "--decode", "1"]
