@@ -56,6 +56,7 @@ class Task:
     two_hop_questions: int = 4
     repeats: int = 1
     filler_weight: float = 0.1  # of predicting filler, where an answer has 1
+    hint_weight: float = 0.0  # of naming a record's key once more at its [V] and at its value
 
     def __post_init__(self):
         if self.questions > self.records - 2 * self.chains or self.two_hop_questions > self.chains:
@@ -74,9 +75,11 @@ class Task:
 
 @dataclasses.dataclass
 class Sequences:
-    """tokens, weights [sequences, length]; groups [sequences, asked]: blocks of GROUP_TOKENS from question to record."""
+    """tokens, targets and their weights [sequences, length]; groups [sequences, asked]: blocks of GROUP_TOKENS from question to
+    record."""
 
     tokens: np.ndarray
+    targets: np.ndarray  # what each row is to predict
     weights: np.ndarray
     groups: np.ndarray
 
@@ -94,7 +97,15 @@ def markov_chain(vocabulary: Vocabulary, shape: tuple[int, int], rng: np.random.
 
 def distinct(count: int, draws: int, rows: int, rng: np.random.Generator) -> np.ndarray:
     """[rows, draws]: in each row different numbers below `count`, in random order."""
-    return np.argsort(rng.random((rows, count), dtype=np.float32), axis=1)[:, :draws]
+    if 4 * draws > count:
+        return np.argsort(rng.random((rows, count), dtype=np.float32), axis=1)[:, :draws]
+    drawn = np.empty((draws, rows), np.int64)
+    for i in range(draws):
+        # The number of one of those that are left, counted from below.
+        drawn[i] = rng.integers(0, count - i, rows)
+        for earlier in np.sort(drawn[:i], axis=0):
+            drawn[i] += drawn[i] >= earlier
+    return drawn.T
 
 
 def make_sequences(vocabulary: Vocabulary, task: Task, count: int, rng: np.random.Generator) -> Sequences:
@@ -131,11 +142,20 @@ def make_sequences(vocabulary: Vocabulary, task: Task, count: int, rng: np.rando
     questions[:, :, 3] = values[rows, answering]
     answers = task.length - RECORD_TOKENS * np.arange(task.asked, 0, -1) + 3
     weights[:, answers] = 1
+    # Each row predicts the token behind it.
+    targets = np.full((count, task.length), -1, np.int32)
+    targets[:, :-1] = tokens[:, 1:]
+    weights = np.roll(weights, -1, axis=1)
+    weights[:, -1] = 0
+    if task.hint_weight > 0:
+        for offset in (2, 3):
+            targets[rows, starts + offset] = keys
+            weights[rows, starts + offset] = task.hint_weight
 
     # The row that answers stands before the answer; of two records the farther one counts.
     farthest = np.minimum(starts[rows, asked], starts[rows, answering]) + 3
     groups = (answers - 1 - farthest) // GROUP_TOKENS + TWO_HOPS * has_two_hops
-    return Sequences(tokens, weights, groups)
+    return Sequences(tokens, targets, weights, groups)
 
 
 def write_data(folder: pathlib.Path, vocabulary: Vocabulary, parts: list[tuple[Task, int]], seed: int, test: bool = False) -> None:
@@ -147,5 +167,6 @@ def write_data(folder: pathlib.Path, vocabulary: Vocabulary, parts: list[tuple[T
         for first in range(0, count, step):
             part = make_sequences(vocabulary, task, min(step, count - first), rng)
             weights = part.weights * (part.weights == 1) if test else part.weights
-            writer.add(part.tokens, {"weights": weights}, {"list.group": part.groups} if test else {})
+            arrays = {"targets": part.targets, "weights": weights}
+            writer.add(part.tokens, arrays, {"list.group": part.groups} if test else {})
     writer.finish()

@@ -13,6 +13,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "common"))
 from line_plot import write_line_plot
 
 NAMES = {
+    "A": "A: before it is made long",
     "F": "F: full",
     "H": "H: hybrid, full in the middle",
     "S": "S: sparse",

@@ -112,12 +112,11 @@ class Experiment:
         return {name: self.test(model, self.scale.layer_masks(masks), folder / f"test-{name}.json") for name, masks in tests.items()}
 
     def run_seed(self, seed: int, arms: list[str]) -> dict[str, dict[int, dict]]:
-        """What was done in time."""
-        found: dict[str, dict[int, dict]] = {}
+        """What was done in time; A is what all arms start from."""
         start = self.train_short(seed)
         stage = self.long_stage(seed, len(arms))
         self.data(f"seed-{seed}-long", stage.parts, seed + 2000)
-        self.test(start, "causal", self.out / f"seed-{seed}" / "test-start.json")
+        found = {"A": self.test(start, "causal", self.out / f"seed-{seed}" / "test-A.json")}
         with concurrent.futures.ThreadPoolExecutor(self.jobs) as pool:
             tasks = [pool.submit(self.run_arm, seed, arm, stage, start) for arm in arms]
             for task in tasks:
@@ -149,7 +148,7 @@ def main() -> int:
     parser.add_argument("--arms", default="F,H,S", help="of F, H, S, E")
     parser.add_argument("--seeds", default="1", help="1,2,3")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--minutes", type=float, default=1e6)
+    parser.add_argument("--minutes", type=float, default=1e4)
     parser.add_argument("--jobs", type=int, default=1, help="arms that are trained side by side")
     parser.add_argument("--recall-rate", type=float, help="learning rate while recall forms")
     parser.add_argument("--fit", action="store_true", help="fewer tokens for the arms where there is no time for all")

@@ -1,6 +1,6 @@
 // Runs networks for the oracle test, every weight in f32:
-//   llama_tool run MODEL RUNS.json   a network in several ways
-//   llama_tool load MODEL...         a list of the errors, empty where a model can be read
+//   llama run MODEL RUNS.json   a network in several ways
+//   llama load MODEL...         a list of the errors, empty where a model can be read
 //
 // RUNS.json is a list of {"sequences": [[token, ...], ...], "chunk": rows of a sequence a pass,
 // "layers": masks, empty for the model's own, "retain": whether keys that no later token sees are
@@ -8,7 +8,6 @@
 // [sequence][token][id], "kv_bytes": held after the last pass}.
 
 #include <algorithm>
-#include <iostream>
 #include <memory>
 #include <numeric>
 #include <span>
@@ -23,10 +22,10 @@
 #include "perpend/nn/runtime.h"
 #include "tests/models/load_errors.h"
 
+namespace perpend::llama_tool {
 namespace {
 
 using nlohmann::json;
-using namespace perpend;
 using Tokens = std::vector<std::int32_t>;
 
 KvStoreConfig store_config(const ModelConfig& config, std::size_t num_sequences) {
@@ -131,19 +130,11 @@ json run(const std::string& path, const std::string& runs_path, Context& context
 
 }  // namespace
 
-int main(int argc, char** argv) {
-  const std::span arguments(argv, static_cast<std::size_t>(argc));
-  if (argc < 3) return 2;
-  try {
-    Runtime runtime(2);
-    const auto load = [&](const char* path) { read_model(path, runtime.context()); };
-    const bool load_only = arguments[1] == std::string_view("load");
-    std::cout << (load_only ? load_errors(arguments.subspan(2), load)
-                            : run(arguments[2], arguments[3], runtime.context()))
-              << "\n";
-    return 0;
-  } catch (const std::exception& error) {
-    std::cerr << error.what() << "\n";
-    return 1;
-  }
+json answer(std::span<char*> arguments) {
+  Runtime runtime(2);
+  const auto load = [&](const char* path) { read_model(path, runtime.context()); };
+  if (arguments[0] == std::string_view("load")) return load_errors(arguments.subspan(1), load);
+  return run(arguments[1], arguments[2], runtime.context());
 }
+
+}  // namespace perpend::llama_tool

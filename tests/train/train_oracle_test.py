@@ -20,7 +20,7 @@ from llama_files import write_hugging_face
 from llama_reference import Sizes, random_weights
 
 transformers.utils.logging.disable_progress_bar()
-TOOL = sys.argv[1]
+TOOL = [sys.argv[1], "train"]
 TOLERANCE = 1e-4
 LLAMA3 = {
     "rope_type": "llama3",
@@ -82,7 +82,7 @@ class Gradients(unittest.TestCase):
     def run_case(self, folder: pathlib.Path, sequences: list[list[int]], recompute: bool, **more) -> tuple[float, dict]:
         run = folder / "run.json"
         run.write_text(json.dumps({"sequences": sequences, "layers": "causal", "recompute": recompute, **more}))
-        command = [TOOL, folder / "model", run, folder / "out.safetensors"]
+        command = [*TOOL, folder / "model", run, folder / "out.safetensors"]
         output = subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout
         return json.loads(output)["loss"], load_file(folder / "out.safetensors")
 

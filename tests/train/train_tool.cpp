@@ -1,4 +1,4 @@
-// Gradients for the oracle test: train_tool MODEL RUN.json OUT.safetensors
+// Gradients for the oracle test: train MODEL RUN.json OUT.safetensors
 //
 // RUN.json is {"sequences": [[token, ...], ...], "layers": masks, "recompute": true or false}, with
 // "weights": [[weight, ...], ...] and "diffusion": {...} (Recipe of noising_reference.py) to
@@ -6,8 +6,8 @@
 // gets "logits" [rows, vocab_size] and the gradient of every parameter under its Hugging Face name,
 // in f32.
 
-#include <iostream>
 #include <memory>
+#include <span>
 
 #include <ATen/ops/linear.h>
 #include <nlohmann/json.hpp>
@@ -22,10 +22,10 @@
 #include "perpend/train/next_token_loss.h"
 #include "perpend/train/noised_copies.h"
 
+namespace perpend::train_tool {
 namespace {
 
 using nlohmann::json;
-using namespace perpend;
 
 NoisingOptions::Attention read_attention(const json& recipe) {
   if (recipe["attention"] == "full") return NoisingOptions::Attention::kFull;
@@ -131,14 +131,8 @@ double run(const std::string& model_path, const json& spec, const std::string& o
 
 }  // namespace
 
-int main(int argc, char** argv) {
-  if (argc != 4) return 2;
-  try {
-    std::cout << json{{"loss", run(argv[1], json::parse(read_text_file(argv[2])), argv[3])}}
-              << "\n";
-    return 0;
-  } catch (const std::exception& error) {
-    std::cerr << error.what() << "\n";
-    return 1;
-  }
+json answer(std::span<char*> arguments) {
+  return {{"loss", run(arguments[0], json::parse(read_text_file(arguments[1])), arguments[2])}};
 }
+
+}  // namespace perpend::train_tool
