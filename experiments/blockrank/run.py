@@ -21,7 +21,7 @@ import report
 from runs import OutOfTime, Program, toml_text, write_json
 
 
-TRIAL_STEPS = 60
+TRIAL_STEPS = 40
 
 
 class Experiment:

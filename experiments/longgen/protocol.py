@@ -81,20 +81,21 @@ class Scale:
 M = 1 << 20
 VOCABULARY = Vocabulary(filler=1000, keys=512, values=512, branches=4)
 # Few records in short sequences, and hints: a network stays at guessing one of the values for as long as it takes to find out
-# which tokens of a record belong together.
+# which tokens of a record belong together: 28 million tokens here. At a rate of 1e-3 it did not in 42 million.
 RECALL = Stage(
     tasks=tuple(
         Task(length, records, 0, questions, 0, repeats, hint_weight=0.5)
         for length, records, questions, repeats in ((14, 2, 1, 1), (66, 4, 4, 3), (132, 8, 8, 3), (256, 24, 12, 2))
     ),
-    tokens=40 * M,
+    tokens=48 * M,
     batch_tokens=M // 128,
-    learning_rate=1e-3,
-    final_learning_rate=1e-3,
+    learning_rate=5e-4,
+    final_learning_rate=5e-4,
 )
-# Chains are learnt from many of them.
-SHORT = Stage((Task(1024, records=48, chains=24, questions=0, two_hop_questions=24), Task(1024)), tokens=79 * 10**6, batch_tokens=M // 8, learning_rate=1e-3, final_learning_rate=1e-4)
-LONG = Stage((Task(4096, filler_weight=0.02),), tokens=52 * 10**6, batch_tokens=M // 8, learning_rate=3e-4, final_learning_rate=3e-5, rope_theta=1e5)
+# Chains are learnt from many of them, in a quarter of the tokens.
+CHAINS = Task(1024, records=48, chains=24, questions=0, two_hop_questions=24)
+SHORT = Stage((CHAINS, Task(1024), Task(1024), Task(1024)), tokens=79 * 10**6, batch_tokens=M // 16, learning_rate=5e-4, final_learning_rate=1e-4)
+LONG = Stage((Task(4096, filler_weight=0.02),), tokens=52 * 10**6, batch_tokens=M // 16, learning_rate=3e-4, final_learning_rate=3e-5, rope_theta=1e5)
 FULL = Scale(
     layers=12,
     model_dim=512,
@@ -108,11 +109,11 @@ FULL = Scale(
     long=LONG,
     test_sequences={1024: 256, 2048: 128, 4096: 128},
 )
-# Less of the same.
+# Less of the same: about 12 minutes of one H100 for F, H and S.
 SMALL = dataclasses.replace(
     FULL,
-    short=dataclasses.replace(SHORT, tokens=26 * 10**6, batch_tokens=M // 16),
-    long=dataclasses.replace(LONG, tokens=30 * 10**6, batch_tokens=M // 16),
+    short=dataclasses.replace(SHORT, tokens=60 * 10**6),
+    long=dataclasses.replace(LONG, tokens=39 * 10**6),
 )
 # Seconds on a CPU: shows that everything runs and that something is learnt, and proves nothing about long contexts.
 TINY = Scale(
@@ -123,9 +124,9 @@ TINY = Scale(
     block=GROUP_TOKENS,
     window_blocks=1,
     full_layers=1,
-    recall=Stage((Task(14, 2, 0, 1, 0, hint_weight=0.5),), 120 * 1024, 1024, 3e-3, 3e-3, warmup_steps=10),
-    short=Stage((Task(48, 4, 1, 2, 1),), 16 * 1024, 1024, 3e-3, 3e-4, warmup_steps=4),
-    long=Stage((Task(96, 4, 1, 2, 1),), 16 * 1024, 1024, 1e-3, 1e-4, 1e5, warmup_steps=4),
+    recall=Stage((Task(14, 2, 0, 1, 0),), 60 * 1024, 1024, 1e-2, 1e-2, warmup_steps=10),
+    short=Stage((Task(48, 4, 1, 2, 1),), 8 * 1024, 1024, 3e-3, 3e-4, warmup_steps=4),
+    long=Stage((Task(96, 4, 1, 2, 1),), 8 * 1024, 1024, 1e-3, 1e-4, 1e5, warmup_steps=4),
     test_sequences={48: 32, 96: 32},
     recall_least=0.0,
 )

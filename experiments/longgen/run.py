@@ -16,6 +16,7 @@ import pathlib
 import shutil
 import statistics
 import sys
+import threading
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "common"))
@@ -37,11 +38,13 @@ class Experiment:
     device: str
     jobs: int
     fit: bool
+    writing: threading.Lock = dataclasses.field(default_factory=threading.Lock)  # arms share data
 
     def data(self, name: str, parts: list[tuple[Task, int]], seed: int, test: bool = False) -> pathlib.Path:
         folder = self.out / "data" / name
-        if not folder.exists():
-            write_data(folder, self.scale.vocabulary, parts, seed, test)
+        with self.writing:
+            if not folder.exists():
+                write_data(folder, self.scale.vocabulary, parts, seed, test)
         return folder
 
     def train(self, name: str, stage: Stage, data: pathlib.Path, seed: int, **changes: object) -> pathlib.Path:
@@ -84,10 +87,14 @@ class Experiment:
         """What the arms of a seed are trained on, decided once."""
         decided = self.out / f"seed-{seed}" / "long.json"
         if not decided.exists():
-            stage = self.scale.long
-            seconds = self.program.deadline - time.monotonic() - TESTING_S
-            fitting = max(0, int(seconds * self.rate(self.out / f"seed-{seed}" / "short") / num_arms))
-            write_json(decided, {"tokens": min(stage.tokens, fitting) if self.fit else stage.tokens})
+            tokens = self.scale.long.tokens
+            if self.fit:
+                seconds = self.program.deadline - time.monotonic() - TESTING_S
+                fitting = int(seconds * self.rate(self.out / f"seed-{seed}" / "short") / num_arms)
+                if fitting < tokens / 10:
+                    raise OutOfTime
+                tokens = min(tokens, fitting)
+            write_json(decided, {"tokens": tokens})
         return dataclasses.replace(self.scale.long, **json.loads(decided.read_text()))
 
     def test(self, model: pathlib.Path, masks: str, out: pathlib.Path) -> dict[int, dict]:

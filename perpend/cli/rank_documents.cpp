@@ -50,6 +50,7 @@ DocumentList read_documents(const std::string& source) {
 
 FirstStage::FirstStage(const DocumentList& list) : list_(list) {
   std::vector<std::string> texts;
+  texts.reserve(list.documents.size());
   for (const RankDocument& document : list.documents) {
     texts.push_back(concat(document.id, " ", document.title, " ", document.text));
   }

@@ -21,10 +21,10 @@ constexpr std::int64_t kMostTokens = 1 << 24;
 constexpr std::int64_t kMostSteps = std::int64_t{1} << 40;
 constexpr std::int64_t kMostTokenId = (std::int64_t{1} << 31) - 1;
 
-constexpr std::array kAttentions = {
-    std::pair<std::string_view, Attention>{"block", Attention::kBlock},
-    {"context_causal", Attention::kContextCausal},
-    {"full", Attention::kFull}};
+constexpr std::array<std::pair<std::string_view, Attention>, 3> kAttentions = {
+    {{"block", Attention::kBlock},
+     {"context_causal", Attention::kContextCausal},
+     {"full", Attention::kFull}}};
 
 Attention read_attention(const ConfigTable& table) {
   std::vector<std::string> names;

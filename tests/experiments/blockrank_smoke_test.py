@@ -44,7 +44,7 @@ class Experiment(unittest.TestCase):
             out = pathlib.Path(folder) / "out"
             command = [sys.executable, ROOT / "experiments/blockrank/run.py", "--perpend", PROGRAM, "--out", out, "--scale", "tiny"]
             command += ["--arms", "C", "--device", "cpu", "--threads", "1"]
-            run = subprocess.run(command, capture_output=True, text=True, timeout=120)
+            run = subprocess.run(command, capture_output=True, text=True, timeout=300)
             self.assertEqual(run.returncode, 0, run.stderr)
             result = json.loads((out / "results.json").read_text())["runs"][0]
             training = result["training"]
@@ -59,6 +59,14 @@ class Experiment(unittest.TestCase):
             self.assertAlmostEqual(one_pass[0], rankings["order-0"]["attention"]["p_at_1"], delta=0.03)
             self.assertIn("| C |", (out / "table.md").read_text())
             xml.etree.ElementTree.parse(out / "ranking.svg")
+            self.refuses_other_layers(out / "work" / "tiny")
+
+    def refuses_other_layers(self, work: pathlib.Path) -> None:
+        for flags, error in ((["--blockrank", "2"], "layer 2 is not one of 2"), (["--one-pass"], "--one-pass needs --blockrank")):
+            command = [PROGRAM, "evaluate", "--model", work / "runs/C-1/training/model", "--data", work / "data/docs-4/block", "--threads", "1", *flags]
+            run = subprocess.run(command, capture_output=True, text=True, timeout=60)
+            self.assertEqual(run.returncode, 2, run.stderr)
+            self.assertIn(error, run.stderr)
 
 
 unittest.main(argv=sys.argv[:1] + sys.argv[2:])

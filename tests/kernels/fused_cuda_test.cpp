@@ -167,25 +167,32 @@ TEST_F(FusedCuda, RotaryTurnsAndFillsTheCache) {
 }
 
 TEST_F(FusedCuda, RotaryTurnsQueriesAlone) {
-  auto q = random_twin(6 * 3 * 64);
-  auto cos = random_twin(10 * 32, 1.0F);
-  auto sin = random_twin(10 * 32, 1.0F);
-  Twin<std::int32_t> positions({3, 0, 9, 4, 1, 1});
-  const auto args_on = [&](auto view) {
-    RotaryCacheArgs args;
-    args.q = view(q, DType::kF32, {6, 3, 64});
-    args.positions = view(positions, DType::kI32, {6});
-    args.cos = view(cos, DType::kF32, {10, 32});
-    args.sin = view(sin, DType::kF32, {10, 32});
-    return args;
-  };
-  cpu_.rotary_cache(
-      args_on([](auto& twin, DType type, const Dims& shape) { return twin.on_cpu(type, shape); }),
-      {&pool_});
-  gpu_.rotary_cache(
-      args_on([](auto& twin, DType type, const Dims& shape) { return twin.on_gpu(type, shape); }),
-      {});
-  expect_near(q.host, q.from_gpu(), 1e-6F);
+  for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
+    auto q = random_twin(6 * 3 * 64);
+    Twin<std::byte> stored(encode(q.host, dtype));
+    q.host = decode(stored.host, dtype);
+    auto cos = random_twin(10 * 32, 1.0F);
+    auto sin = random_twin(10 * 32, 1.0F);
+    Twin<std::int32_t> positions({3, 0, 9, 4, 1, 1});
+    const auto args_of = [&](TensorView heads, auto view) {
+      RotaryCacheArgs args;
+      args.q = heads;
+      args.positions = view(positions, DType::kI32, {6});
+      args.cos = view(cos, DType::kF32, {10, 32});
+      args.sin = view(sin, DType::kF32, {10, 32});
+      return args;
+    };
+    cpu_.rotary_cache(
+        args_of(q.on_cpu(DType::kF32, {6, 3, 64}),
+                [](auto& twin, DType type, const Dims& shape) { return twin.on_cpu(type, shape); }),
+        {&pool_});
+    gpu_.rotary_cache(
+        args_of(stored.on_gpu(dtype, {6, 3, 64}),
+                [](auto& twin, DType type, const Dims& shape) { return twin.on_gpu(type, shape); }),
+        {});
+    expect_near(q.host, decode(stored.from_gpu(), dtype),
+                dtype == DType::kF32 ? 1e-6F : 2 * rounding_of(dtype));
+  }
 }
 
 TEST_F(FusedCuda, BlockScoresOfEveryType) {

@@ -156,7 +156,9 @@ void cuda_rotary_cache(const RotaryCacheArgs& args, Stream stream) {
   check_rotary_cache(args);
   if (args.q.size(0) == 0) return;
   const Launch launch("rotary", args.q.device, stream);
-  dispatch_element(args.k_pages.dtype, [&]<class Stored>(Element<Stored>) {
+  // Queries alone are in the type that their keys would be stored in, or in f32.
+  const DType stored = args.k ? args.k_pages.dtype : args.q.dtype;
+  dispatch_element(stored, [&]<class Stored>(Element<Stored>) {
     if (args.q.dtype == DType::kF32) {
       launch_rotary_cache<float, Stored>(args, launch);
     } else {
