@@ -12,6 +12,8 @@ namespace {
 
 // Rows that an MLP takes together: its activations are several times wider than x.
 constexpr std::int64_t kMlpRows = 8192;
+// Rows whose logits are held at once for a visitor.
+constexpr std::int64_t kLogitRows = 32;
 
 void check_positions(const ForwardInput& input, const ModelConfig& config) {
   if (input.positions.empty()) {
@@ -167,30 +169,30 @@ torch::Tensor Llama::forward(const ForwardInput& input, Context& context) const 
   ForwardPass pass(size_of(input), context);
   pass.assign(input, context);
   pass.set_schedules(input, config_, context);
-  return run_layers(pass, input.input_rows, input.wanted_rows, context);
+  return run_layers(pass, input, context);
 }
 
 torch::Tensor Llama::run(const ForwardPass& pass, Context& context) const {
-  return run_layers(pass, {}, {}, context);
+  return run_layers(pass, {}, context);
 }
 
-torch::Tensor Llama::run_layers(const ForwardPass& pass, std::span<const float> input_rows,
-                                std::span<const RowsAtLayer> wanted_rows, Context& context) const {
+torch::Tensor Llama::run_layers(const ForwardPass& pass, const ForwardInput& input,
+                                Context& context) const {
   const DeviceScope device(context);
   const Workspace::Scope scope(*context.workspace);
   const Range layers = pass.layers();
   const bool has_logits = pass.logit_rows().size(0) > 0;
   torch::Tensor x = layers.begin == 0 ? embedding_.rows(pass.tokens(), context)
-                                      : rows_from_host(input_rows, pass, config_, context);
+                                      : rows_from_host(input.input_rows, pass, config_, context);
   for (auto i = static_cast<int>(layers.begin); i < layers.end; ++i) {
-    copy_wanted_rows(wanted_rows, i, x);
+    copy_wanted_rows(input.wanted_rows, i, x);
     if (i + 1 == layers.end && !has_logits) {
       make_keys(i, x, pass, context);
       return context.workspace->take({0, config_.vocab_size});
     }
     x = run_layer(i, x, pass, context);
   }
-  return logits(x, pass, context);
+  return logits(x, pass, input.visit_logits, context);
 }
 
 void Llama::make_keys(int index, const torch::Tensor& x, const ForwardPass& pass,
@@ -219,10 +221,17 @@ torch::Tensor Llama::run_layer(int index, const torch::Tensor& x, const ForwardP
 }
 
 torch::Tensor Llama::logits(const torch::Tensor& x, const ForwardPass& pass,
-                            Context& context) const {
+                            const LogitVisitor* visit, Context& context) const {
   torch::Tensor wanted = context.workspace->take({pass.logit_rows().size(0), config_.model_dim});
   at::index_select_out(wanted, x, 0, pass.logit_rows());
-  return head().forward_f32(final_norm_.forward(wanted, context), context);
+  const torch::Tensor normed = final_norm_.forward(wanted, context);
+  if (visit == nullptr) return head().forward_f32(normed, context);
+  for (std::int64_t first = 0; first < normed.size(0); first += kLogitRows) {
+    const Workspace::Scope part(*context.workspace);
+    const std::int64_t count = std::min(kLogitRows, normed.size(0) - first);
+    (*visit)(first, head().forward_f32(normed.narrow(0, first, count), context));
+  }
+  return context.workspace->take({0, config_.vocab_size});
 }
 
 TurnedHeads Llama::heads(const ForwardInput& input, const HeadRowsOf& wanted,

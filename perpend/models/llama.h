@@ -48,15 +48,16 @@ class Llama final : public LanguageModel, public DifferentiableModel {
 
   Layer read_layer(int index, const ModelWeights& weights, WeightForm form,
                    const Context& context) const;
-  // The layers of a pass, given and keeping rows in memory of the host.
-  torch::Tensor run_layers(const ForwardPass& pass, std::span<const float> input_rows,
-                           std::span<const RowsAtLayer> wanted_rows, Context& context) const;
+  // The layers of a pass; of `input` what lies in memory of the host alone.
+  torch::Tensor run_layers(const ForwardPass& pass, const ForwardInput& input,
+                           Context& context) const;
   // The tensors that a recorded pass through a layer reads and that are trained.
   static std::vector<torch::Tensor> trained_leaves(const Layer& layer);
   TrainBatch make_train_batch(const TrainInput& input) const;
   torch::Tensor run_layer(int index, const torch::Tensor& x, const ForwardPass& pass,
                           Context& context) const;
-  torch::Tensor logits(const torch::Tensor& x, const ForwardPass& pass, Context& context) const;
+  torch::Tensor logits(const torch::Tensor& x, const ForwardPass& pass, const LogitVisitor* visit,
+                       Context& context) const;
   // The keys and values of a layer alone.
   void make_keys(int index, const torch::Tensor& x, const ForwardPass& pass,
                  Context& context) const;
