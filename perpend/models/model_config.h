@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "perpend/io/checkpoint.h"
+#include "perpend/models/diffusion.h"
 #include "perpend/models/longgen.h"
 #include "perpend/nn/rotary.h"
 
@@ -14,7 +15,7 @@ namespace perpend {
 
 // Sizes and constants of a model of the Llama family.
 struct ModelConfig {
-  std::string architecture;  // "llama", "qwen2", "mistral"
+  std::string architecture;  // as model_type: "llama", "qwen2", "mistral", "Dream", ...
   std::int64_t vocab_size = 0;
   int model_dim = 0;
   int ffn_dim = 0;
@@ -26,12 +27,14 @@ struct ModelConfig {
   float rms_epsilon = 1e-5F;
   bool tied_embeddings = false;
   RotaryConfig rotary;
-  std::optional<LongGen> longgen;  // absent: every layer is causal
+  std::optional<LongGen> longgen;            // absent: every layer is causal
+  std::optional<DiffusionConfig> diffusion;  // absent: tokens come one after another
 };
 
 // What is to differ from what a checkpoint says.
 struct ModelChanges {
   std::string preset = {};                          // see parse_preset(); empty: none
+  std::optional<DiffusionConfig> diffusion = {};    // how it fills masked tokens
   std::optional<float> rope_theta = {};             // base of the rotary frequencies
   std::optional<std::int64_t> context_length = {};  // tokens that the model may be given
 };
@@ -49,7 +52,8 @@ ModelConfig parse_model_config(std::string_view config_json, const std::string& 
 // Throws InvalidArgument for a preset that does not fit the model and numbers out of range.
 ModelConfig changed(ModelConfig config, const ModelChanges& changes);
 
-// The mask of each layer as the model itself wants it: LongGen's, or causal everywhere.
+// The mask of each layer as the model itself wants it for tokens that are final: LongGen's, that of
+// its diffusion, or causal everywhere.
 std::vector<Mask> default_masks(const ModelConfig& config);
 
 }  // namespace perpend

@@ -11,6 +11,7 @@
 #include "perpend/io/safetensors_folder_writer.h"
 #include "perpend/io/text_file.h"
 #include "perpend/models/convert/hugging_face_folder.h"
+#include "perpend/models/diffusion_config.h"
 #include "perpend/models/longgen_config.h"
 #include "perpend/models/rotary_rows.h"
 
@@ -61,6 +62,7 @@ void write_config(const std::string& path, const std::string& text, const ModelC
     json["rope_parameters"]["rope_theta"] = config.rotary.theta;
   }
   if (config.longgen) json["longgen"] = longgen_json(*config.longgen);
+  if (config.diffusion) json["diffusion"] = diffusion_json(*config.diffusion);
   json["torch_dtype"] = matrix.scalar_type() == torch::kFloat32 ? "float32" : "bfloat16";
   AtomicFile file(path);
   file.write(json_document(json, path));
