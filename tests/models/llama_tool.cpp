@@ -1,5 +1,6 @@
 // Runs networks for the oracle test, every weight in f32:
 //   llama_tool run MODEL RUNS.json   a network in several ways
+//   llama_tool diffuse MODEL RUNS.json  answers of a diffusion model, see diffusion_runs.h
 //   llama_tool load MODEL...         a list of the errors, empty where a model can be read
 //
 // RUNS.json is a list of {"sequences": [[token, ...], ...], "chunk": rows of a sequence a pass,
@@ -21,6 +22,7 @@
 #include "perpend/mask/layer_masks.h"
 #include "perpend/models/llama.h"
 #include "perpend/nn/runtime.h"
+#include "tests/models/diffusion_runs.h"
 #include "tests/models/load_errors.h"
 
 namespace {
@@ -120,11 +122,13 @@ Llama read_model(const std::string& path, Context& context) {
   return {config, WeightReader(checkpoint, config), LinearMode::kF32, context};
 }
 
-json run(const std::string& path, const std::string& runs_path, Context& context) {
+json run(std::string_view command, const std::string& path, const std::string& runs_path,
+         Context& context) {
   const Llama model = read_model(path, context);
   json results = json::array();
   for (const json& spec : json::parse(read_text_file(runs_path))) {
-    results.push_back(Run(model, spec, context).finish());
+    results.push_back(command == "diffuse" ? run_diffusion(model, spec, context)
+                                           : Run(model, spec, context).finish());
   }
   return results;
 }
@@ -139,7 +143,7 @@ int main(int argc, char** argv) {
     const auto load = [&](const char* path) { read_model(path, runtime.context()); };
     const bool load_only = arguments[1] == std::string_view("load");
     std::cout << (load_only ? load_errors(arguments.subspan(2), load)
-                            : run(arguments[2], arguments[3], runtime.context()))
+                            : run(arguments[1], arguments[2], arguments[3], runtime.context()))
               << "\n";
     return 0;
   } catch (const std::exception& error) {
