@@ -7,8 +7,8 @@
 namespace perpend {
 namespace {
 
-constexpr std::array kCaches = {CanvasCache::kNone, CanvasCache::kBlock, CanvasCache::kSubBlock,
-                                CanvasCache::kPrefix, CanvasCache::kDual};
+constexpr std::array kCaches = {CanvasCache::kNone,   CanvasCache::kBlock, CanvasCache::kSubBlock,
+                                CanvasCache::kPrefix, CanvasCache::kDual,  CanvasCache::kElastic};
 
 }  // namespace
 
@@ -24,6 +24,8 @@ std::string_view name_of(CanvasCache cache) {
       return "prefix";
     case CanvasCache::kDual:
       return "dual";
+    case CanvasCache::kElastic:
+      return "elastic";
   }
   bug("name_of: unknown cache of a canvas");
 }
@@ -33,14 +35,14 @@ CanvasCache parse_canvas_cache(std::string_view name) {
     if (name == name_of(cache)) return cache;
   }
   throw InvalidArgument(
-      concat("cache: expected none, block, sub-block, prefix or dual (", name, ")"));
+      concat("cache: expected none, block, sub-block, prefix, dual or elastic (", name, ")"));
 }
 
 bool keeps_finished(CanvasCache cache) {
   return cache == CanvasCache::kBlock || cache == CanvasCache::kSubBlock;
 }
 
-bool keeps_unfinished(CanvasCache cache) {
+bool keeps_stale_prefix(CanvasCache cache) {
   return cache == CanvasCache::kPrefix || cache == CanvasCache::kDual;
 }
 
@@ -48,6 +50,7 @@ Range rows_of_step(CanvasCache cache, const CanvasPlace& place) {
   const bool refresh = place.first_of_block;
   switch (cache) {
     case CanvasCache::kNone:
+    case CanvasCache::kElastic:
       return {0, place.end};
     case CanvasCache::kBlock:
       return place.block;

@@ -15,15 +15,17 @@ enum class CanvasCache {
   kSubBlock,  // also those of the open block, which wait for the next sub-block (the same)
   kPrefix,    // since the block was opened, all before it (Fast-dLLM v1, section 5.2)
   kDual,      // and all behind it
+  kElastic,   // all that have not drifted (models/elastic_model.h), which decides what runs
 };
 
-std::string_view name_of(CanvasCache cache);  // "none", "block", "sub-block", "prefix", "dual"
+std::string_view name_of(CanvasCache cache);  // "none", "block", ..., "elastic"
 // Throws InvalidArgument that lists the names.
 CanvasCache parse_canvas_cache(std::string_view name);
-// Whether it is for models whose finished tokens keep their keys, or for those whose every token
-// sees those to come; kNone is for both.
+// Whether it is for models whose finished tokens keep their keys; all others are for those whose
+// every token sees those to come, kNone for both.
 bool keeps_finished(CanvasCache cache);
-bool keeps_unfinished(CanvasCache cache);
+// Whether rows before the block keep what they were when it was opened.
+bool keeps_stale_prefix(CanvasCache cache);
 
 // A canvas before a step.
 struct CanvasPlace {

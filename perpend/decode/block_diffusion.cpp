@@ -34,6 +34,8 @@ void BlockDiffusion::open(std::span<const std::int32_t> tokens, std::int64_t num
   block_.begin = origin + (num_known_ - origin) / model.block_size * model.block_size;
   block_.end = std::min(block_.begin + model.block_size,
                         setting_.is_full() ? limit() : answer_.context_length);
+  if (setting_.window > 0) block_ = {num_known_, limit()};
+  fill_end_ = block_.end;
   const auto end = static_cast<std::size_t>(setting_.is_full() ? limit() : block_.end);
   canvas_.assign(tokens.begin(), tokens.end());
   canvas_.resize(end, mask_token());
@@ -92,6 +94,11 @@ void BlockDiffusion::enter_sub_block() {
   };
   if (masked_in(sub_block_) > 0) return;
   const auto first = std::find(masked_.begin() + block_.begin, masked_.end(), true);
+  if (setting_.window > 0) {
+    sub_block_ = {first - masked_.begin(), fill_end_};
+    state_ = {masked_in(sub_block_), 0};
+    return;
+  }
   const std::int64_t offset = first - masked_.begin() - block_.begin;
   sub_block_.begin = block_.begin + offset / setting_.sub_block_size * setting_.sub_block_size;
   sub_block_.end = std::min(sub_block_.begin + setting_.sub_block_size, block_.end);
@@ -99,13 +106,15 @@ void BlockDiffusion::enter_sub_block() {
 }
 
 bool BlockDiffusion::fills_first_alone() const {
-  return first_of_block_ && setting_.is_full() && shift() == 1 && keeps_unfinished(setting_.cache);
+  return first_of_block_ && shift() == 1 && keeps_stale_prefix(setting_.cache);
 }
 
 std::vector<std::int64_t> BlockDiffusion::candidates() const {
   if (fills_first_alone()) return {block_.begin};
   std::vector<std::int64_t> positions;
-  for (std::int64_t position = sub_block_.begin; position < sub_block_.end; ++position) {
+  const std::int64_t most = setting_.window > 0 ? setting_.window : sub_block_.size();
+  for (std::int64_t position = sub_block_.begin;
+       position < std::min(sub_block_.end, fill_end_) && std::ssize(positions) < most; ++position) {
     if (is_masked(position)) positions.push_back(position);
   }
   return positions;
@@ -183,6 +192,8 @@ void BlockDiffusion::fill(std::int64_t position, const Proposal& proposal) {
   masked_[index] = false;
   samples_[static_cast<std::size_t>(position - num_known_)] = proposal.sample;
   filled_.push_back({position, proposal.sample.chosen, proposal.confidence});
+  // What stands behind a stop token is of no use; only a window would go on to it.
+  if (setting_.window > 0 && is_stop(position)) fill_end_ = std::min(fill_end_, position + 1);
 }
 
 void BlockDiffusion::fill_surest() {
@@ -203,7 +214,7 @@ bool BlockDiffusion::is_done() {
   const std::int64_t end = std::min(block_.end, limit());
   for (std::int64_t i = std::max(block_.begin, num_known_); i < end; ++i) {
     if (is_masked(i)) return false;
-    if (answer_.is_stop && answer_.is_stop(canvas_[static_cast<std::size_t>(i)])) {
+    if (is_stop(i)) {
       answer_end_ = i + 1;
       return true;
     }

@@ -52,6 +52,9 @@ class BlockDiffusion final : public Denoiser {
   bool is_masked(std::int64_t position) const {
     return masked_[static_cast<std::size_t>(position)];
   }
+  bool is_stop(std::int64_t position) const {
+    return answer_.is_stop && answer_.is_stop(canvas_[static_cast<std::size_t>(position)]);
+  }
   // Where the answer ends at the latest.
   std::int64_t limit() const;
 
@@ -88,6 +91,7 @@ class BlockDiffusion final : public Denoiser {
   std::int64_t num_committed_ = 0;
   std::int64_t answer_end_ = 0;
   Range block_;
+  std::int64_t fill_end_ = 0;  // behind what may be filled: the block, or a stop token in it
   Range sub_block_;
   UnmaskState state_;
   bool first_of_block_ = true;

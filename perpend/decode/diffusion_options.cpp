@@ -6,6 +6,7 @@ namespace perpend {
 namespace {
 
 constexpr std::int64_t kUsualSubBlock = 8;
+constexpr std::int64_t kUsualWindow = 16;
 
 std::int64_t usual_sub_block(const DiffusionConfig& model) {
   const bool divides = model.block_size % kUsualSubBlock == 0;
@@ -13,13 +14,21 @@ std::int64_t usual_sub_block(const DiffusionConfig& model) {
                                                                   : model.block_size;
 }
 
+std::int64_t window_of(const DiffusionSetting& setting, std::int64_t wanted) {
+  check(wanted >= 0, concat("diffusion: window must not be negative (", wanted, ")"));
+  check(wanted == 0 || setting.is_full(), "diffusion: a window is for full attention alone");
+  check(wanted == 0 || !keeps_stale_prefix(setting.cache),
+        concat("diffusion: cache ", name_of(setting.cache),
+               " needs blocks; with a window none and elastic can be"));
+  return wanted == 0 && setting.cache == CanvasCache::kElastic ? kUsualWindow : wanted;
+}
+
 void check_cache(const DiffusionSetting& setting) {
   if (setting.cache == CanvasCache::kNone) return;
-  const bool fits =
-      setting.is_full() ? keeps_unfinished(setting.cache) : keeps_finished(setting.cache);
+  const bool fits = setting.is_full() != keeps_finished(setting.cache);
   check(fits, concat("diffusion: cache ", name_of(setting.cache), " is not for attention ",
                      name_of(setting.model.attention),
-                     setting.is_full() ? "; none, prefix and dual are"
+                     setting.is_full() ? "; none, prefix, dual and elastic are"
                                        : "; none, block and sub-block are"));
 }
 
@@ -40,6 +49,7 @@ DiffusionSetting decide(const DiffusionConfig& model, const DiffusionOptions& op
   setting.cache =
       options.cache.value_or(setting.is_full() ? CanvasCache::kNone : CanvasCache::kBlock);
   check_cache(setting);
+  setting.window = window_of(setting, options.window);
   // Version 1 of Fast-dLLM, which is for full attention, takes the threshold itself too.
   setting.rule.includes_threshold = setting.is_full();
   const bool by_probability = options.rule.kind == UnmaskRule::Kind::kThreshold ||

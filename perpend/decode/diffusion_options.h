@@ -9,6 +9,7 @@
 #include "perpend/decode/sampler.h"
 #include "perpend/decode/unmask_rule.h"
 #include "perpend/models/diffusion.h"
+#include "perpend/models/elastic_model.h"
 
 namespace perpend {
 
@@ -34,7 +35,11 @@ struct DiffusionOptions {
   // Filled from left to right inside a block; 0: 8 for models of kBlock whose blocks it divides,
   // a whole block for all others.
   std::int64_t sub_block_size = 0;
+  // Full attention alone: no blocks, but a step may fill any of so many masked tokens from the left
+  // (Elastic-Cache, section 2); 0: blocks.
+  std::int64_t window = 0;
   std::optional<CanvasCache> cache = {};  // absent: the exact one that keeps most
+  ElasticConfig elastic = {};             // of the cache elastic, whose window is 16 unless given
   UnmaskRule rule = {};
   Confidence confidence = Confidence::kProbability;
   std::function<void(const CanvasStep&)> on_step = {};
@@ -44,6 +49,7 @@ struct DiffusionOptions {
 struct DiffusionSetting {
   DiffusionConfig model;  // with the block size that is used
   std::int64_t sub_block_size = 0;
+  std::int64_t window = 0;
   CanvasCache cache = CanvasCache::kNone;
   UnmaskRule rule;
   Confidence confidence = Confidence::kProbability;

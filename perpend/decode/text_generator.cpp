@@ -53,23 +53,34 @@ SipHash secret_hash() {
 
 // One sequence and what runs it.
 struct Generation {
+  // `elastic`: null unless only rows that have drifted are to be computed.
   Generation(const LoadedModel& model, Context& context, KvStore& store, PrefixStore& prefixes,
-             const SipHash& hash, std::span<const Mask> masks, std::int64_t chunk)
+             const SipHash& hash, std::span<const Mask> masks, std::int64_t chunk,
+             const ElasticConfig* elastic)
       : sequence(store),
         policy({masks.begin(), masks.end()}, model.config().context_length,
                model.config().num_q_heads, model.config().num_kv_heads) {
+    const LanguageModel* network = &model.network();
+    if (elastic != nullptr) {
+      check(network->layerwise() != nullptr,
+            "generate: the cache elastic is not built for this kind of network");
+      elastic_model.emplace(*network, *network->layerwise(), *elastic,
+                            model.diffusion()->mask_token_id, elastic_state);
+      network = &*elastic_model;
+    }
     if (chunk % store.config().page_size == 0) {
       PrefixStore* kept = prefixes.max_bytes() > 0 ? &prefixes : nullptr;
       prefill.emplace(
           PromptPrefill::Parts{model.network(), context, sequence, policy, masks, kept, hash},
           chunk);
     }
-    loop.emplace(model.network(), context, sequence, policy, masks, chunk,
-                 prefill ? &*prefill : nullptr);
+    loop.emplace(*network, context, sequence, policy, masks, chunk, prefill ? &*prefill : nullptr);
   }
 
   KvSequence sequence;
   RetainedPolicy policy;
+  ElasticState elastic_state;
+  std::optional<ElasticModel> elastic_model;
   std::optional<PromptPrefill> prefill;
   std::optional<BlockLoop> loop;
 };
@@ -106,7 +117,11 @@ class TextGenerator::Request {
   std::int64_t chunk() const { return chunk_; }
   // Whether tokens that are final keep their keys.
   bool keeps_finished() const { return !setting_ || perpend::keeps_finished(setting_->cache); }
-  const std::optional<DiffusionSetting>& diffusion() const { return setting_; }
+  // null unless rows that have not drifted keep their keys.
+  const ElasticConfig* elastic() const {
+    const bool used = setting_ && setting_->cache == CanvasCache::kElastic;
+    return used ? &options_.diffusion.elastic : nullptr;
+  }
 
   // null without diffusion.
   std::unique_ptr<BlockDiffusion> block_diffusion(std::int64_t prompt_tokens) const {
@@ -192,7 +207,7 @@ void TextGenerator::prepare_cache(const std::vector<std::int32_t>& prompt,
   generation.reset();
   cache_->store.pool().reset_peak();
   generation.emplace(model_, context_, cache_->store, cache_->prefixes, cache_->hash, cache_->masks,
-                     chunk);
+                     chunk, request.elastic());
   generation->loop->push(prompt);
 }
 
@@ -333,6 +348,8 @@ GenerateResult TextGenerator::generate(const std::vector<std::int32_t>& prompt,
   GenerateResult& result = answer.result;
   result.num_forwards =
       diffusion ? diffusion->num_forwards() : static_cast<std::int64_t>(result.samples.size());
+  result.elastic_boundaries = cache_->generation->elastic_state.boundaries;
+  result.elastic_layer_rows = cache_->generation->elastic_state.num_layer_rows;
   result.kv_bytes = cache_->generation->sequence.held_bytes();
   result.kv_exact_bytes = cache_->generation->sequence.exact_bytes();
   result.kv_peak_bytes = cache_->store.peak_bytes();

@@ -43,6 +43,9 @@ struct GenerateResult {
   // Passes after the prompt was run, with the last of it where that gave a token: one a token
   // without diffusion.
   std::int64_t num_forwards = 0;
+  // Of the cache elastic: see ElasticState.
+  std::vector<int> elastic_boundaries;
+  std::int64_t elastic_layer_rows = 0;
   double time_to_first_token_ms = 0;  // from the call to the first new token
   double prefill_tokens_per_s = 0;    // prompt tokens run, over the time to the first token
   // Tokens after the first, or the first block, over their time; of one block alone all tokens over

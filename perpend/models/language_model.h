@@ -16,6 +16,7 @@
 namespace perpend {
 
 class ForwardPass;
+class LayerwiseModel;
 
 // A copy of all rows at the input of a layer.
 struct RowsAtLayer {
@@ -95,6 +96,9 @@ class LanguageModel {
                             Context& /*context*/) const {
     throw Unsupported(concat("model: heads of a layer are not built for ", config().architecture));
   }
+
+  // The same network taken apart; null where it can not be.
+  virtual const LayerwiseModel* layerwise() const { return nullptr; }
 
   // The two halves of forward(), for passes that are captured (decode_graph.h). Throw Unsupported
   // unless a model says otherwise.

@@ -190,7 +190,7 @@ torch::Tensor Llama::run_layers(const ForwardPass& pass, const ForwardInput& inp
       make_keys(i, x, pass, context);
       return context.workspace->take({0, config_.vocab_size});
     }
-    x = run_layer(i, x, pass, context);
+    x = through_layer(i, x, pass, context);
   }
   return logits(x, pass, input.visit_logits, context);
 }
@@ -203,8 +203,8 @@ void Llama::make_keys(int index, const torch::Tensor& x, const ForwardPass& pass
                              context);
 }
 
-torch::Tensor Llama::run_layer(int index, const torch::Tensor& x, const ForwardPass& pass,
-                               Context& context) const {
+torch::Tensor Llama::through_layer(int index, const torch::Tensor& x, const ForwardPass& pass,
+                                   Context& context) const {
   const Workspace::Scope scope(*context.workspace);
   const Layer& layer = layers_[static_cast<std::size_t>(index)];
   const torch::Tensor seen = layer.attention.add_to(x, layer.attention_norm.forward(x, context),
@@ -234,6 +234,27 @@ torch::Tensor Llama::logits(const torch::Tensor& x, const ForwardPass& pass,
   return context.workspace->take({0, config_.vocab_size});
 }
 
+torch::Tensor Llama::embed(const ForwardPass& pass, Context& context) const {
+  return embedding_.rows(pass.tokens(), context);
+}
+
+void Llama::run_layer(int layer, const torch::Tensor& x, const ForwardPass& pass,
+                      Context& context) const {
+  // Nothing is recorded, so that what it returns is x.
+  through_layer(layer, x, pass, context);
+}
+
+torch::Tensor Llama::queries(int layer, const torch::Tensor& x, const torch::Tensor& positions,
+                             Context& context) const {
+  const Layer& at = layers_[static_cast<std::size_t>(layer)];
+  return at.attention.queries(at.attention_norm.forward(x, context), positions, context);
+}
+
+void Llama::visit_logits(const torch::Tensor& x, const ForwardPass& pass, LogitVisitor visit,
+                         Context& context) const {
+  logits(x, pass, &visit, context);
+}
+
 TurnedHeads Llama::heads(const ForwardInput& input, const HeadRowsOf& wanted,
                          Context& context) const {
   check(wanted.layer >= 0 && wanted.layer < config_.num_layers,
@@ -248,7 +269,7 @@ TurnedHeads Llama::heads(const ForwardInput& input, const HeadRowsOf& wanted,
   const Workspace::Scope scope(*context.workspace);
   torch::Tensor x = embedding_.rows(pass.tokens(), context);
   for (int i = 0; i < wanted.layer; ++i) {
-    x = run_layer(i, x, pass, context);
+    x = through_layer(i, x, pass, context);
     if (wanted.progress) wanted.progress(i + 1);
   }
   const Layer& layer = layers_[static_cast<std::size_t>(wanted.layer)];

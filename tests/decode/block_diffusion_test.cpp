@@ -33,10 +33,11 @@ class BlockDiffusionTest : public testing::Test {
  protected:
   BlockDiffusionTest() { write(TinyLlama::kEnd); }
 
-  void write(std::int32_t end_token) {
+  void write(std::int32_t end_token, std::int64_t num_layers = 2) {
     const TinyLlama::Weight random = TinyLlama::random(5);
     // Many rows would rather have the mask token than any other, and few the end.
     TinyLlama{
+        .num_layers = num_layers,
         .end_token = end_token,
         .weight =
             [random](const std::string& tensor, std::int64_t row, std::int64_t column) mutable {
@@ -181,6 +182,104 @@ TEST_F(BlockDiffusionTest, ACacheThatIsRefreshedAlwaysIsNone) {
   }
 }
 
+// --- Elastic-Cache
+
+TEST_F(BlockDiffusionTest, AWindowOverTheCanvasIsOneBlockOfIt) {
+  for (const bool shifted : {true, false}) {
+    const LoadedModel model = load(Attention::kFull, 24, shifted);
+    const UnmaskRule rule = threshold(0.02F);
+    const auto block = ids_of(run(model, prompt_of(11), {.rule = rule}, 24));
+    EXPECT_EQ(ids_of(run(model, prompt_of(11), {.window = 24, .rule = rule}, 24)), block);
+    run(model, prompt_of(11), {.window = 5, .rule = rule}, 24);
+    std::vector<bool> filled(24);
+    for (const RecordedStep& step : steps_) {
+      EXPECT_EQ(step.rows, (Range{0, 35}));
+      for (const FilledToken& token : step.filled) {
+        // At most four of those to its left are still masked.
+        const auto end = filled.begin() + token.position - 11;
+        EXPECT_LT(std::count(filled.begin(), end, false), 5);
+      }
+      for (const FilledToken& token : step.filled) {
+        filled[static_cast<std::size_t>(token.position - 11)] = true;
+      }
+    }
+  }
+}
+
+TEST_F(BlockDiffusionTest, ElasticThatRefreshesAlwaysIsNoCache) {
+  for (const bool shifted : {true, false}) {
+    const LoadedModel model = load(Attention::kFull, 8, shifted);
+    DiffusionOptions options{.window = 6, .rule = threshold(0.02F)};
+    const auto exact = ids_of(run(model, prompt_of(11), options, 24));
+    options.cache = CanvasCache::kElastic;
+    options.elastic = {.gamma = 0, .refreshes_always = true};
+    EXPECT_EQ(ids_of(run(model, prompt_of(11), options, 24)), exact);
+  }
+}
+
+// Where every token is tracked or wanted, steps that refresh nothing compute everything.
+TEST_F(BlockDiffusionTest, ElasticThatTracksEverythingIsNoCache) {
+  const LoadedModel model = load(Attention::kFull, 8);
+  DiffusionOptions options{.window = 24, .rule = threshold(0.02F)};
+  const auto exact = ids_of(run(model, prompt_of(11), options, 24));
+  options.cache = CanvasCache::kElastic;
+  options.elastic = {.gamma = 2, .num_tracked = 1000};
+  const GenerateResult result = run(model, prompt_of(11), options, 24);
+  EXPECT_EQ(ids_of(result), exact);
+  EXPECT_EQ(result.elastic_layer_rows, 2 * 35 * result.num_forwards);
+}
+
+// The keys of the first layer depend on tokens and positions alone.
+TEST_F(BlockDiffusionTest, ElasticIsExactWithOneLayer) {
+  write(TinyLlama::kEnd, 1);
+  for (const bool shifted : {true, false}) {
+    const LoadedModel model = load(Attention::kFull, 8, shifted);
+    DiffusionOptions options{.window = 6, .rule = threshold(0.02F)};
+    const auto exact = ids_of(run(model, prompt_of(11), options, 24));
+    options.cache = CanvasCache::kElastic;
+    for (const float gamma : {-1.0F, 0.9F, 2.0F}) {
+      for (const auto similarity :
+           {ElasticConfig::Similarity::kHeads, ElasticConfig::Similarity::kKeys}) {
+        options.elastic = {.gamma = gamma, .similarity = similarity};
+        EXPECT_EQ(ids_of(run(model, prompt_of(11), options, 24)), exact);
+      }
+    }
+  }
+}
+
+TEST_F(BlockDiffusionTest, GammaDecidesWhereElasticRefreshes) {
+  write(TinyLlama::kEnd, 4);
+  const LoadedModel model = load(Attention::kFull, 8);
+  DiffusionOptions options{.window = 6, .cache = CanvasCache::kElastic, .rule = threshold(1.0F)};
+  // Never: cosines of weights are not negative. Always: behind the first layer.
+  for (const auto& [gamma, boundary] : {std::pair{0.0F, 4}, std::pair{2.0F, 1}}) {
+    options.elastic.gamma = gamma;
+    const GenerateResult result = run(model, prompt_of(11), options, 24);
+    EXPECT_EQ(std::ssize(result.elastic_boundaries), result.num_forwards);
+    std::vector<int> expected(result.elastic_boundaries.size(), boundary);
+    expected.front() = 0;
+    EXPECT_EQ(result.elastic_boundaries, expected);
+    // Of the 35 rows a layer computes some before the boundary and all from it on.
+    const std::int64_t all = 4 * 35 * result.num_forwards;
+    const bool computes_most = result.elastic_layer_rows > all * 3 / 4;
+    EXPECT_EQ(computes_most, boundary == 1) << result.elastic_layer_rows << " of " << all;
+  }
+}
+
+TEST_F(BlockDiffusionTest, ElasticEndsWithAStopTokenToo) {
+  for (const CanvasCache cache : {CanvasCache::kNone, CanvasCache::kElastic}) {
+    write(TinyLlama::kEnd);
+    const DiffusionOptions options{.window = 6, .cache = cache, .rule = threshold(0.02F)};
+    const auto whole = ids_of(run(load(Attention::kFull, 8), prompt_of(11), options, 32));
+    const std::int32_t stop = whole[9];
+    write(stop);
+    const auto ids = ids_of(run(load(Attention::kFull, 8), prompt_of(11), options, 32));
+    EXPECT_EQ(ids.back(), stop);
+    EXPECT_EQ(std::count(ids.begin(), ids.end(), stop), 1);
+    EXPECT_THAT(ids, testing::Not(testing::Contains(kMask)));
+  }
+}
+
 TEST_F(BlockDiffusionTest, OneTokenAForwardAboveEveryProbability) {
   struct Case {
     Attention attention;
@@ -322,6 +421,9 @@ TEST_F(BlockDiffusionTest, WhatDoesNotFitIsRefused) {
   EXPECT_THROW(decide(block, {.rule = {.kind = Kind::kCount, .tokens_per_step = 0}}),
                InvalidArgument);
   EXPECT_THROW(decide(block, {.confidence = Confidence::kEntropy}), InvalidArgument);
+  EXPECT_THROW(decide(block, {.window = 4}), InvalidArgument);
+  EXPECT_THROW(decide(full, {.window = 4, .cache = CanvasCache::kDual}), InvalidArgument);
+  EXPECT_THROW(decide(block, {.cache = CanvasCache::kElastic}), InvalidArgument);
   const LoadedModel model = load(Attention::kBlock, 8);
   EXPECT_THROW(run(model, prompt_of(3), {}, 5, {.repetition_penalty = 1.1F}), InvalidArgument);
   TextGenerator generator(model, runtime_.context(), DType::kF32);

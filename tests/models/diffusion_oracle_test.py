@@ -11,6 +11,7 @@ import numpy as np
 from diffusion_files import FAMILIES, MASK, STOP, VOCAB, write_twin
 from diffusion_reference import Network, block_causal, block_decode, causal, full
 from diffusion_samplers import Rule, fast_dllm_v2, full_attention, nbdiff
+from elastic_reference import Setting, elastic
 
 TOOL = sys.argv[1]
 TOLERANCE = 1e-4
@@ -92,7 +93,7 @@ class Samplers(DiffusionTest):
         stopped, saved = 0, 0
         for run, wanted, result in zip(runs, expected, self.runs("diffuse", path, runs)):
             with self.subTest(family, **run | {"prompt": len(run["prompt"])}):
-                self.assertEqual(result, {"tokens": wanted.tokens, "forwards": wanted.forwards})
+                self.assertEqual((result["tokens"], result["forwards"]), (wanted.tokens, wanted.forwards))
             stopped += run["stop"] in wanted.tokens
             saved += wanted.forwards < 0.7 * len(wanted.tokens)
         self.assertGreater(stopped, len(runs) // 10)
@@ -136,6 +137,38 @@ class Samplers(DiffusionTest):
                 )
 
             self.check(family, self.cases([12], [(8, 8), (27, 27)], ["none", "prefix", "dual"]), answer)
+
+
+class Elastic(DiffusionTest):
+    """Elastic-Cache step by step: tokens, the layer from which each step refreshed, and rows computed."""
+
+    def test_answers(self):
+        cases = [
+            {"gamma": gamma, "similarity": metric, "track": track, "window": window, "value": value, "always": always}
+            for gamma in (-1.0, 0.5, 0.9, 0.99, 2.0)
+            for metric in ("heads", "keys")
+            for track, window, value, always in ((1, 6, 0.2, False), (3, 30, 0.1, False), (1, 6, 0.2, True))
+        ]
+        for family in ("llada", "dream"):
+            path = self.folder / family
+            net = Network(*write_twin(path, family, self.rng))
+            prompt = self.rng.integers(0, MASK - 1, 13).tolist()
+            usual = {"prompt": prompt, "max_tokens": 26, "block": 0, "sub_block": 0, "cache": "elastic", "rule": "threshold"}
+            runs = [usual | case | {"stop": self.rng.integers(0, MASK - 1).item()} for case in cases]
+            seen = set()
+            for run, result in zip(runs, self.runs("diffuse", path, runs)):
+                setting = Setting(run["window"], run["gamma"], run["similarity"], run["track"], run["always"])
+                rule = Rule(threshold=run["value"], strict=False)
+                answer, cache = elastic(net, prompt, 26, rule, MASK, run["stop"], family == "dream", setting)
+                with self.subTest(family, **run | {"prompt": len(prompt)}):
+                    self.assertEqual(result["tokens"], answer.tokens)
+                    self.assertEqual(result["boundaries"], cache.boundaries)
+                    self.assertEqual(result["layer_rows"], cache.rows)
+                    self.assertEqual(result["forwards"], answer.forwards)
+                seen |= set(cache.boundaries[1:])
+                # gamma <= 0: all is refreshed once.
+                self.assertTrue(run["gamma"] > 0 or run["always"] or set(cache.boundaries[1:]) <= {net.layers})
+            self.assertEqual(seen, {0, 1, net.layers})
 
 
 class Faults(DiffusionTest):

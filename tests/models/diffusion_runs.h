@@ -6,6 +6,7 @@
 
 #include "perpend/decode/block_diffusion.h"
 #include "perpend/decode/block_loop.h"
+#include "perpend/models/llama.h"
 
 namespace perpend {
 
@@ -19,16 +20,35 @@ inline UnmaskRule rule_of(const nlohmann::json& spec) {
   return rule;
 }
 
-// One answer of a network that fills masked tokens, as {"tokens", "forwards" (of denoising)}. Keys
-// of `spec`: prompt, max_tokens, block, sub_block, cache, stop and those of rule_of().
-inline nlohmann::json run_diffusion(const LanguageModel& model, const nlohmann::json& spec,
+inline ElasticConfig elastic_of(const nlohmann::json& spec) {
+  ElasticConfig elastic;
+  if (!spec.contains("gamma")) return elastic;
+  elastic.gamma = spec["gamma"];
+  elastic.num_tracked = spec["track"];
+  elastic.similarity = spec["similarity"] == "heads" ? ElasticConfig::Similarity::kHeads
+                                                     : ElasticConfig::Similarity::kKeys;
+  elastic.refreshes_always = spec["always"];
+  return elastic;
+}
+
+// One answer of a network that fills masked tokens, as {"tokens", "forwards" (of denoising),
+// "boundaries", "layer_rows" (see ElasticState)}. Keys of `spec`: prompt, max_tokens, block,
+// sub_block, cache, stop and those of rule_of(); for the cache elastic those of elastic_of() and
+// window.
+inline nlohmann::json run_diffusion(const Llama& network, const nlohmann::json& spec,
                                     Context& context) {
-  const ModelConfig& config = model.config();
+  const ModelConfig& config = network.config();
   const DiffusionSetting setting =
       decide(*config.diffusion, {.block_size = spec["block"],
                                  .sub_block_size = spec["sub_block"],
+                                 .window = spec.value("window", 0),
                                  .cache = parse_canvas_cache(spec["cache"].get<std::string>()),
                                  .rule = rule_of(spec)});
+  ElasticState state;
+  const ElasticModel elastic(network, network, elastic_of(spec), config.diffusion->mask_token_id,
+                             state);
+  const bool is_elastic = setting.cache == CanvasCache::kElastic;
+  const LanguageModel& model = is_elastic ? static_cast<const LanguageModel&>(elastic) : network;
   KvStore store({.num_layers = config.num_layers,
                  .num_kv_heads = config.num_kv_heads,
                  .head_dim = config.head_dim,
@@ -59,7 +79,9 @@ inline nlohmann::json run_diffusion(const LanguageModel& model, const nlohmann::
   } while (loop.tokens().size() < end && !is_stop(loop.tokens().back()));
   const auto answer = loop.tokens().subspan(prompt.size());
   return {{"tokens", std::vector<std::int32_t>(answer.begin(), answer.end())},
-          {"forwards", forwards}};
+          {"forwards", forwards},
+          {"boundaries", state.boundaries},
+          {"layer_rows", state.num_layer_rows}};
 }
 
 }  // namespace perpend
