@@ -14,6 +14,7 @@
 #include "perpend/cli/attention_benchmark.h"
 #include "perpend/cli/commands.h"
 #include "perpend/cli/options.h"
+#include "perpend/cli/rank_passes.h"
 #include "perpend/core/random.h"
 #include "perpend/models/llama.h"
 #include "perpend/models/named_shapes.h"
@@ -38,22 +39,27 @@ struct BenchRank {
   int reps = 5;
   int warm_ups = 2;
   int threads = 0;
+  std::int64_t decoded = 5;
   bool causal = false;
+  bool block_mask = false;
   bool padded = false;
   bool json = false;
 
   void run() const;
   std::vector<std::int64_t> counts() const;
-  RankPrompt prompt(std::int64_t num_documents, std::int64_t vocab_size) const;
+  RankPrompt prompt(std::int64_t num_documents, std::int64_t vocab_size, std::uint64_t seed) const;
 };
 
+// Medians.
 struct RankTimes {
   std::int64_t num_documents = 0;
   std::int64_t num_tokens = 0;
   RankCost cost;
-  double rank_ms = 0;    // median
-  double spread_ms = 0;  // between the fastest and the slowest
-  std::optional<double> causal_ms;
+  double rank_ms = 0;
+  double spread_ms = 0;            // between the fastest and the slowest
+  std::optional<double> fresh_ms;  // of prompts of other lengths each time, planned anew
+  std::optional<AnswerPass::Times> causal;
+  std::optional<AnswerPass::Times> block;
 };
 
 std::vector<std::int64_t> BenchRank::counts() const {
@@ -71,8 +77,9 @@ std::vector<std::int64_t> BenchRank::counts() const {
 }
 
 // Random tokens; lengths of ragged documents are normal, clipped to [1, tokens].
-RankPrompt BenchRank::prompt(std::int64_t num_documents, std::int64_t vocab_size) const {
-  Random random(kTokenSeed);
+RankPrompt BenchRank::prompt(std::int64_t num_documents, std::int64_t vocab_size,
+                             std::uint64_t seed) const {
+  Random random(seed);
   const auto block = [&](std::int64_t length) {
     std::vector<std::int32_t> ids(static_cast<std::size_t>(length));
     for (auto& id : ids) {
@@ -100,50 +107,6 @@ double milliseconds_of(const std::function<void()>& work) {
       .count();
 }
 
-// One causal pass over all tokens of the prompt through all layers, with ordinary positions and the
-// logits of its last token: what ranking by decoding would begin with.
-class CausalPass {
- public:
-  CausalPass(const LanguageModel& network, Context& context, const RankPrompt& prompt,
-             DType kv_dtype)
-      : network_(network),
-        context_(context),
-        tokens_(prompt.instruction),
-        masks_(static_cast<std::size_t>(network.config().num_layers), Mask::causal()) {
-    for (const auto& document : prompt.documents) {
-      tokens_.insert(tokens_.end(), document.begin(), document.end());
-    }
-    tokens_.insert(tokens_.end(), prompt.query.begin(), prompt.query.end());
-    const ModelConfig& config = network.config();
-    const auto length = static_cast<std::int64_t>(tokens_.size());
-    store_.emplace(KvStoreConfig{.num_layers = config.num_layers,
-                                 .num_kv_heads = config.num_kv_heads,
-                                 .head_dim = config.head_dim,
-                                 .dtype = kv_dtype,
-                                 .max_tokens = length,
-                                 .device = context.device});
-    sequence_.emplace(*store_);
-    if (!sequence_->append(length)) bug("bench rank: the store is sized for its prompt");
-  }
-
-  void run() {
-    const auto length = static_cast<std::int64_t>(tokens_.size());
-    const KvRows rows{&*sequence_, 0, length};
-    const auto last = static_cast<std::int32_t>(length - 1);
-    const torch::Tensor logits =
-        network_.forward({tokens_, {&rows, 1}, masks_, {&last, 1}}, context_);
-    if (context_.torch_stream) context_.torch_stream->synchronize();
-  }
-
- private:
-  const LanguageModel& network_;
-  Context& context_;
-  std::vector<std::int32_t> tokens_;
-  std::vector<Mask> masks_;
-  std::optional<KvStore> store_;
-  std::optional<KvSequence> sequence_;
-};
-
 std::vector<double> times_of(int warm_ups, int reps, const std::function<void()>& work) {
   for (int i = 0; i < warm_ups; ++i) work();
   std::vector<double> times;
@@ -151,8 +114,15 @@ std::vector<double> times_of(int warm_ups, int reps, const std::function<void()>
   return times;
 }
 
-// The share of the variance of rank_ms that a straight line over the documents explains.
-double linear_r2(const std::vector<RankTimes>& all) {
+// The straight line through times over numbers of documents, and the share of their variance that
+// it explains.
+struct Line {
+  double ms = 0;  // at no document
+  double ms_per_document = 0;
+  double r2 = 0;
+};
+
+Line line_through(const std::vector<RankTimes>& all) {
   const auto count = static_cast<double>(all.size());
   double x = 0, y = 0, xx = 0, xy = 0, yy = 0;
   for (const RankTimes& times : all) {
@@ -164,7 +134,20 @@ double linear_r2(const std::vector<RankTimes>& all) {
     yy += times.rank_ms * times.rank_ms;
   }
   const double covariance = count * xy - x * y;
-  return covariance * covariance / ((count * xx - x * x) * (count * yy - y * y));
+  const double variance = count * xx - x * x;
+  const double slope = covariance / variance;
+  return {.ms = (y - slope * x) / count,
+          .ms_per_document = slope,
+          .r2 = covariance * covariance / (variance * (count * yy - y * y))};
+}
+
+void add_answer(nlohmann::json& object, const std::string& name, const AnswerPass::Times& answer,
+                double flops, double rank_ms) {
+  object[name + "_ms"] = answer.total_ms();
+  object[name + "_prefill_ms"] = answer.prefill_ms;
+  object[name + "_decode_ms"] = answer.decode_ms;
+  object[name + "_tflops"] = flops / answer.prefill_ms / 1e9;
+  object[name + "_over_rank"] = answer.total_ms() / rank_ms;
 }
 
 nlohmann::json object_of(const RankTimes& times) {
@@ -174,28 +157,123 @@ nlohmann::json object_of(const RankTimes& times) {
                            {"spread_ms", times.spread_ms},
                            {"rank_flops", times.cost.rank_flops()},
                            {"rank_tflops", times.cost.rank_flops() / times.rank_ms / 1e9}};
-  if (times.causal_ms) {
-    object["causal_ms"] = *times.causal_ms;
-    object["causal_tflops"] = times.cost.causal_flops() / *times.causal_ms / 1e9;
-    object["causal_over_rank"] = *times.causal_ms / times.rank_ms;
+  if (times.fresh_ms) object["fresh_ms"] = *times.fresh_ms;
+  if (times.causal) {
+    add_answer(object, "causal", *times.causal, times.cost.causal_flops(), times.rank_ms);
+  }
+  if (times.block) {
+    add_answer(object, "block", *times.block, times.cost.block_flops(), times.rank_ms);
   }
   return object;
+}
+
+void print_answer(std::string_view name, const std::optional<AnswerPass::Times>& answer,
+                  double flops, double rank_ms) {
+  if (!answer) return;
+  fmt::print("  {} {:.2f} ms ({:.2f} of decoding, {:.1f} TFLOP/s before) {:.2f} times", name,
+             answer->total_ms(), answer->decode_ms, flops / answer->prefill_ms / 1e9,
+             answer->total_ms() / rank_ms);
 }
 
 void print(const RankTimes& times) {
   fmt::print("{:>5} documents {:>7} tokens  rank {:>9.2f} ms (spread {:.2f}) {:>6.1f} TFLOP/s",
              times.num_documents, times.num_tokens, times.rank_ms, times.spread_ms,
              times.cost.rank_flops() / times.rank_ms / 1e9);
-  if (times.causal_ms) {
-    fmt::print("  causal {:>9.2f} ms {:>6.1f} TFLOP/s  {:.2f} times", *times.causal_ms,
-               times.cost.causal_flops() / *times.causal_ms / 1e9,
-               *times.causal_ms / times.rank_ms);
-  }
+  if (times.fresh_ms) fmt::print("  other lengths {:.2f} ms", *times.fresh_ms);
+  print_answer("causal", times.causal, times.cost.causal_flops(), times.rank_ms);
+  print_answer("block", times.block, times.cost.block_flops(), times.rank_ms);
   fmt::print("\n");
+}
+
+// Times rankings by one network.
+class RankTimer {
+ public:
+  RankTimer(const BenchRank& bench, const LanguageModel& network, Context& context,
+            const BlockRankConfig& config)
+      : bench_(bench),
+        network_(network),
+        context_(context),
+        config_(config),
+        kv_dtype_(context.device.type == DeviceType::kCpu ? DType::kF16 : DType::kBF16),
+        ranker_(network, context, config, {.kv_dtype = kv_dtype_, .packing = packing()}) {}
+
+  RankTimes times(std::int64_t num_documents) {
+    const RankPrompt prompt = this->prompt(num_documents, kTokenSeed);
+    RankLengths lengths{bench_.tokens, {}, bench_.tokens};
+    for (const auto& document : prompt.documents) {
+      lengths.documents.push_back(static_cast<std::int64_t>(document.size()));
+    }
+    RankTimes times;
+    times.num_documents = num_documents;
+    times.num_tokens = lengths.num_tokens();
+    times.cost = rank_cost(network_.config(), lengths, config_.layer, config_.signal_tokens);
+    const auto ranked = times_of(bench_.warm_ups, bench_.reps, [&] { ranker_.score(prompt); });
+    const auto [fastest, slowest] = std::minmax_element(ranked.begin(), ranked.end());
+    times.rank_ms = median(ranked);
+    times.spread_ms = *slowest - *fastest;
+    if (bench_.mean > 0) times.fresh_ms = fresh_ms(num_documents);
+    if (bench_.causal) times.causal = answer_times(causal_layout(prompt));
+    if (bench_.block_mask) {
+      times.block = answer_times(
+          lay_out(prompt, config_.query_pos_offset, packing(), KvStoreConfig{}.page_size));
+    }
+    return times;
+  }
+
+ private:
+  RankPacking packing() const {
+    return bench_.padded ? RankPacking::kPadded : RankPacking::kPacked;
+  }
+  RankPrompt prompt(std::int64_t num_documents, std::uint64_t seed) const {
+    return bench_.prompt(num_documents, network_.config().vocab_size, seed);
+  }
+
+  double fresh_ms(std::int64_t num_documents) {
+    std::vector<double> times;
+    for (int i = 0; i < bench_.reps; ++i) {
+      const auto seed = kTokenSeed + 1 + static_cast<std::uint64_t>(i);
+      const RankPrompt prompt = this->prompt(num_documents, seed);
+      times.push_back(milliseconds_of([&] { ranker_.score(prompt); }));
+    }
+    return median(times);
+  }
+
+  // At most three runs are timed: one takes longer than a ranking.
+  AnswerPass::Times answer_times(RankLayout layout) {
+    AnswerPass pass(network_, context_, std::move(layout), bench_.decoded, kv_dtype_);
+    std::vector<double> prefill;
+    std::vector<double> decode;
+    pass.run();
+    for (int i = 0; i < std::min(bench_.reps, 3); ++i) {
+      const AnswerPass::Times times = pass.run();
+      prefill.push_back(times.prefill_ms);
+      decode.push_back(times.decode_ms);
+    }
+    return {median(prefill), median(decode)};
+  }
+
+  const BenchRank& bench_;
+  const LanguageModel& network_;
+  Context& context_;
+  BlockRankConfig config_;
+  DType kv_dtype_;
+  BlockRanker ranker_;
+};
+
+void print_line(const Line& line, bool as_json) {
+  if (as_json) {
+    const nlohmann::json object = {
+        {"fit", {{"ms", line.ms}, {"ms_per_document", line.ms_per_document}, {"r2", line.r2}}}};
+    std::cout << object.dump() << std::endl;
+    return;
+  }
+  fmt::print("rank = {:.2f} ms + {:.4f} ms a document, which explains {:.6f}\n", line.ms,
+             line.ms_per_document, line.r2);
 }
 
 void BenchRank::run() const {
   check(tokens >= 16 && reps > 0, "bench rank: --tokens must be at least 16, --reps positive");
+  check(decoded >= 0, "bench rank: --decode must not be negative");
   std::optional<ModelConfig> config = named_shape(shape);
   check(config.has_value(),
         concat("bench rank: --shape: expected ", known_shapes(), ", found ", shape));
@@ -203,43 +281,24 @@ void BenchRank::run() const {
   const std::vector<std::int64_t> counts = this->counts();
   // The causal pass gives every token a position of its own.
   const std::int64_t most = *std::max_element(counts.begin(), counts.end()) + 2;
-  if (causal) config->context_length = std::max(config->context_length, most * tokens);
+  if (causal) config->context_length = std::max(config->context_length, most * tokens + decoded);
 
   Runtime runtime(choose_device(device), threads);
   Context& context = runtime.context();
   const bool on_cpu = context.device.type == DeviceType::kCpu;
   const Llama network(*config, RandomWeights(*config, kTokenSeed),
                       on_cpu ? torch::kFloat32 : torch::kBFloat16, context);
-  const DType kv_dtype = on_cpu ? DType::kF16 : DType::kBF16;
-  BlockRanker ranker(
-      network, context, rank_config,
-      {.kv_dtype = kv_dtype, .packing = padded ? RankPacking::kPadded : RankPacking::kPacked});
+  RankTimer timer(*this, network, context, rank_config);
   std::vector<RankTimes> all;
   for (const std::int64_t count : counts) {
-    const RankPrompt prompt = this->prompt(count, config->vocab_size);
-    RankLengths lengths{tokens, {}, tokens};
-    for (const auto& document : prompt.documents) {
-      lengths.documents.push_back(static_cast<std::int64_t>(document.size()));
-    }
-    RankTimes& times = all.emplace_back();
-    times.num_documents = count;
-    times.num_tokens = lengths.num_tokens();
-    times.cost = rank_cost(*config, lengths, rank_config.layer);
-    const auto ranked = times_of(warm_ups, reps, [&] { ranker.score(prompt); });
-    const auto [fastest, slowest] = std::minmax_element(ranked.begin(), ranked.end());
-    times.rank_ms = median(ranked);
-    times.spread_ms = *slowest - *fastest;
-    if (causal) {
-      CausalPass pass(network, context, prompt, kv_dtype);
-      times.causal_ms = median(times_of(1, std::min(reps, 3), [&] { pass.run(); }));
-    }
+    all.push_back(timer.times(count));
     if (json) {
-      std::cout << object_of(times).dump() << std::endl;
+      std::cout << object_of(all.back()).dump() << std::endl;
     } else {
-      print(times);
+      print(all.back());
     }
   }
-  if (!json && all.size() > 2) fmt::print("a straight line explains {:.6f}\n", linear_r2(all));
+  if (all.size() > 2) print_line(line_through(all), json);
 }
 
 }  // namespace
@@ -247,7 +306,7 @@ void BenchRank::run() const {
 void add_bench_rank_command(CLI::App& bench) {
   auto command = std::make_shared<BenchRank>();
   CLI::App& sub = *bench.add_subcommand(
-      "rank", "Ranking of documents by a model of random weights, and a causal pass over them");
+      "rank", "Ranking of documents by a model of random weights, and by decoding an answer");
   add_option(sub, "--shape", command->shape, known_shapes());
   add_option(sub, "--device", command->device, "cpu, cuda, cuda:N or auto");
   add_option(sub, "--docs", command->docs, "Numbers of documents");
@@ -259,12 +318,16 @@ void add_bench_rank_command(CLI::App& bench) {
   add_option(sub, "--warm-ups", command->warm_ups, "Runs before them");
   add_option(sub, "--threads", command->threads, "Host threads; 0: one for each core");
   add_flag(sub, "--causal", command->causal,
-           "Also time one causal pass over the same tokens through all layers");
+           "Also time a causal pass over the same tokens through all layers, and decoding");
+  add_flag(sub, "--block", command->block_mask,
+           "Also time a pass under the block mask through all layers, and decoding");
+  add_option(sub, "--decode", command->decoded, "Tokens that are decoded behind those passes");
   add_flag(sub, "--padded", command->padded, "Pad all blocks to the longest, a multiple of 16");
-  add_flag(sub, "--json", command->json, "Print one JSON object a line");
+  add_flag(sub, "--json", command->json, "Print one JSON object a line, last the straight line");
   sub.footer(
       "Examples:\n"
-      "  perpend bench rank --shape mistral-7b --docs 10,20,50,100,200,500 --causal --reps 20\n"
+      "  perpend bench rank --shape mistral-7b --docs 10,20,50,100,200,500 --causal --block --reps "
+      "20\n"
       "  perpend bench rank --shape mistral-7b --docs 500 --mean 100");
   sub.callback([command] { command->run(); });
 }

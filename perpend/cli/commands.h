@@ -13,6 +13,7 @@ void add_mask_command(CLI::App& app);
 void add_perplexity_command(CLI::App& app);
 void add_rank_command(CLI::App& app);
 void add_train_command(CLI::App& app);
+void add_evaluate_command(CLI::App& app);
 void add_verify_command(CLI::App& app);
 void add_bench_command(CLI::App& app);
 void add_plan_command(CLI::App& app);

@@ -44,6 +44,7 @@ int main(int argc, char** argv) {
     add_perplexity_command(app);
     add_rank_command(app);
     add_train_command(app);
+    add_evaluate_command(app);
     add_verify_command(app);
     add_bench_command(app);
     add_plan_command(app);

@@ -9,6 +9,23 @@ namespace perpend {
 
 void ModelOptions::add_to(CLI::App& app) {
   add_without_masks_to(app);
+  add_mask_options(app);
+}
+
+void ModelOptions::add_without_precision_to(CLI::App& app) {
+  add_place_options(app);
+  add_mask_options(app);
+}
+
+void ModelOptions::add_place_options(CLI::App& app) {
+  add_option(app, "--model", model,
+             "Name of a fetched model, a .gguf file or a Hugging Face folder");
+  add_option(app, "--device", device,
+             "cpu, cuda, cuda:N, or auto: a GPU where this build and this machine have one");
+  add_option(app, "--threads", threads, "Host threads; 0: one for each core");
+}
+
+void ModelOptions::add_mask_options(CLI::App& app) {
   add_option(app, "--layers", layers,
              "Mask of each layer, e.g. \"0-9,20-29: causal & (sink(64) | window(448)); "
              "rest: causal\"");
@@ -16,15 +33,11 @@ void ModelOptions::add_to(CLI::App& app) {
 }
 
 void ModelOptions::add_without_masks_to(CLI::App& app) {
-  add_option(app, "--model", model,
-             "Name of a fetched model, a .gguf file or a Hugging Face folder");
-  add_option(app, "--device", device,
-             "cpu, cuda, cuda:N, or auto: a GPU where this build and this machine have one");
+  add_place_options(app);
   add_option(
       app, "--precision", precision,
       "quantized (weights stay in their blocks) or f32 (exact reference) on a CPU, bf16 on a "
       "GPU; auto: quantized or bf16");
-  add_option(app, "--threads", threads, "Host threads; 0: one for each core");
 }
 
 void ChangeFlags::add_to(CLI::App& app) {

@@ -33,13 +33,19 @@ struct ModelOptions {
   int threads = 0;
 
   void add_to(CLI::App& app);
-  // The same without masks of layers, for commands whose masks are given.
+  // Without masks of layers, for commands whose masks are given.
   void add_without_masks_to(CLI::App& app);
+  // The same without a precision, for commands that run f32 on a CPU and bf16 on a GPU.
+  void add_without_precision_to(CLI::App& app);
   ModelChanges changes() const;
   // Where the model runs and how its weights are held there. Throws InvalidArgument, and
   // Unsupported for a GPU that is not there and a precision that the device does not have.
   Device chosen_device() const;
   WeightForm chosen_form() const;
+
+ private:
+  void add_place_options(CLI::App& app);
+  void add_mask_options(CLI::App& app);
 };
 
 // A loaded model with what it runs on.

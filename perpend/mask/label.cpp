@@ -20,8 +20,8 @@ constexpr std::int64_t kMaxRuns = std::int64_t{1} << 22;
 
 void check_between(std::int64_t value, std::int64_t least, std::int64_t most,
                    std::string_view what) {
-  check(value >= least && value <= most,
-        concat("mask: ", what, " must be in [", least, ", ", most, "] (", value, ")"));
+  demand(value >= least && value <= most, "mask: ", what, " must be in [", least, ", ", most, "] (",
+         value, ")");
 }
 
 Label make(LabelNode node) {

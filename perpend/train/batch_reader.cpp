@@ -3,7 +3,7 @@
 #include <utility>
 #include <vector>
 
-#include "perpend/core/error.h"
+#include "perpend/core/demand.h"
 
 namespace perpend {
 
@@ -23,13 +23,14 @@ PackedBatch BatchReader::next() {
     return options_.sequences > 0 &&
            static_cast<std::int64_t>(sequences.size()) == options_.sequences;
   };
-  while (!is_full()) {
+  const auto is_at_end = [&] { return !options_.repeat && num_read_ == dataset_->size(); };
+  while (!is_full() && !is_at_end()) {
     const auto [index, epoch] = order_.at(num_read_);
     const std::int64_t length = dataset_->num_tokens(index);
-    check(length > 0, concat("data: example ", index, " has no tokens"));
+    demand(length > 0, "data: example ", index, " has no tokens");
     if (options_.tokens > 0 && num_tokens + length > options_.tokens) {
-      check(!sequences.empty(), concat("data: example ", index, " has ", length,
-                                       " tokens, a batch holds ", options_.tokens));
+      demand(!sequences.empty(), "data: example ", index, " has ", length,
+             " tokens, a batch holds ", options_.tokens);
       break;
     }
     sequences.push_back(dataset_->get(index, epoch));

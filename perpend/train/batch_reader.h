@@ -14,6 +14,7 @@ struct BatchOptions {
   std::int64_t tokens = 0;
   bool shuffle = true;
   std::uint64_t seed = 0;
+  bool repeat = true;  // epoch after epoch; else the reader ends behind the last example
 };
 
 // Packs a dataset's examples batch after batch. Where it stands is one number, so that a run can go
@@ -23,7 +24,8 @@ class BatchReader {
   // Throws InvalidArgument for an empty dataset and unless one of sequences and tokens is positive.
   BatchReader(std::shared_ptr<const Dataset> dataset, const BatchOptions& options);
 
-  // Throws InvalidArgument for an example without tokens or with more than a batch holds.
+  // Without rows at the end. Throws InvalidArgument for an example without tokens or with more than
+  // a batch holds.
   PackedBatch next();
 
   // Examples read since the run began.

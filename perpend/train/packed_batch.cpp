@@ -2,7 +2,7 @@
 
 #include <numeric>
 
-#include "perpend/core/error.h"
+#include "perpend/core/demand.h"
 
 namespace perpend {
 namespace {
@@ -45,8 +45,8 @@ class Packer {
     }
     check_length(targets.size(), "targets");
     for (std::size_t i = 0; i < length_; ++i) {
-      check(weights[i] >= 0, concat(name_, "weight ", weights[i], " is negative"));
-      check(targets[i] >= kNoTarget, concat(name_, "target ", targets[i], " is negative"));
+      demand(weights[i] >= 0, name_, "weight ", weights[i], " is negative");
+      demand(targets[i] >= kNoTarget, name_, "target ", targets[i], " is negative");
       if (targets[i] == kNoTarget) weights[i] = 0;
     }
     append(batch_.targets, targets);
@@ -62,7 +62,7 @@ class Packer {
     }
     check_length(sequence.positions.size(), "positions");
     for (const std::int32_t position : sequence.positions) {
-      check(position >= 0, concat(name_, "position ", position, " is negative"));
+      demand(position >= 0, name_, "position ", position, " is negative");
     }
     append(batch_.positions, sequence.positions);
   }

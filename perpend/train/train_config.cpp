@@ -94,6 +94,18 @@ DataSource read_data(const ConfigTable& table, BatchOptions& batch) {
   return source;
 }
 
+std::optional<RunEvaluation> read_evaluation(const ConfigTable& root,
+                                             std::int64_t default_batch_tokens) {
+  if (!root.has("evaluation")) return std::nullopt;
+  const ConfigTable table = root.table("evaluation");
+  RunEvaluation evaluation;
+  evaluation.path = table.text("path");
+  evaluation.every = table.integer("every", 0, kMaxCount, 0);
+  evaluation.batch_tokens = table.integer("batch_tokens", 1, kMaxCount, default_batch_tokens);
+  table.check_all_read();
+  return evaluation;
+}
+
 void read_optimizer(const ConfigTable& table, std::int64_t num_steps, TrainerOptions& options) {
   LearningRate& rate = options.learning_rate;
   rate.peak = table.number("learning_rate", 0.0, 1e3);
@@ -152,6 +164,9 @@ TrainConfig read_train_config(const std::string& path) {
   config.model = read_model(root.table("model"), on_gpu ? "bf16" : "f32");
   config.lora = read_lora_options(root);
   config.data = read_data(root.table("data"), config.trainer.batch);
+  const std::int64_t batch_tokens = config.trainer.batch.tokens;
+  config.evaluation =
+      read_evaluation(root, batch_tokens > 0 ? batch_tokens : EvaluationOptions{}.batch_tokens);
   config.trainer.batch.seed = loop.seed;
   config.trainer.accumulation = static_cast<int>(root.integer("accumulation", 1, 1 << 20, 1));
   config.trainer.recompute = root.flag("recompute", false);

@@ -6,25 +6,18 @@
 #include <vector>
 
 #include "perpend/core/device.h"
-#include "perpend/models/model_config.h"
 #include "perpend/train/lora.h"
+#include "perpend/train/opened_model.h"
 #include "perpend/train/trainer.h"
 #include "perpend/train/training_loop.h"
 
 namespace perpend {
 
-// Where the weights come from.
-struct ModelSource {
-  std::string path;         // a .gguf file or a Hugging Face folder; empty: random weights
-  std::string config_json;  // of random weights: the text of their config.json
-  std::string dtype = "f32";
-  std::string layers;  // masks of layers, see parse_layer_masks(); empty: the model's own
-  ModelChanges changes;
-};
-
-struct DataSource {
-  std::string path;               // a folder of sequences (sequence_folder.h) or a .jsonl file
-  std::int64_t chunk_tokens = 0;  // sequences are joined and cut to this length; 0: as they are
+// Scores of the model on data of its own, in the middle of a run.
+struct RunEvaluation {
+  std::string path;        // as that of DataSource
+  std::int64_t every = 0;  // steps; 0: only behind the last
+  std::int64_t batch_tokens = 0;
 };
 
 // All that `perpend train` reads; docs/training.md describes the keys.
@@ -34,6 +27,7 @@ struct TrainConfig {
   ModelSource model;
   std::optional<LoraOptions> lora;
   DataSource data;
+  std::optional<RunEvaluation> evaluation;
   TrainerOptions trainer;
   std::vector<WeightedLoss> losses;
   LoopOptions loop;

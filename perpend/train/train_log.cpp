@@ -23,6 +23,10 @@ std::string line_of(const LogEntry& entry, const std::string& path) {
                                  {"tokens", entry.tokens},
                                  {"tokens_per_s", entry.tokens_per_s}};
   if (entry.mfu > 0) json["mfu"] = entry.mfu;
+  if (entry.evaluation) {
+    json["evaluation"] = {{"loss", entry.evaluation->loss},
+                          {"exact_match", entry.evaluation->exact_match}};
+  }
   return json_line(json, path) + "\n";
 }
 
@@ -47,6 +51,10 @@ LogEntry entry_of(const std::string& line, const std::string& place) {
     entry.tokens = json.at("tokens").get<std::int64_t>();
     entry.tokens_per_s = number_of(json, "tokens_per_s");
     entry.mfu = json.value("mfu", 0.0);
+    if (json.contains("evaluation")) {
+      const nlohmann::json& score = json["evaluation"];
+      entry.evaluation = {number_of(score, "loss"), number_of(score, "exact_match")};
+    }
     return entry;
   } catch (const nlohmann::json::exception& error) {
     throw IoError(concat(place, ": not an entry of a training log: ", error.what()));

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <fstream>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -10,6 +11,12 @@ namespace perpend {
 
 // One line of a log.
 struct LogEntry {
+  // On data that a run is evaluated on.
+  struct Score {
+    double loss = 0.0;
+    double exact_match = 0.0;
+  };
+
   std::int64_t step = 0;
   double loss = 0.0;
   std::vector<std::pair<std::string, double>> parts;  // each loss by its name
@@ -18,6 +25,7 @@ struct LogEntry {
   std::int64_t tokens = 0;  // since the run began
   double tokens_per_s = 0.0;
   double mfu = 0.0;  // share of the peak; 0: the peak is not known
+  std::optional<Score> evaluation;
 };
 
 // A file of one JSON object a line, each written out at once. A run that goes on after `last_step`

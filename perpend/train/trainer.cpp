@@ -11,7 +11,7 @@
 #include "perpend/kernels/table.h"
 #include "perpend/ops/schedule_cache.h"
 #include "perpend/schedule/cost.h"
-#include "perpend/train/device_tensor.h"
+#include "perpend/train/forward_batch.h"
 
 namespace perpend {
 namespace {
@@ -90,26 +90,11 @@ double Trainer::flops_of(const PackedBatch& batch,
   return flops;
 }
 
-LossInput Trainer::forward(const PackedBatch& batch,
-                           const std::vector<BatchMasks>& layer_masks) const {
-  const torch::Tensor head = model_.head_weight();
-  TrainInput input;
-  input.tokens = device_tensor(batch.tokens, torch::kCPU);
-  input.positions = device_tensor(batch.positions, torch::kCPU);
-  input.q_indptr = device_tensor(batch.q_indptr, torch::kCPU);
-  input.layer_masks = layer_masks;
-  input.captured_layers = captured_layers_;
-  input.recompute = options_.recompute;
-  TrainOutput output = model_.train_forward(input);
-  return {.batch = batch,
-          .hidden = std::move(output.hidden),
-          .head = head,
-          .captured = std::move(output.captured)};
-}
-
 void Trainer::backward(const PackedBatch& batch, const std::vector<BatchMasks>& layer_masks,
                        const std::vector<double>& counts, std::vector<torch::Tensor>& sums) const {
-  const LossInput input = forward(batch, layer_masks);
+  const LossInput input =
+      forward_batch(model_, batch, layer_masks,
+                    {.captured_layers = captured_layers_, .recompute = options_.recompute});
   torch::Tensor total;
   for (std::size_t i = 0; i < losses_.size(); ++i) {
     const auto& [loss, weight] = losses_[i];

@@ -67,7 +67,6 @@ class Trainer {
  private:
   double flops_of(const PackedBatch& batch, const std::vector<BatchMasks>& layer_masks) const;
   // Leaves the gradients of one batch in the tensors and adds its losses to `sums`.
-  LossInput forward(const PackedBatch& batch, const std::vector<BatchMasks>& layer_masks) const;
   void backward(const PackedBatch& batch, const std::vector<BatchMasks>& layer_masks,
                 const std::vector<double>& counts, std::vector<torch::Tensor>& sums) const;
 

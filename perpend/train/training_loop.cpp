@@ -35,11 +35,13 @@ class Loop {
       flops += report.flops;
       const bool is_last = report.step == options_.num_steps;
       bool goes_on = true;
-      if (is_last || report.step % options_.log_every == 0) {
+      const bool is_evaluated = options_.evaluate && (is_last || is_due(options_.evaluate_every));
+      if (is_last || is_evaluated || is_due(options_.log_every)) {
         LogEntry entry = entry_of(report);
         const std::chrono::duration<double> seconds = Clock::now() - last;
         entry.tokens_per_s = static_cast<double>(tokens) / seconds.count();
         if (options_.peak_flops > 0) entry.mfu = flops / seconds.count() / options_.peak_flops;
+        if (is_evaluated) entry.evaluation = score();
         log.write(entry);
         check_finite(entry);
         goes_on = progress(entry);
@@ -47,8 +49,7 @@ class Loop {
         tokens = 0;
         flops = 0;
       }
-      const bool is_due = options_.state_every > 0 && report.step % options_.state_every == 0;
-      if (is_last || is_due || !goes_on) save();
+      if (is_last || is_due(options_.state_every) || !goes_on) save();
       if (!goes_on) return false;
     }
     const std::vector<LogEntry> entries = read_train_log(log_path_);
@@ -90,6 +91,16 @@ class Loop {
     entry.grad_norm = report.grad_norm.item<double>();
     entry.tokens = trainer_.place().num_tokens;
     return entry;
+  }
+
+  // Behind the step that was made last; a period of 0 never is.
+  bool is_due(std::int64_t period) const {
+    return period > 0 && trainer_.place().num_steps % period == 0;
+  }
+
+  LogEntry::Score score() const {
+    const TargetScore found = options_.evaluate();
+    return {found.loss(), found.exact_match()};
   }
 
   static void check_finite(const LogEntry& entry) {

@@ -1,9 +1,11 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 
 #include "perpend/core/function_ref.h"
+#include "perpend/train/evaluation.h"
 #include "perpend/train/train_log.h"
 #include "perpend/train/trainer.h"
 
@@ -17,7 +19,9 @@ struct LoopOptions {
   std::int64_t log_every = 1;
   double peak_flops = 0.0;  // of the device, for MFU; 0: not known
   std::uint64_t seed = 0;
-  bool resume = false;  // from the newest state in `out`, if there is one
+  bool resume = false;                    // from the newest state in `out`, if there is one
+  std::function<TargetScore()> evaluate;  // none: the run is not evaluated
+  std::int64_t evaluate_every = 0;        // steps; 0: only behind the last, where it always is
 };
 
 // Called with each entry of the log, or the last one of a run that was finished already; false ends

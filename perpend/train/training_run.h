@@ -1,11 +1,9 @@
 #pragma once
 
 #include <memory>
-#include <optional>
 #include <string>
+#include <vector>
 
-#include "perpend/io/checkpoint.h"
-#include "perpend/models/llama.h"
 #include "perpend/nn/runtime.h"
 #include "perpend/train/train_config.h"
 
@@ -23,19 +21,18 @@ class TrainingRun {
 
   // Where the result of a finished run is.
   std::string result_path() const;
-  const ModelConfig& model_config() const { return model_->config(); }
+  const ModelConfig& model_config() const { return model_.llama->config(); }
   const std::vector<TrainedTensor>& trained() const { return trainer_->optimizer().tensors(); }
 
  private:
-  std::unique_ptr<Llama> make_model();
-  std::shared_ptr<const Dataset> open_data() const;
   std::vector<TrainedTensor> choose_trained();
+  TargetScore evaluate_now() const;
   void write_result() const;
 
   TrainConfig config_;
   Runtime runtime_;
-  std::optional<Checkpoint> source_;
-  std::unique_ptr<Llama> model_;
+  OpenedModel model_;
+  std::shared_ptr<const Dataset> evaluation_data_;  // null: the run is not evaluated
   std::unique_ptr<Trainer> trainer_;
 };
 

@@ -154,14 +154,21 @@ class RankCommand(unittest.TestCase):
 
     def test_bench_times_random_models(self):
         arguments = [PROGRAM, "bench", "rank", "--shape", "smollm2-135m", "--device", "cpu", "--tokens", "16"]
-        arguments += ["--docs", "1,3", "--mean", "9", "--causal", "--reps", "1", "--warm-ups", "0", "--json"]
+        arguments += ["--docs", "1,2,3", "--mean", "9", "--causal", "--block", "--decode", "1"]
+        arguments += ["--reps", "1", "--warm-ups", "0", "--json"]
         result = subprocess.run(arguments, capture_output=True, text=True, env=environment(), timeout=120)
         self.assertEqual(result.returncode, 0, result)
-        one, three = map(json.loads, result.stdout.splitlines())
-        self.assertEqual((one["docs"], three["docs"]), (1, 3))
+        *times, line = map(json.loads, result.stdout.splitlines())
+        self.assertEqual([each["docs"] for each in times], [1, 2, 3])
+        one, two, three = times
         self.assertGreater(three["rank_flops"], one["rank_flops"])
         self.assertAlmostEqual(one["causal_over_rank"], one["causal_ms"] / one["rank_ms"], places=9)
-        arguments[arguments.index("1,3")] = "3,x"
+        self.assertAlmostEqual(one["block_ms"], one["block_prefill_ms"] + one["block_decode_ms"], places=6)
+        slope = (three["rank_ms"] - one["rank_ms"]) / 2
+        mean = (one["rank_ms"] + two["rank_ms"] + three["rank_ms"]) / 3
+        self.assertAlmostEqual(line["fit"]["ms_per_document"], slope, places=6)
+        self.assertAlmostEqual(line["fit"]["ms"], mean - 2 * slope, places=6)
+        arguments[arguments.index("1,2,3")] = "3,x"
         wrong = subprocess.run(arguments, capture_output=True, text=True, env=environment(), timeout=60)
         self.assertEqual((wrong.returncode, wrong.stderr.count("\n")), (2, 1))
         self.assertIn("expected numbers from 1 to 4096, found 'x'", wrong.stderr)

@@ -51,7 +51,7 @@ class CudaBlockTest(CudaCase):
 
     def test_rows_that_are_copied(self):
         lists = Lists(200, 200, 64, device="cuda")
-        q, k, v = (x.detach() for x in operands(lists, dim=128))
+        q, k, v = (x.detach() for x in operands(lists, dim=128, dtype=torch.bfloat16))
         views = [x[..., ::2].requires_grad_() for x in (q, k, v)]
         dense = [x.detach().contiguous().requires_grad_() for x in views]
         d_o = torch.randn_like(dense[0])
@@ -61,7 +61,7 @@ class CudaBlockTest(CudaCase):
     def test_graphs_take_new_lists(self):
         for deterministic in (True, False):
             lists = Lists(500, 500, 64, counts=True, device="cuda")
-            inputs = operands(lists, dim=128)
+            inputs = operands(lists, dim=128, dtype=torch.bfloat16)
             d_o = torch.randn_like(inputs[0])
             torch.cuda.synchronize()
             graph = torch.cuda.CUDAGraph()

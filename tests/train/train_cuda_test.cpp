@@ -31,6 +31,7 @@ class TrainCuda : public testing::Test {
   struct Side {
     Side(Device device, torch::ScalarType type) : runtime(device, 2) {
       ModelConfig config = TinyModel::shape();
+      config.context_length = 512;
       config.model_dim = 128;
       config.head_dim = 64;
       config.rotary.rotary_dim = 64;

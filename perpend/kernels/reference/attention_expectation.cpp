@@ -45,7 +45,8 @@ Deviation deviation_of(AttentionOutput output, DType dtype, const RowPair& row, 
   const RowError off = is_lse ? RowError{.error = lse_error(row)} : row_error(row, least_size);
   return {.output = output,
           .error = off.error,
-          .tolerance = attention_tolerance(dtype, output, off.score_size)};
+          .tolerance = attention_tolerance(dtype, output, off.score_size,
+                                           static_cast<std::int64_t>(row.expected.size()))};
 }
 
 void Deviation::show(const RowPair& pair) {

@@ -17,6 +17,8 @@ std::string_view name_of(AttentionOutput output);
 //   lse             |found - expected| / (1 + |expected|)
 // `score_size`: of the scores behind a row (RowError). A probability is known as well as its score
 // is in absolute terms, so that what is allowed grows with it; lse is measured on it already.
-double attention_tolerance(DType dtype, AttentionOutput output, double score_size = 0);
+// `head_dim`: how many products a score sums.
+double attention_tolerance(DType dtype, AttentionOutput output, double score_size = 0,
+                           std::int64_t head_dim = 0);
 
 }  // namespace perpend

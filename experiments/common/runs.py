@@ -1,0 +1,61 @@
+"""Configuration files of `perpend train`, and running the program until a time is over, so that the next call goes on."""
+
+import json
+import pathlib
+import signal
+import subprocess
+import time
+
+
+class OutOfTime(Exception):
+    """The time is over; what was done so far is kept."""
+
+
+def toml_text(table: dict, prefix: str = "") -> str:
+    """Nested tables, and lists of tables, of texts, numbers and flags. JSON writes those as TOML does."""
+    lines, tables = [], []
+    for key, value in table.items():
+        name = prefix + key
+        if isinstance(value, dict):
+            tables.append(f"\n[{name}]\n" + toml_text(value, name + "."))
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            tables += [f"\n[[{name}]]\n" + toml_text(item) for item in value]
+        else:
+            lines.append(f"{key} = {json.dumps(value)}\n")
+    return "".join(lines + tables)
+
+
+class Program:
+    """`perpend`, for as long as there is time: at `deadline` (of time.monotonic()) it gets what Ctrl-C sends."""
+
+    def __init__(self, path: str, deadline: float):
+        self.path = path
+        self.deadline = deadline
+
+    def run(self, *arguments: object, log: pathlib.Path) -> list[dict]:
+        """The JSON objects that it prints, one a line; its other words go to `log`. Raises RuntimeError with the last of them."""
+        if time.monotonic() >= self.deadline:
+            raise OutOfTime
+        with open(log, "w") as errors:
+            process = subprocess.Popen([self.path, *map(str, arguments)], stdout=subprocess.PIPE, stderr=errors, text=True)
+            try:
+                output, _ = process.communicate(timeout=self.deadline - time.monotonic())
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGINT)
+                process.communicate()
+                raise OutOfTime from None
+            except BaseException:
+                process.kill()
+                process.wait()
+                raise
+        if process.returncode != 0:
+            command = " ".join([self.path, *map(str, arguments)])
+            raise RuntimeError(f"{command}: {log.read_text().strip()[-500:]}")
+        return [json.loads(line) for line in output.splitlines()]
+
+
+def write_json(path: pathlib.Path, value: object) -> None:
+    """Whole or not at all."""
+    staging = path.with_name(path.name + ".tmp")
+    staging.write_text(json.dumps(value, indent=1) + "\n")
+    staging.replace(path)
