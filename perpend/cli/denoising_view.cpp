@@ -53,9 +53,11 @@ class Lines {
 }  // namespace
 
 DenoisingView::Size terminal_size() {
+  if (isatty(STDOUT_FILENO) == 0) return {};
   winsize window{};
-  if (isatty(STDOUT_FILENO) == 0 || ioctl(STDOUT_FILENO, TIOCGWINSZ, &window) != 0) return {};
-  return {window.ws_col, window.ws_row};
+  // Some terminals do not know their size.
+  const bool known = ioctl(STDOUT_FILENO, TIOCGWINSZ, &window) == 0 && window.ws_col > 0;
+  return known ? DenoisingView::Size{window.ws_col, window.ws_row} : DenoisingView::Size{80, 24};
 }
 
 std::string DenoisingView::text_of(std::int32_t token) const {

@@ -179,12 +179,13 @@ class GenerateTest(unittest.TestCase):
     def test_any_model_by_its_config(self):
         changed = self.folder / "changed"
         model = ["--diffusion", '{"attention": "context_causal", "block_size": 8, "mask_token_id": 259}']
-        by_flag = self.generate("hello", "--raw", "--max-tokens", 20, *model, model="plain")
+        arguments = ["hello", "--raw", "--max-tokens", 20, "--threshold", 0.05]
+        by_flag = self.generate(*arguments, *model, model="plain")
         self.assertLess(by_flag["forwards"], 20)
         for target in (changed, self.folder / "changed.gguf"):
             result = run("convert", self.folder / "plain", target, *model)
             self.assertEqual(result.returncode, 0, result.stderr)
-            converted = self.generate("hello", "--raw", "--max-tokens", 20, model=target.name)
+            converted = self.generate(*arguments, model=target.name)
             self.assertEqual(converted["text"], by_flag["text"])
 
 

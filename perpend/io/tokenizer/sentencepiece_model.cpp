@@ -79,6 +79,9 @@ SentencePieceModel::SentencePieceModel(Bytes bytes, std::string name) : name_(st
   if (!is_bpe_) {
     throw Unsupported(concat(name_, ": SentencePiece models other than BPE are not built"));
   }
+  if (removes_blanks_) {
+    throw Unsupported(concat(name_, ": SentencePiece models that remove blanks are not built"));
+  }
 }
 
 void SentencePieceModel::read_piece(Bytes message) {
@@ -115,8 +118,6 @@ void SentencePieceModel::read_trainer(Bytes message) {
 }
 
 void SentencePieceModel::read_normalizer(Bytes message) {
-  // Absent, it is on.
-  bool removes_blanks = true;
   Reader reader(message, name_);
   while (const auto field = reader.next()) {
     if (field->number == 2 && !field->bytes.empty()) {
@@ -125,10 +126,7 @@ void SentencePieceModel::read_normalizer(Bytes message) {
                                "identity is"));
     }
     if (field->number == 3) add_space_prefix_ = field->value != 0;
-    if (field->number == 4) removes_blanks = field->value != 0;
-  }
-  if (removes_blanks) {
-    throw Unsupported(concat(name_, ": SentencePiece models that remove blanks are not built"));
+    if (field->number == 4) removes_blanks_ = field->value != 0;
   }
 }
 

@@ -43,6 +43,7 @@ class SentencePieceModel {
   std::int64_t eos_id_ = 2;
   bool is_bpe_ = false;
   bool add_space_prefix_ = true;
+  bool removes_blanks_ = true;  // unless it says that it does not
 };
 
 }  // namespace perpend
