@@ -12,3 +12,9 @@ install(FILES ${PROJECT_BINARY_DIR}/perpend-config.cmake
               ${PROJECT_BINARY_DIR}/perpend-config-version.cmake
               ${PROJECT_SOURCE_DIR}/cmake/pkg_config_targets.cmake
         DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/perpend)
+if(PERPEND_TORCH)
+  # The program finds what comes with it beside its bin/, and LibTorch where it was linked.
+  set_target_properties(perpend_cli PROPERTIES INSTALL_RPATH_USE_LINK_PATH ON)
+  install(TARGETS perpend_cli RUNTIME OPTIONAL)
+  install(DIRECTORY ${PROJECT_SOURCE_DIR}/assets/ DESTINATION ${CMAKE_INSTALL_DATADIR}/perpend)
+endif()

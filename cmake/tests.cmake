@@ -5,6 +5,13 @@ set(perpend_test_environment
 if(PERPEND_SANITIZE)
   list(APPEND perpend_test_environment PERPEND_SHORT=1)
 endif()
+# perpend_long_test(NAME SECONDS): ctest begins with the longest, so that no core is idle at the end.
+function(perpend_long_test name seconds)
+  if(TEST ${name})
+    set_tests_properties(${name} PROPERTIES COST ${seconds})
+  endif()
+endfunction()
+
 # The test programs labelled `threads` and `gpu`, which are less to build than everything.
 add_custom_target(threads_tests)
 add_custom_target(gpu_tests)

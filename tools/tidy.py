@@ -116,7 +116,8 @@ def compile_commands() -> dict[pathlib.Path, dict[str, str]]:
         for entry in json.loads(database.read_text()) if database.exists() else []:
             entry["command"] = without_precompiled(entry["command"])
             source = pathlib.Path(entry["file"])
-            if source.is_relative_to(ROOT) and not known.issuperset(members(source)):
+            is_ours = source.is_relative_to(ROOT) and source.name != "cmake_pch.hxx.cxx"
+            if is_ours and not known.issuperset(members(source)):
                 known.update(members(source))
                 entries[source] = entry
     return entries

@@ -12,7 +12,7 @@ Point = tuple[float, float, float]  # x, y, half the length of a bar around y
 def steps_of(low: float, high: float) -> list[float]:
     """Round numbers over [low, high], about five."""
     size = 10 ** math.floor(math.log10(max(high - low, 1e-9)))
-    step = next(size * part for part in (0.1, 0.2, 0.5, 1.0) if (high - low) / (size * part) <= 6)
+    step = next(size * part for part in (0.2, 0.5, 1.0, 2.0) if (high - low) / (size * part) <= 6)
     return [step * i for i in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
 
 

@@ -7,6 +7,9 @@ import subprocess
 import time
 
 
+LONGEST_WAIT = 1e6  # seconds, that the system can wait for
+
+
 class OutOfTime(Exception):
     """The time is over; what was done so far is kept."""
 
@@ -39,7 +42,7 @@ class Program:
         with open(log, "w") as errors:
             process = subprocess.Popen([self.path, *map(str, arguments)], stdout=subprocess.PIPE, stderr=errors, text=True)
             try:
-                output, _ = process.communicate(timeout=self.deadline - time.monotonic())
+                output, _ = process.communicate(timeout=min(self.deadline - time.monotonic(), LONGEST_WAIT))
             except subprocess.TimeoutExpired:
                 process.send_signal(signal.SIGINT)
                 process.communicate()

@@ -19,18 +19,30 @@ class SequenceFolderWriter:
         shutil.rmtree(self.staging, ignore_errors=True)
         self.staging.mkdir(parents=True)
         self.names: list[str] = []
-        self.ends = {"indptr": [np.zeros(1, np.int64)]}
+        self.ends: dict[str, list[np.ndarray]] = {}
 
     def add(self, tokens: np.ndarray, arrays: dict[str, np.ndarray], lists: dict[str, np.ndarray]) -> None:
-        """`tokens` and each of `arrays`: [sequences, length]; each of `lists`: [sequences, values]."""
+        """Sequences of one length: `tokens` and each of `arrays` [sequences, length], each of `lists` [sequences, values]."""
+
+        def flat(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            return np.full(len(values), values.shape[1]), values.ravel()
+
+        whole = {name: np.broadcast_to(values, tokens.shape).ravel() for name, values in arrays.items()}
+        self.add_ragged(*flat(tokens), whole, {name: flat(values) for name, values in lists.items()})
+
+    def add_ragged(self, lengths: np.ndarray, tokens: np.ndarray, arrays: dict[str, np.ndarray], lists: dict[str, tuple]) -> None:
+        """Sequences of such `lengths`: `tokens` and each of `arrays` hold those of all, each of `lists` its lengths and its values."""
         self.names = [*arrays, *lists]
-        self._append("tokens", tokens)
-        self._end("indptr", *tokens.shape)
-        for name, values in arrays.items():
-            self._append(name, np.broadcast_to(values, tokens.shape))
-        for name, values in lists.items():
+        for name, (counts, values) in {"tokens": (lengths, tokens), **lists}.items():
+            if values.size != counts.sum():
+                raise ValueError(f"{name}: {values.size} values, the lengths sum up to {counts.sum()}")
             self._append(name, values)
-            self._end(f"{name}.indptr", *values.shape)
+            ends = self.ends.setdefault("indptr" if name == "tokens" else f"{name}.indptr", [np.zeros(1, np.int64)])
+            ends.append(ends[-1][-1] + counts.cumsum(dtype=np.int64))
+        for name, values in arrays.items():
+            if values.size != tokens.size:
+                raise ValueError(f"{name}: {values.size} values for {tokens.size} tokens")
+            self._append(name, values)
 
     def finish(self) -> None:
         for name, parts in self.ends.items():
@@ -50,10 +62,6 @@ class SequenceFolderWriter:
     def _append(self, name: str, values: np.ndarray) -> None:
         with open(self.staging / f"{name}.bin", "ab") as file:
             np.ascontiguousarray(values, TYPES.get(name, np.int32)).tofile(file)
-
-    def _end(self, name: str, count: int, length: int) -> None:
-        parts = self.ends.setdefault(name, [np.zeros(1, np.int64)])
-        parts.append(parts[-1][-1] + length * np.arange(1, count + 1, dtype=np.int64))
 
 
 def without_array(source: pathlib.Path, name: str, target: pathlib.Path) -> None:

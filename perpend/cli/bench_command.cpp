@@ -209,6 +209,7 @@ void add_bench_command(CLI::App& app) {
   plans.callback([schedule] { schedule->run(); });
   add_bench_model_command(bench);
   add_bench_rank_command(bench);
+  add_bench_train_layer_command(bench);
 }
 
 }  // namespace perpend

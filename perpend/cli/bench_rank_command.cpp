@@ -277,7 +277,7 @@ void BenchRank::run() const {
   std::optional<ModelConfig> config = named_shape(shape);
   check(config.has_value(),
         concat("bench rank: --shape: expected ", known_shapes(), ", found ", shape));
-  const BlockRankConfig rank_config = default_blockrank_config(*config);
+  const BlockRankConfig rank_config = blockrank_config(*config);
   const std::vector<std::int64_t> counts = this->counts();
   // The causal pass gives every token a position of its own.
   const std::int64_t most = *std::max_element(counts.begin(), counts.end()) + 2;

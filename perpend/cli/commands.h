@@ -12,6 +12,7 @@ void add_convert_command(CLI::App& app);
 void add_mask_command(CLI::App& app);
 void add_perplexity_command(CLI::App& app);
 void add_rank_command(CLI::App& app);
+void add_rank_prompts_command(CLI::App& app);
 void add_train_command(CLI::App& app);
 void add_evaluate_command(CLI::App& app);
 void add_verify_command(CLI::App& app);
@@ -20,5 +21,6 @@ void add_plan_command(CLI::App& app);
 // The part of `bench` that runs models.
 void add_bench_model_command(CLI::App& bench);
 void add_bench_rank_command(CLI::App& bench);
+void add_bench_train_layer_command(CLI::App& bench);
 
 }  // namespace perpend

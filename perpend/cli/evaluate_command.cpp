@@ -1,5 +1,6 @@
 #include <chrono>
 #include <iostream>
+#include <optional>
 
 #include <ATen/Parallel.h>
 #include <fmt/core.h>
@@ -9,6 +10,7 @@
 #include "perpend/cli/model_options.h"
 #include "perpend/cli/options.h"
 #include "perpend/cli/progress_bar.h"
+#include "perpend/cli/ranking_flags.h"
 #include "perpend/nn/device_choice.h"
 #include "perpend/nn/device_scope.h"
 #include "perpend/train/evaluation.h"
@@ -20,14 +22,14 @@ namespace {
 
 struct EvaluateCommand {
   ModelOptions options;
-  std::string adapter;
   std::vector<std::string> data;
   EvaluationOptions evaluation;
+  RankingFlags ranking;
   bool json = false;
 
   void run() const;
   OpenedModel open(Context& context) const;
-  void evaluate_one(const OpenedModel& model, const std::string& path) const;
+  void evaluate_one(const OpenedModel& model, const std::string& path, Context& context) const;
 };
 
 nlohmann::ordered_json object_of(const TargetScore& score) {
@@ -47,23 +49,34 @@ OpenedModel EvaluateCommand::open(Context& context) const {
                            .layers = options.layers,
                            .changes = options.changes()};
   OpenedModel model = open_model(source, 0, context);
-  if (!adapter.empty()) {
-    read_lora(adapter, *model.llama);
+  if (!options.adapter.empty()) {
+    read_lora(options.adapter, *model.llama);
     model.llama->merge_adapters();
   }
   return model;
 }
 
-void EvaluateCommand::evaluate_one(const OpenedModel& model, const std::string& path) const {
+void EvaluateCommand::evaluate_one(const OpenedModel& model, const std::string& path,
+                                   Context& context) const {
   const auto dataset = open_dataset({.path = path}, model.checkpoint);
   std::int64_t num_tokens = 0;
   for (std::int64_t i = 0; i < dataset->size(); ++i) num_tokens += dataset->num_tokens(i);
   ProgressBar progress("evaluate", num_tokens);
   const auto start = std::chrono::steady_clock::now();
-  const Evaluation result = evaluate(*model.llama, dataset, model.layer_masks, evaluation,
-                                     [&](std::int64_t done) { progress.update(done); });
+  TargetScorer scorer;
+  std::optional<RankingMetrics> rankings = ranking.metrics(model.llama->config().num_layers);
+  EvaluationOptions pass = evaluation;
+  if (rankings) pass.captured_layers = {rankings->layer()};
+  for_each_evaluated(*model.llama, dataset, model.layer_masks, pass, [&](const LossInput& input) {
+    scorer.add(input);
+    if (rankings) rankings->add(input);
+    progress.update(scorer.result().num_tokens);
+  });
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
   progress.finish();
+  const auto ranked =
+      rankings ? ranking.report(*rankings, *model.llama, *dataset, context) : RankingReport();
+  const Evaluation& result = scorer.result();
   if (json) {
     nlohmann::ordered_json object = {
         {"data", path},
@@ -74,6 +87,7 @@ void EvaluateCommand::evaluate_one(const OpenedModel& model, const std::string& 
     for (const auto& [group, score] : result.groups) {
       object["groups"][std::to_string(group)] = object_of(score);
     }
+    for (const auto& [way, values] : ranked) object["ranking"][way] = values;
     std::cout << object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) << std::endl;
     return;
   }
@@ -81,6 +95,7 @@ void EvaluateCommand::evaluate_one(const OpenedModel& model, const std::string& 
   print_score(path, result.all);
   for (const auto& [group, score] : result.groups)
     print_score(fmt::format("  group {}", group), score);
+  print_rankings(ranked);
 }
 
 void EvaluateCommand::run() const {
@@ -89,7 +104,7 @@ void EvaluateCommand::run() const {
   // The pass is LibTorch's, whose threads inference holds back.
   at::set_num_threads(runtime.num_threads());
   const OpenedModel model = open(runtime.context());
-  for (const std::string& path : data) evaluate_one(model, path);
+  for (const std::string& path : data) evaluate_one(model, path, runtime.context());
 }
 
 }  // namespace
@@ -103,10 +118,10 @@ void add_evaluate_command(CLI::App& app) {
          "Folder of sequences or a .jsonl file, as docs/training.md describes; may be given "
          "several times")
       ->required();
-  add_option(sub, "--adapter", command->adapter, "Folder of LoRA weights that are added");
   add_option(sub, "--batch-tokens", command->evaluation.batch_tokens,
              "Tokens run at once, at most");
   add_flag(sub, "--json", command->json, "Print one JSON object a dataset, a line each");
+  command->ranking.add_to(sub);
   command->options.add_without_precision_to(sub);
   sub.footer(
       "Targets of weight 0 do not count. Data with the list \"group\", a number for each other "
@@ -114,7 +129,9 @@ void add_evaluate_command(CLI::App& app) {
       "Examples:\n"
       "  perpend evaluate --model runs/recall/model --data data/test\n"
       "  perpend evaluate --model runs/recall/model --data data/test --layers \"causal & (near(32, "
-      "7) | sink(32))\" --json");
+      "7) | sink(32))\" --json\n"
+      "  perpend evaluate --model runs/ranker/model --data data/lists --layers \"causal & "
+      "(same(doc) | k_in(doc, 0) | q_in(part, 2))\" --blockrank 7 --one-pass");
   sub.callback([command] { command->run(); });
 }
 

@@ -43,6 +43,7 @@ int main(int argc, char** argv) {
     add_mask_command(app);
     add_perplexity_command(app);
     add_rank_command(app);
+    add_rank_prompts_command(app);
     add_train_command(app);
     add_evaluate_command(app);
     add_verify_command(app);

@@ -207,15 +207,15 @@ void measure_decoding(const ModelBenchmark& benchmark, Sequences& sequences, Pas
   std::vector<std::int32_t> next(sequences.count(), 1);
   std::vector<double> steps;
   for (std::int64_t i = 0; i < benchmark.tokens + kWarmUps; ++i) {
-    steps.push_back(ms_of(context, [&] {
+    const double ms = ms_of(context, [&] {
       sequences.step(next, [&](const ForwardInput& input) {
         const auto summaries = runner.summarize(input);
         for (std::size_t row = 0; row < next.size(); ++row) next[row] = summaries[row].argmax;
       });
-    }));
+    });
+    if (i == 0) times.first_decode_ms = ms;
+    if (i >= kWarmUps) steps.push_back(ms);
   }
-  times.first_decode_ms = steps.front();
-  steps.erase(steps.begin(), steps.begin() + kWarmUps);
   times.decode_ms = median(steps);
 }
 

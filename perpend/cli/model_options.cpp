@@ -20,6 +20,8 @@ void ModelOptions::add_without_precision_to(CLI::App& app) {
 void ModelOptions::add_place_options(CLI::App& app) {
   add_option(app, "--model", model,
              "Name of a fetched model, a .gguf file or a Hugging Face folder");
+  add_option(app, "--adapter", adapter,
+             "Folder of a LoRA adapter (PEFT, perpend train) that is merged into the weights");
   add_option(app, "--device", device,
              "cpu, cuda, cuda:N, or auto: a GPU where this build and this machine have one");
   add_option(app, "--threads", threads, "Host threads; 0: one for each core");
@@ -95,10 +97,10 @@ DType kv_dtype_of(const ModelOptions& options) {
 
 }  // namespace
 
-ModelSession::ModelSession(const ModelOptions& options)
+ModelSession::ModelSession(const ModelOptions& options, bool ranks_only)
     : runtime(options.chosen_device(), options.threads),
       model(resolve_model_path(options.model), options.chosen_form(), runtime.context(),
-            options.changes()),
+            {.changes = options.changes(), .adapter = options.adapter, .ranks_only = ranks_only}),
       kv_dtype(kv_dtype_of(options)) {
   if (!options.layers.empty()) {
     layer_masks = parse_layer_masks(options.layers, model.config().num_layers);

@@ -28,6 +28,7 @@ struct ModelOptions {
   std::string model = "smollm2-135m-instruct";
   std::string device = "auto";
   std::string precision = "auto";
+  std::string adapter;
   std::string layers;
   ChangeFlags change;
   int threads = 0;
@@ -51,7 +52,7 @@ struct ModelOptions {
 // A loaded model with what it runs on.
 struct ModelSession {
   // Throws InvalidArgument for options that make no sense, IoError and Unsupported from loading.
-  explicit ModelSession(const ModelOptions& options);
+  explicit ModelSession(const ModelOptions& options, bool ranks_only = false);
 
   Runtime runtime;
   LoadedModel model;

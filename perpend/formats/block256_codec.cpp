@@ -9,7 +9,7 @@
 namespace perpend {
 namespace {
 
-constexpr int kBlock = 256;
+constexpr int kSuperBlock = 256;
 
 struct ScaleMin {
   float scale;
@@ -68,7 +68,7 @@ void decode_q6_k(const std::byte* blocks, std::int64_t num_blocks, float* values
     BlockQ6_K block;
     std::memcpy(&block, blocks + b * static_cast<std::int64_t>(sizeof(block)), sizeof(block));
     const float scale = f16_to_f32(block.scale);
-    for (unsigned i = 0; i < kBlock; ++i) {
+    for (unsigned i = 0; i < kSuperBlock; ++i) {
       // Each half of 128 values: quarters of 32 share their bytes by nibble and by pair of bits.
       const unsigned half = i / 128;
       const unsigned quarter = i / 32 % 4;

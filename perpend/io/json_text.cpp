@@ -1,5 +1,7 @@
 #include "perpend/io/json_text.h"
 
+#include <array>
+#include <charconv>
 #include <set>
 #include <string>
 #include <vector>
@@ -69,6 +71,14 @@ std::string json_line(const nlohmann::ordered_json& value, std::string_view name
 
 std::string json_document(const nlohmann::json& value, std::string_view name) {
   return dumped(value, 2, name) + "\n";
+}
+
+double shortest_decimal(float value) {
+  std::array<char, 32> text{};
+  const auto end = std::to_chars(text.data(), text.data() + text.size(), value);
+  double result = 0;
+  std::from_chars(text.data(), end.ptr, result);
+  return result;
 }
 
 }  // namespace perpend

@@ -17,4 +17,12 @@ struct GatedMlpArgs {
   Activation activation = Activation::kSilu;
 };
 
+// The gradient of GatedMlpArgs with kSilu, by gate_up.
+//   gate_up, d_gate_up [rows, 2 * ffn_dim];  d_out [rows, ffn_dim], all f16 or all bf16, dense
+struct GatedMlpGradArgs {
+  TensorView gate_up;
+  TensorView d_out;
+  TensorView d_gate_up;
+};
+
 }  // namespace perpend

@@ -35,4 +35,21 @@ struct RotaryCacheArgs {
   RotaryLayout layout = RotaryLayout::kHalfSplit;
 };
 
+// Takes the heads of a projection apart and turns those of q and k, or back: with `joins` qkv is
+// written, from q and k turned the other way, which is the gradient of the first.
+//   qkv       [rows, num_q_heads + 2 * num_kv_heads, head_dim] f16 or bf16
+//   q         [rows, num_q_heads, head_dim];  k, v [rows, num_kv_heads, head_dim], of that type
+//   cos, sin  [rows, rotary_dim / 2] f32, of each row's position
+// All dense. Values of a head from rotary_dim on are copied unturned.
+struct RotaryHeadsArgs {
+  TensorView qkv;
+  TensorView q;
+  TensorView k;
+  TensorView v;
+  TensorView cos;
+  TensorView sin;
+  RotaryLayout layout = RotaryLayout::kHalfSplit;
+  bool joins = false;
+};
+
 }  // namespace perpend

@@ -10,6 +10,7 @@
 #include "perpend/kernels/attention.h"
 #include "perpend/kernels/block_scores.h"
 #include "perpend/kernels/captured_graph.h"
+#include "perpend/kernels/cross_entropy.h"
 #include "perpend/kernels/few_rows_product.h"
 #include "perpend/kernels/gated_mlp.h"
 #include "perpend/kernels/norm.h"
@@ -27,6 +28,16 @@ struct FusedTable {
   void (*vocabulary)(const VocabularyArgs& args, Stream stream);
   void (*few_rows_product)(const FewRowsProductArgs& args, Stream stream) = nullptr;
   void (*block_scores)(const BlockScoresArgs& args, Stream stream) = nullptr;
+};
+
+// Row-wise kernels of training, which elsewhere is LibTorch's. Where an entry is empty, LibTorch's
+// operations do the same.
+struct TrainingTable {
+  void (*add_rms_norm)(const AddRmsNormArgs& args, Stream stream) = nullptr;
+  void (*add_rms_norm_backward)(const AddRmsNormGradArgs& args, Stream stream) = nullptr;
+  void (*rotary_heads)(const RotaryHeadsArgs& args, Stream stream) = nullptr;
+  void (*gated_mlp_backward)(const GatedMlpGradArgs& args, Stream stream) = nullptr;
+  void (*cross_entropy)(const CrossEntropyArgs& args, Stream stream) = nullptr;
 };
 
 // Memory of a device for those who bring none of their own, such as tests. On a CPU all is empty:
@@ -48,6 +59,7 @@ struct KernelTable {
   QuantizedTable quantized;
   FusedTable fused;
   MemoryTable memory;
+  TrainingTable training = {};
   // Whether what is launched on a stream is recorded into a graph instead of run. Throws
   // DeviceError.
   bool (*is_capturing)(Stream stream) = nullptr;

@@ -14,18 +14,21 @@ constexpr std::int64_t kAlignment = 16;
 
 std::int64_t block_bytes(const PassSize& size) {
   const std::int64_t rows_32 = 2 * size.rows + size.logit_rows + size.sequences + 1;
-  const std::int64_t tables = size.layers * size.sequences * size.pages;
+  const std::int64_t tables = size.kept_layers * size.sequences * size.pages;
   constexpr std::int64_t kArrays = 6;
-  return 4 * (rows_32 + tables) + 8 * size.layers * size.rows + kArrays * kAlignment;
+  return 4 * (rows_32 + tables) + 8 * size.kept_layers * size.rows + kArrays * kAlignment;
 }
 
 }  // namespace
 
 PassSize size_of(const ForwardInput& input) {
+  const auto num_layers = static_cast<std::int64_t>(input.layer_masks.size());
+  const KvStore& store = input.sequences.front().sequence->store();
   return {.rows = static_cast<std::int64_t>(input.tokens.size()),
           .sequences = static_cast<std::int64_t>(input.sequences.size()),
           .logit_rows = static_cast<std::int64_t>(input.logit_rows.size()),
-          .layers = static_cast<std::int64_t>(input.layer_masks.size()),
+          .layers = num_layers,
+          .kept_layers = store.config().num_layers == 1 ? 1 : num_layers,
           .pages = max_pages(input.sequences)};
 }
 
@@ -53,8 +56,8 @@ ForwardPass::ForwardPass(const PassSize& size, const Context& context) : size_(s
   positions_ = place({size.rows}, torch::kInt32);
   logit_rows_ = place({size.logit_rows}, torch::kInt32);
   q_indptr_ = place({size.sequences + 1}, torch::kInt32);
-  slots_ = place({size.layers * size.rows}, torch::kInt64);
-  page_tables_ = place({size.layers * size.sequences * size.pages}, torch::kInt32);
+  slots_ = place({size.kept_layers * size.rows}, torch::kInt64);
+  page_tables_ = place({size.kept_layers * size.sequences * size.pages}, torch::kInt32);
 }
 
 torch::Tensor ForwardPass::place(std::initializer_list<std::int64_t> shape,
@@ -107,14 +110,13 @@ void ForwardPass::write(const ForwardInput& input) {
     ++q_indptr;
   }
   std::copy(input.positions.begin(), input.positions.end(), first_position);
-  const bool one_layer = input.sequences.front().sequence->store().config().num_layers == 1;
   auto* slots = host_data<std::int64_t>(slots_);
   auto* page_tables = host_data<std::int32_t>(page_tables_);
   // Layers that do not run may have no pages for these rows.
-  for (auto layer = static_cast<int>(layers_.begin); layer < layers_.end; ++layer) {
-    const int kept = one_layer ? 0 : layer;
-    write_slots(input.sequences, kept, slots + layer * size_.rows);
-    write_page_tables(input.sequences, kept, size_.pages,
+  const Range kept = size_.kept_layers == 1 ? Range{0, 1} : layers_;
+  for (auto layer = static_cast<int>(kept.begin); layer < kept.end; ++layer) {
+    write_slots(input.sequences, layer, slots + layer * size_.rows);
+    write_page_tables(input.sequences, layer, size_.pages,
                       page_tables + layer * size_.sequences * size_.pages);
   }
 }
@@ -136,13 +138,14 @@ void ForwardPass::set_schedules(const ForwardInput& input, const ModelConfig& co
 
 AttentionInput ForwardPass::attention(int layer) const {
   const auto index = static_cast<std::size_t>(layer);
+  const std::int64_t kept = size_.kept_layers == 1 ? 0 : layer;
   const Device device = k_pages_.device;
   auto* slots = static_cast<std::int64_t*>(slots_.data_ptr());
   auto* tables = static_cast<std::int32_t*>(page_tables_.data_ptr());
   const TensorView layer_slots =
-      TensorView::dense(slots + layer * size_.rows, DType::kI64, {size_.rows}, device);
+      TensorView::dense(slots + kept * size_.rows, DType::kI64, {size_.rows}, device);
   const TensorView layer_tables =
-      TensorView::dense(tables + layer * size_.sequences * size_.pages, DType::kI32,
+      TensorView::dense(tables + kept * size_.sequences * size_.pages, DType::kI32,
                         {size_.sequences, size_.pages}, device);
   return {.positions = view_of(positions_),
           .q_indptr = view_of(q_indptr_),

@@ -17,7 +17,8 @@ struct PassSize {
   std::int64_t sequences = 0;
   std::int64_t logit_rows = 0;
   std::int64_t layers = 0;
-  std::int64_t pages = 0;  // entries of a page table
+  std::int64_t kept_layers = 0;  // with slots and page tables of their own
+  std::int64_t pages = 0;        // entries of a page table
 
   friend bool operator==(const PassSize&, const PassSize&) = default;
 };
@@ -65,8 +66,8 @@ class ForwardPass {
   torch::Tensor positions_;
   torch::Tensor logit_rows_;
   torch::Tensor q_indptr_;
-  torch::Tensor slots_;        // [layers * rows] i64
-  torch::Tensor page_tables_;  // [layers * sequences * pages] i32
+  torch::Tensor slots_;        // [kept_layers * rows] i64
+  torch::Tensor page_tables_;  // [kept_layers * sequences * pages] i32
   TensorView k_pages_;
   TensorView v_pages_;
   std::vector<std::shared_ptr<const Schedule>> schedules_;  // of each layer

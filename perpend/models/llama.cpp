@@ -65,8 +65,8 @@ void check_layers(const ForwardInput& input, const ModelConfig& config) {
         concat("model: layers ", layers, " of ", config.num_layers));
   check_eq(input.input_rows.size(), layers.begin == 0 ? 0 : num_values,
            "model: values of the input rows and of the tokens differ");
-  check(input.logit_rows.empty() || layers.end == config.num_layers,
-        "model: logits need the last layer");
+  check(input.logit_rows.empty() || (layers.end == config.num_layers && config.has_head),
+        "model: logits need the last layer and the head");
   for (const RowsAtLayer& wanted : input.wanted_rows) {
     check_eq(wanted.rows.size(), num_values, "model: room for rows and tokens differ");
   }
@@ -108,7 +108,9 @@ Llama::Llama(ModelConfig config, const ModelWeights& weights, WeightForm form, C
     layers_.push_back(read_layer(index, weights, form, context));
   }
   final_norm_ = RmsNorm(weights.vector(WeightRole::kFinalNorm, context, 0), config_.rms_epsilon);
-  if (!config_.tied_embeddings) head_ = weights.linear({WeightRole::kHead}, form, context, 0);
+  if (config_.has_head && !config_.tied_embeddings) {
+    head_ = weights.linear({WeightRole::kHead}, form, context, 0);
+  }
   if (context.torch_stream) context.torch_stream->synchronize();
 }
 
@@ -153,7 +155,7 @@ std::vector<ModelParameter> Llama::parameters() const {
     add({kDown}, index, layer.mlp.down());
   }
   list.push_back({{kFinalNorm}, 0, false, final_norm_.weight()});
-  if (!config_.tied_embeddings) add({kHead}, 0, head_);
+  if (config_.has_head && !config_.tied_embeddings) add({kHead}, 0, head_);
   return list;
 }
 

@@ -134,17 +134,17 @@ TrainOutput Llama::train_forward(const TrainInput& input) const {
     const Layer& layer = layers_[static_cast<std::size_t>(index)];
     const BatchMasks& masks = input.layer_masks[static_cast<std::size_t>(index)];
     const auto run = [&layer, masks, batch, type](const torch::Tensor& residual) {
-      const auto attended = layer.attention.train_forward(
-          layer.attention_norm.train_forward(residual).to(type), batch, *masks);
-      const torch::Tensor sum = residual + attended.out;
-      const torch::Tensor mlp = layer.mlp.train_forward(layer.mlp_norm.train_forward(sum).to(type));
-      return std::vector<torch::Tensor>{sum + mlp, attended.heads.q, attended.heads.k};
+      const NormedSum before = layer.attention_norm.train_forward(residual, {}, type);
+      const auto attended = layer.attention.train_forward(before.normed, batch, *masks);
+      const NormedSum between = layer.mlp_norm.train_forward(before.sum, attended.out, type);
+      const torch::Tensor mlp = layer.mlp.train_forward(between.normed);
+      return std::vector<torch::Tensor>{between.sum + mlp, attended.heads.q, attended.heads.k};
     };
     const auto results = input.recompute ? recomputed(run, x, trained_leaves(layer)) : run(x);
     x = results[0];
     if (is_captured(index)) output.captured[index] = {results[1], results[2]};
   }
-  output.hidden = final_norm_.train_forward(x).to(type);
+  output.hidden = final_norm_.train_forward(x, {}, type).normed;
   return output;
 }
 

@@ -45,15 +45,29 @@ std::vector<std::int32_t> spelled_out(const std::string& text, std::int32_t mask
   return ids;
 }
 
+ModelConfig ranking_part(ModelConfig config) {
+  config.blockrank = blockrank_config(config);
+  config.num_layers = config.blockrank->layer + 1;
+  config.has_head = false;
+  return config;
+}
+
 }  // namespace
 
 LoadedModel::LoadedModel(const std::string& path, WeightForm form, Context& context,
-                         const ModelChanges& changes)
+                         const LoadOptions& options)
     : checkpoint_(Checkpoint::open(path)) {
-  const ModelConfig config = changed(read_model_config(checkpoint_), changes);
+  ModelConfig config = changed(read_model_config(checkpoint_), options.changes);
+  std::optional<PeftAdapter> adapter;
+  if (!options.adapter.empty()) {
+    adapter = PeftAdapter::open(options.adapter);
+    adapter->check_all_known(layer_matrices(config));
+    if (const auto rank = adapter->blockrank(config)) config.blockrank = rank;
+  }
+  if (options.ranks_only) config = ranking_part(std::move(config));
   // A vocabulary takes one thread as long as the weights take all others.
   auto tokenizer = std::async(std::launch::async, [this] { return read_tokenizer(checkpoint_); });
-  const WeightReader weights(checkpoint_, config);
+  const WeightReader weights(checkpoint_, config, adapter ? &*adapter : nullptr);
   network_ = std::make_unique<Llama>(config, weights, form, context);
   tokenizer_ = tokenizer.get();
   chat_template_ = read_chat_template(checkpoint_);
@@ -94,11 +108,7 @@ std::vector<std::int32_t> LoadedModel::without_mask_token(std::vector<std::int32
 }
 
 ChatFrame LoadedModel::chat_frame() const {
-  if (chat_template_ != nullptr) return read_chat_frame(*chat_template_, *tokenizer_);
-  ChatFrame frame;
-  if (const auto bos = tokenizer_->bos_id()) frame.before.push_back(*bos);
-  frame.after = tokenizer_->encode("\n", {.add_special_tokens = false, .parse_special = false});
-  return frame;
+  return chat_frame_of(chat_template_.get(), *tokenizer_);
 }
 
 std::string resolve_model_path(const std::string& name) {

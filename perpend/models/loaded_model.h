@@ -12,14 +12,23 @@
 
 namespace perpend {
 
+// What is loaded of a checkpoint, and how.
+struct LoadOptions {
+  ModelChanges changes = {};
+  std::string adapter =
+      {};  // folder of a PEFT adapter that is merged into the weights; empty: none
+  // The layers up to the one whose attention ranks (blockrank_config()), no head: no logits.
+  bool ranks_only = false;
+};
+
 // A network with the text side of its checkpoint: tokenizer, chat template, tokens that end an
 // answer.
 class LoadedModel {
  public:
   // Opens `path` (a .gguf file or a Hugging Face folder) and packs its weights. Throws IoError and
-  // Unsupported, naming file and field, and InvalidArgument for changes that do not fit.
+  // Unsupported, naming file and field or tensor, and InvalidArgument for changes that do not fit.
   LoadedModel(const std::string& path, WeightForm form, Context& context,
-              const ModelChanges& changes = {});
+              const LoadOptions& options = {});
 
   const LanguageModel& network() const { return *network_; }
   const ModelConfig& config() const { return network_->config(); }

@@ -132,6 +132,10 @@ ModelConfig read_gguf_config(const Checkpoint& checkpoint) {
 
 }  // namespace
 
+BlockRankLimits limits_of(const ModelConfig& config) {
+  return {config.num_layers, config.context_length};
+}
+
 // q and k of "llama" files are stored for interleaved rotation; all others keep the halves apart.
 RotaryLayout gguf_rotary_layout(std::string_view architecture) {
   return architecture == "llama" ? RotaryLayout::kInterleaved : RotaryLayout::kHalfSplit;
@@ -143,6 +147,7 @@ ModelConfig parse_model_config(std::string_view config_json, const std::string& 
   check_constants(config, path);
   config.longgen = parse_longgen(config_json, path, config.num_layers);
   config.diffusion = parse_diffusion(config_json, path, config.architecture);
+  config.blockrank = parse_blockrank(config_json, path, limits_of(config));
   check_kinds(config, path);
   return config;
 }
@@ -157,6 +162,8 @@ ModelConfig read_model_config(const Checkpoint& checkpoint) {
   check_constants(config, path);
   config.longgen = read_longgen(checkpoint.gguf(), path, config.architecture, config.num_layers);
   config.diffusion = read_diffusion(checkpoint.gguf(), path, config.architecture);
+  config.blockrank =
+      read_blockrank(checkpoint.gguf(), path, config.architecture, limits_of(config));
   check_kinds(config, path);
   return config;
 }
@@ -179,7 +186,17 @@ ModelConfig changed(ModelConfig config, const ModelChanges& changes) {
                  *changes.context_length));
     config.context_length = *changes.context_length;
   }
+  if (changes.num_layers) {
+    check(*changes.num_layers > 0 && *changes.num_layers <= config.num_layers,
+          concat("num_layers: expected 1 to ", config.num_layers, ", found ", *changes.num_layers));
+    check(!config.longgen, "num_layers: the masks of longgen are those of all layers");
+    config.num_layers = *changes.num_layers;
+  }
   return config;
+}
+
+BlockRankConfig blockrank_config(const ModelConfig& config) {
+  return config.blockrank.value_or(default_blockrank_config(limits_of(config)));
 }
 
 std::vector<Mask> default_masks(const ModelConfig& config) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "perpend/io/checkpoint.h"
+#include "perpend/models/blockrank_config.h"
 #include "perpend/models/diffusion.h"
 #include "perpend/models/longgen.h"
 #include "perpend/nn/rotary.h"
@@ -29,6 +30,8 @@ struct ModelConfig {
   RotaryConfig rotary;
   std::optional<LongGen> longgen;            // absent: every layer is causal
   std::optional<DiffusionConfig> diffusion;  // absent: tokens come one after another
+  std::optional<BlockRankConfig> blockrank;  // absent: see blockrank_config()
+  bool has_head = true;                      // false: layers alone, which give no logits
 };
 
 // What is to differ from what a checkpoint says.
@@ -37,6 +40,7 @@ struct ModelChanges {
   std::optional<DiffusionConfig> diffusion = {};    // how it fills masked tokens
   std::optional<float> rope_theta = {};             // base of the rotary frequencies
   std::optional<std::int64_t> context_length = {};  // tokens that the model may be given
+  std::optional<int> num_layers = {};               // the first so many alone
 };
 
 // How GGUF files of an architecture store q and k.
@@ -51,6 +55,9 @@ ModelConfig parse_model_config(std::string_view config_json, const std::string& 
 
 // Throws InvalidArgument for a preset that does not fit the model and numbers out of range.
 ModelConfig changed(ModelConfig config, const ModelChanges& changes);
+
+// How it ranks: as its files say, or by default.
+BlockRankConfig blockrank_config(const ModelConfig& config);
 
 // The mask of each layer as the model itself wants it for tokens that are final: LongGen's, that of
 // its diffusion, or causal everywhere.

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "perpend/core/concat.h"
+#include "perpend/io/text_file.h"
 
 namespace perpend {
 namespace {
@@ -38,6 +39,10 @@ constexpr std::array kShapes = {
 }  // namespace
 
 std::optional<ModelConfig> named_shape(std::string_view name) {
+  if (name.ends_with(".json")) {
+    const std::string path(name);
+    return parse_model_config(read_text_file(path), path);
+  }
   const auto* shape = std::ranges::find(kShapes, name, &Shape::name);
   if (shape == kShapes.end()) return std::nullopt;
   ModelConfig config;
@@ -59,8 +64,8 @@ std::optional<ModelConfig> named_shape(std::string_view name) {
 
 std::string known_shapes() {
   std::string names;
-  for (const Shape& shape : kShapes) names += concat(names.empty() ? "" : ", ", shape.name);
-  return names;
+  for (const Shape& shape : kShapes) names += concat(shape.name, ", ");
+  return names + "a config.json";
 }
 
 }  // namespace perpend

@@ -290,6 +290,14 @@ ChatFrame read_chat_frame(const ChatTemplate& chat_template, const Tokenizer& to
           tokenizer.encode(std::string_view(text).substr(found + marker.size()), kTemplateText)};
 }
 
+ChatFrame chat_frame_of(const ChatTemplate* chat_template, const Tokenizer& tokenizer) {
+  if (chat_template != nullptr) return read_chat_frame(*chat_template, tokenizer);
+  ChatFrame frame;
+  if (const auto bos = tokenizer.bos_id()) frame.before.push_back(*bos);
+  frame.after = tokenizer.encode("\n", {.add_special_tokens = false, .parse_special = false});
+  return frame;
+}
+
 std::vector<std::int32_t> encode_conversation(const ChatTemplate& chat_template,
                                               const Tokenizer& tokenizer,
                                               const std::vector<ChatMessage>& messages) {

@@ -48,6 +48,10 @@ struct ChatFrame {
 // Throws Unsupported for a template that rewrites messages.
 ChatFrame read_chat_frame(const ChatTemplate& chat_template, const Tokenizer& tokenizer);
 
+// The same without a template, too: then only the token that begins a text, if any, and the end of
+// a line.
+ChatFrame chat_frame_of(const ChatTemplate* chat_template, const Tokenizer& tokenizer);
+
 // Tokens of `messages` with the turn of the assistant opened.
 std::vector<std::int32_t> encode_conversation(const ChatTemplate& chat_template,
                                               const Tokenizer& tokenizer,

@@ -1,8 +1,10 @@
 #include "perpend/models/weights.h"
 
+#include <algorithm>
 #include <numeric>
 
 #include "perpend/formats/block_format.h"
+#include "perpend/nn/dense_weight.h"
 #include "perpend/ops/tensor_view_of.h"
 
 namespace perpend {
@@ -68,6 +70,26 @@ void check_shape(const Checkpoint& checkpoint, const StoredTensor& tensor,
     throw IoError(concat(checkpoint.path(), ": tensor '", tensor.name, "': expected the shape ",
                          text_of(expected), ", found ", text_of(tensor.shape)));
   }
+}
+
+// W + scale up down, row for row in `format`.
+std::vector<std::byte> merged_blocks(const WeightSource& source,
+                                     const std::optional<LoraAdapter>& adapter, BlockFormat format,
+                                     const Context& context) {
+  torch::Tensor values = make_dense_weight({&source, 1}, torch::kFloat32, context).to(torch::kCPU);
+  if (adapter) values.addmm_(adapter->up, adapter->down, 1, adapter->scale);
+  const std::size_t bytes = row_bytes(format, source.in_features);
+  const auto num_values = static_cast<std::size_t>(source.in_features);
+  std::vector<std::byte> blocks(bytes * static_cast<std::size_t>(source.out_features));
+  const float* first = values.data_ptr<float>();
+  context.stream.threads->parallel_for(source.out_features, 16, [&](Range rows) {
+    for (auto row = static_cast<std::size_t>(rows.begin); row < static_cast<std::size_t>(rows.end);
+         ++row) {
+      quantize_row(format, {first + row * num_values, num_values},
+                   {blocks.data() + row * bytes, bytes});
+    }
+  });
+  return blocks;
 }
 
 // Zeros where there is no bias.
@@ -149,6 +171,48 @@ const StoredTensor* find_bias(const Checkpoint& checkpoint, const ModelConfig& c
   return tensor;
 }
 
+std::set<std::string> layer_matrices(const ModelConfig& config) {
+  using enum WeightRole;
+  std::set<std::string> names;
+  for (int layer = 0; layer < config.num_layers; ++layer) {
+    for (const WeightRole role : {kQuery, kKey, kValue, kAttentionOutput, kGate, kUp, kDown}) {
+      names.insert(weight_name(Checkpoint::Kind::kHuggingFace, role, layer, ""));
+    }
+  }
+  return names;
+}
+
+std::optional<LoraAdapter> WeightReader::adapter_of(WeightRole role, int layer) const {
+  const std::vector<std::int64_t> shape = weight_shape(config_, role);
+  if (adapter_ == nullptr || shape.size() != 2) return std::nullopt;
+  return adapter_->find(weight_name(Checkpoint::Kind::kHuggingFace, role, layer, ""), shape[0],
+                        shape[1], config_);
+}
+
+void WeightReader::merge_adapters(std::initializer_list<WeightRole> roles, int layer,
+                                  WeightForm form, const Context& context,
+                                  std::vector<WeightSource>& sources,
+                                  std::vector<std::vector<std::byte>>& merged) const {
+  std::vector<std::optional<LoraAdapter>> adapters;
+  for (const WeightRole role : roles) adapters.push_back(adapter_of(role, layer));
+  const auto is_there = [](const std::optional<LoraAdapter>& adapter) {
+    return adapter.has_value();
+  };
+  if (std::none_of(adapters.begin(), adapters.end(), is_there)) return;
+  const auto* mode = std::get_if<LinearMode>(&form);
+  const bool in_blocks =
+      mode != nullptr && *mode == LinearMode::kQuantized &&
+      std::all_of(sources.begin(), sources.end(),
+                  [](const WeightSource& source) { return info_of(source.format).block_size > 1; });
+  // All of one Linear are packed alike.
+  const BlockFormat format = in_blocks ? BlockFormat::kQ8_0 : BlockFormat::kF32;
+  for (std::size_t i = 0; i < sources.size(); ++i) {
+    merged.push_back(merged_blocks(sources[i], adapters[i], format, context));
+    sources[i].format = format;
+    sources[i].blocks = merged.back().data();
+  }
+}
+
 Linear WeightReader::linear(std::initializer_list<WeightRole> roles, WeightForm form,
                             const Context& context, int layer) const {
   std::vector<WeightSource> sources;
@@ -162,6 +226,8 @@ Linear WeightReader::linear(std::initializer_list<WeightRole> roles, WeightForm 
     has_bias |= role_bias != nullptr;
   }
   if (!has_bias) bias.clear();
+  std::vector<std::vector<std::byte>> merged;
+  merge_adapters(roles, layer, form, context, sources, merged);
   return {sources, std::move(bias), form, context};
 }
 

@@ -8,6 +8,7 @@
 
 #include "perpend/io/checkpoint.h"
 #include "perpend/models/model_config.h"
+#include "perpend/models/peft_adapter.h"
 #include "perpend/nn/linear.h"
 
 namespace perpend {
@@ -66,12 +67,17 @@ class ModelWeights {
   virtual torch::Tensor vector(WeightRole role, const Context& context, int layer) const = 0;
 };
 
+// The matrices of all layers by their Hugging Face names, without ".weight": what adapters change.
+std::set<std::string> layer_matrices(const ModelConfig& config);
+
 // Finds the weights of a checkpoint by role, checks their shapes and hands them to layers.
 class WeightReader final : public ModelWeights {
  public:
-  // Borrows `checkpoint`, which must outlive it.
-  WeightReader(const Checkpoint& checkpoint, const ModelConfig& config)
-      : checkpoint_(checkpoint), config_(config) {}
+  // Borrows all of them. What `adapter` adds is merged into each matrix as it is read: in f32, or,
+  // where blocks stay packed, in Q8_0, the finest of the formats whose products run in integers.
+  WeightReader(const Checkpoint& checkpoint, const ModelConfig& config,
+               const PeftAdapter* adapter = nullptr)
+      : checkpoint_(checkpoint), config_(config), adapter_(adapter) {}
 
   // With biases where the file has them. Throws IoError naming a tensor that is missing or of
   // another shape.
@@ -80,8 +86,15 @@ class WeightReader final : public ModelWeights {
   torch::Tensor vector(WeightRole role, const Context& context, int layer) const override;
 
  private:
+  std::optional<LoraAdapter> adapter_of(WeightRole role, int layer) const;
+  // Merges the adapters of `roles`, if there are any, and lets `sources` point at `merged`.
+  void merge_adapters(std::initializer_list<WeightRole> roles, int layer, WeightForm form,
+                      const Context& context, std::vector<WeightSource>& sources,
+                      std::vector<std::vector<std::byte>>& merged) const;
+
   const Checkpoint& checkpoint_;
   const ModelConfig& config_;
+  const PeftAdapter* adapter_;
 };
 
 }  // namespace perpend

@@ -3,6 +3,7 @@
 #include <torch/types.h>
 
 #include "perpend/nn/context.h"
+#include "perpend/nn/fused_training.h"
 
 namespace perpend {
 
@@ -16,8 +17,9 @@ class RmsNorm {
   // [rows, dim] f32 -> the same shape, of the type of the context, in the workspace.
   torch::Tensor forward(const torch::Tensor& x, Context& context) const;
 
-  // The same recorded by autograd: a new tensor.
-  torch::Tensor train_forward(const torch::Tensor& x) const;
+  // The same of residual + delta, recorded by autograd, and the sum: see add_rms_norm().
+  NormedSum train_forward(const torch::Tensor& residual, const torch::Tensor& delta,
+                          torch::ScalarType type) const;
 
   const torch::Tensor& weight() const { return weight_; }
 

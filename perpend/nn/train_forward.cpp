@@ -4,12 +4,12 @@
 #include <ATen/ops/gelu.h>
 #include <ATen/ops/linear.h>
 #include <ATen/ops/matmul.h>
-#include <ATen/ops/rms_norm.h>
 #include <ATen/ops/silu.h>
 
+#include "perpend/nn/adapted_linear.h"
+#include "perpend/nn/fused_training.h"
 #include "perpend/nn/gated_mlp.h"
 #include "perpend/nn/rms_norm.h"
-#include "perpend/nn/rotate.h"
 #include "perpend/nn/self_attention.h"
 #include "perpend/ops/attention.h"
 
@@ -57,20 +57,18 @@ void Linear::merge_adapters() {
 }
 
 torch::Tensor Linear::train_forward(const torch::Tensor& x) const {
-  const torch::Tensor y = at::linear(x, weight(), bias());
-  for (const LoraAdapter& adapter : adapters_) {
-    const torch::Tensor delta = at::linear(at::linear(x, adapter.down), adapter.up);
-    y.narrow(1, adapter.first_output, adapter.up.size(0)).add_(delta, adapter.scale);
-  }
-  return y;
+  if (adapters_.empty()) return at::linear(x, weight(), bias());
+  return adapted_linear(x, weight(), bias(), adapters_);
 }
 
-torch::Tensor RmsNorm::train_forward(const torch::Tensor& x) const {
-  return at::rms_norm(x, weight_.sizes(), weight_, epsilon_);
+NormedSum RmsNorm::train_forward(const torch::Tensor& residual, const torch::Tensor& delta,
+                                 torch::ScalarType type) const {
+  return add_rms_norm(residual, delta, weight_, epsilon_, type);
 }
 
 torch::Tensor GatedMlp::train_forward(const torch::Tensor& x) const {
   const torch::Tensor gate_up = gate_up_.train_forward(x);
+  if (activation_ == Activation::kSilu) return down_.train_forward(gated_silu(gate_up));
   const auto halves = gate_up.chunk(2, 1);
   return down_.train_forward(activated(halves[0], activation_) * halves[1]);
 }
@@ -82,15 +80,12 @@ SelfAttention::TrainOutput SelfAttention::train_forward(const torch::Tensor& x,
   const std::int64_t num_kv = config_.num_kv_heads;
   const torch::Tensor qkv =
       qkv_.train_forward(x).view({x.size(0), num_q + 2 * num_kv, config_.head_dim});
-  // Split rather than narrowed, so that the gradient is put together in one pass.
-  const auto turned_and_v = qkv.split_with_sizes({num_q + num_kv, num_kv}, 1);
-  const auto q_and_k = rotate(turned_and_v[0], batch.cos, batch.sin, config_.rotary_layout)
-                           .split_with_sizes({num_q, num_kv}, 1);
+  const TurnedQkv turned = turn_heads(qkv, num_kv, batch.cos, batch.sin, config_.rotary_layout);
   const AttentionOutput attended =
-      attention(q_and_k[0], q_and_k[1], turned_and_v[1], masks,
+      attention(turned.q, turned.k, turned.v, masks,
                 {.q_indptr = batch.q_indptr, .kv_indptr = batch.q_indptr});
   const torch::Tensor heads = attended.o.reshape({x.size(0), num_q * config_.head_dim});
-  return {.out = out_.train_forward(heads), .heads = {q_and_k[0], q_and_k[1]}};
+  return {.out = out_.train_forward(heads), .heads = {turned.q, turned.k}};
 }
 
 }  // namespace perpend

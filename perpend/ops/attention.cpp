@@ -5,9 +5,7 @@
 
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
-#include <c10/core/Allocator.h>
 #include <c10/core/DeviceGuard.h>
-#include <c10/core/impl/VirtualGuardImpl.h>
 #include <torch/autograd.h>
 
 #include "perpend/ops/any_tensor.h"
@@ -15,32 +13,13 @@
 #include "perpend/ops/block_attention.h"
 #include "perpend/ops/block_attention_call.h"
 #include "perpend/ops/tensor_view_of.h"
+#include "perpend/ops/torch_stream.h"
 
 namespace perpend {
 namespace {
 
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
-
-// LibTorch's own memory, so that it may give back what it keeps unused.
-constexpr StreamAllocator kTorchAllocator = {
-    .allocate =
-        [](std::size_t num_bytes, void* /*cuda_stream*/) {
-          return c10::GetAllocator(c10::DeviceType::CUDA)->raw_allocate(num_bytes);
-        },
-    .release =
-        [](void* memory, void* /*cuda_stream*/) {
-          c10::GetAllocator(c10::DeviceType::CUDA)->raw_deallocate(memory);
-        }};
-
-// The current stream of a GPU tensor's device, through what LibTorch has registered for CUDA and so
-// without linking to it; nothing for a tensor of the CPU.
-Stream current_stream(const torch::Tensor& tensor) {
-  if (!tensor.is_cuda()) return {};
-  const c10::impl::VirtualGuardImpl devices(tensor.device().type());
-  return {.cuda_stream = devices.getStream(tensor.device()).native_handle(),
-          .allocator = &kTorchAllocator};
-}
 
 TensorView view_of_optional(const torch::Tensor& tensor) {
   return tensor.defined() ? view_of(tensor) : TensorView{};
@@ -61,7 +40,7 @@ torch::Tensor empty_rows_like(const torch::Tensor& tensor) {
 torch::Tensor on_host(std::string_view name, const torch::Tensor& tensor) {
   if (!tensor.defined() || tensor.is_cpu()) return tensor;
   const TensorView view = view_of(tensor);
-  check_can_copy(name, view.device, current_stream(tensor));
+  check_can_copy(name, view.device, torch_stream_of(tensor));
   return tensor.cpu();
 }
 
@@ -141,7 +120,7 @@ AttentionCall call_of(const torch::Tensor& q, const torch::Tensor& k, const torc
   call.scale = static_cast<float>(options.scale);
   call.score = {static_cast<float>(options.soft_cap), view_of_optional(options.alibi_slopes)};
   call.num_threads = at::get_num_threads();
-  call.gpu = current_stream(q);
+  call.gpu = torch_stream_of(q);
   return call;
 }
 

@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "perpend/models/language_model.h"
-#include "perpend/rank/blockrank_config.h"
 #include "perpend/rank/document_cache.h"
 #include "perpend/rank/rank_layout.h"
 

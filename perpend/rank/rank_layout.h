@@ -6,7 +6,6 @@
 
 #include "perpend/core/range.h"
 #include "perpend/mask/mask.h"
-#include "perpend/rank/blockrank_config.h"
 #include "perpend/rank/rank_prompt.h"
 
 namespace perpend {

@@ -77,7 +77,7 @@ RankResult Ranker::rank(const std::string& query, std::span<const RankDocument> 
 RankResult rank(const LoadedModel& model, Context& context, const std::string& query,
                 std::span<const RankDocument> documents) {
   RankOptions options;
-  options.config = read_blockrank_config(model.checkpoint(), model.config());
+  options.config = blockrank_config(model.config());
   return Ranker(model, context, options).rank(query, documents);
 }
 

@@ -15,7 +15,7 @@ namespace perpend {
 enum class LongDocuments : std::uint8_t { kRefuse, kCut };
 
 struct RankOptions {
-  BlockRankConfig config;  // see read_blockrank_config(); chunk_len is the limit of a document
+  BlockRankConfig config;  // see blockrank_config(); chunk_len is the limit of a document
   LongDocuments long_documents = LongDocuments::kRefuse;
   // Without it documents can not know the query, which costs precision, and their keys and values
   // are kept for the next query.

@@ -15,7 +15,7 @@ BatchReader::BatchReader(std::shared_ptr<const Dataset> dataset, const BatchOpti
         "data: a batch needs either a number of sequences or a number of tokens");
 }
 
-PackedBatch BatchReader::next() {
+PackedBatch BatchReader::next(std::int64_t step) {
   std::vector<TrainingSequence> sequences;
   std::vector<std::int64_t> numbers;
   std::int64_t num_tokens = 0;
@@ -33,12 +33,18 @@ PackedBatch BatchReader::next() {
              " tokens, a batch holds ", options_.tokens);
       break;
     }
-    sequences.push_back(dataset_->get(index, epoch));
+    TrainingSequence example = dataset_->get(index, epoch);
+    if (options_.transform) {
+      example = options_.transform->apply(std::move(example), {.number = num_read_, .step = step});
+    }
+    sequences.push_back(std::move(example));
     numbers.push_back(index);
     num_tokens += length;
     ++num_read_;
   }
-  return pack(sequences, numbers);
+  PackedBatch batch = pack(sequences, numbers);
+  batch.num_tokens = num_tokens;
+  return batch;
 }
 
 }  // namespace perpend

@@ -5,6 +5,7 @@
 
 #include "perpend/train/packed_batch.h"
 #include "perpend/train/sequence_order.h"
+#include "perpend/train/sequence_transform.h"
 
 namespace perpend {
 
@@ -15,6 +16,8 @@ struct BatchOptions {
   bool shuffle = true;
   std::uint64_t seed = 0;
   bool repeat = true;  // epoch after epoch; else the reader ends behind the last example
+  // Of each example; null: it stays as it is. `tokens` counts what it is made of.
+  std::shared_ptr<const SequenceTransform> transform = {};
 };
 
 // Packs a dataset's examples batch after batch. Where it stands is one number, so that a run can go
@@ -24,9 +27,9 @@ class BatchReader {
   // Throws InvalidArgument for an empty dataset and unless one of sequences and tokens is positive.
   BatchReader(std::shared_ptr<const Dataset> dataset, const BatchOptions& options);
 
-  // Without rows at the end. Throws InvalidArgument for an example without tokens or with more than
-  // a batch holds.
-  PackedBatch next();
+  // The next batch, for a step of the optimizer; without rows at the end. Throws InvalidArgument
+  // for an example without tokens or with more than a batch holds.
+  PackedBatch next(std::int64_t step = 0);
 
   // Examples read since the run began.
   std::int64_t num_read() const { return num_read_; }

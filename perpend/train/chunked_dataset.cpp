@@ -7,8 +7,12 @@
 
 namespace perpend {
 
-ChunkedDataset::ChunkedDataset(std::shared_ptr<const Dataset> source, std::int64_t chunk_tokens)
-    : source_(std::move(source)), chunk_tokens_(chunk_tokens), indptr_{0} {
+ChunkedDataset::ChunkedDataset(std::shared_ptr<const Dataset> source, std::int64_t chunk_tokens,
+                               LastRow last_row)
+    : source_(std::move(source)),
+      chunk_tokens_(chunk_tokens),
+      num_ahead_(last_row == LastRow::kNextChunk ? 1 : 0),
+      indptr_{0} {
   check(chunk_tokens >= 1, "data: chunks must have at least one token");
   for (std::int64_t i = 0; i < source_->size(); ++i) {
     indptr_.push_back(indptr_.back() + source_->num_tokens(i));
@@ -21,13 +25,12 @@ ChunkedDataset::ChunkedDataset(std::shared_ptr<const Dataset> source, std::int64
 }
 
 std::int64_t ChunkedDataset::size() const {
-  // One token more, which the last row of the last chunk predicts.
-  return std::max<std::int64_t>(0, (indptr_.back() - 1) / chunk_tokens_);
+  return std::max<std::int64_t>(0, (indptr_.back() - num_ahead_) / chunk_tokens_);
 }
 
 TrainingSequence ChunkedDataset::get(std::int64_t index, std::int64_t epoch) const {
   const std::int64_t begin = index * chunk_tokens_;
-  const std::int64_t end = begin + chunk_tokens_ + 1;
+  const std::int64_t end = begin + chunk_tokens_ + num_ahead_;
   std::vector<std::int32_t> tokens;
   std::vector<float> weights;
   const auto holder = std::upper_bound(indptr_.begin(), indptr_.end(), begin) - 1;
@@ -43,6 +46,11 @@ TrainingSequence ChunkedDataset::get(std::int64_t index, std::int64_t epoch) con
     }
   }
   TrainingSequence chunk;
+  if (num_ahead_ == 0) {
+    chunk.tokens = std::move(tokens);
+    chunk.weights = std::move(weights);
+    return chunk;
+  }
   chunk.targets.assign(tokens.begin() + 1, tokens.end());
   chunk.weights.assign(weights.begin() + 1, weights.end());
   tokens.pop_back();

@@ -2,8 +2,11 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
+
+#include "perpend/mask/mask.h"
 
 namespace perpend {
 
@@ -17,11 +20,19 @@ struct TrainingSequence {
   // How much predicting counts: one weight for each of `targets` or, where those are empty, for
   // each token as the target of the row before it. Empty: 1.
   std::vector<float> weights;
+  // What each row adds to the number that a loss is divided by, beside `targets`. Empty: its
+  // weight.
+  std::vector<float> counts;
   std::vector<std::int32_t> positions;  // for the rotary embedding; empty: 0, 1, 2, ...
   // Labels of masks by the name that they have there, one value a token.
   std::map<std::string, std::vector<std::int32_t>> labels;
   // What a loss asks for by name, any number of values.
   std::map<std::string, std::vector<std::int32_t>> lists;
+  // Rows at the front that are noised copies of the text, which a masked-token loss reads. The
+  // others are clean: rows of the next-token loss.
+  std::int64_t num_noised = 0;
+  // What its rows see, in place of the layers' masks; all sequences of a batch have one, or none.
+  std::optional<Mask> mask;
 };
 
 // Examples by number. A run reads them in an order of its own (sequence_order.h), so that its place

@@ -2,9 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <filesystem>
-#include <map>
-#include <optional>
+#include <set>
 
 #include <nlohmann/json.hpp>
 
@@ -13,19 +11,15 @@
 #include "perpend/io/atomic_file.h"
 #include "perpend/io/atomic_folder.h"
 #include "perpend/io/json_text.h"
-#include "perpend/io/safetensors.h"
 #include "perpend/io/safetensors_writer.h"
-#include "perpend/io/text_file.h"
+#include "perpend/models/peft_adapter.h"
 #include "perpend/models/rotary_rows.h"
+#include "perpend/train/model_folder.h"
 
 namespace perpend {
 namespace {
 
-constexpr std::string_view kPeftPrefix = "base_model.model.";
-constexpr std::string_view kDown = ".lora_A.weight";
 constexpr std::string_view kUp = ".lora_B.weight";
-constexpr const char* kAdapterConfig = "adapter_config.json";
-constexpr const char* kAdapterTensors = "adapter_model.safetensors";
 
 // "model.layers.0.mlp.up_proj" -> "up_proj"
 std::string last_part(const std::string& name) { return name.substr(name.rfind('.') + 1); }
@@ -57,45 +51,32 @@ bool is_target(const LoraOptions& options, const std::string& name) {
          options.targets.end();
 }
 
-torch::Tensor tensor_of(const SafetensorsFile& file, const std::string& name,
-                        torch::IntArrayRef shape) {
-  const StoredTensor* stored = file.tensor(name);
-  if (stored == nullptr) throw IoError(concat(file.name(), ": tensor '", name, "' is missing"));
-  if (torch::IntArrayRef(stored->shape) != shape) {
-    throw IoError(concat(file.name(), ": tensor '", name, "': expected the shape ", shape));
+// Without the pairs that add nothing: those that no loss reached.
+std::vector<TrainedTensor> with_effect(const std::vector<TrainedTensor>& pairs) {
+  std::vector<TrainedTensor> kept;
+  for (std::size_t up = 1; up < pairs.size(); up += 2) {
+    if (!pairs[up].tensor.detach().any().item<bool>()) continue;
+    kept.push_back(pairs[up - 1]);
+    kept.push_back(pairs[up]);
   }
-  torch::Tensor tensor = torch::empty(shape);
-  dequantize_row(stored->format, stored->bytes,
-                 {tensor.data_ptr<float>(), static_cast<std::size_t>(tensor.numel())});
-  return tensor;
+  // A file of an untrained adapter says at least what it is made for.
+  return kept.empty() ? pairs : kept;
 }
 
-LoraOptions read_options(const std::string& file) {
-  const nlohmann::json json = parse_json_object(read_text_file(file), file);
-  try {
-    LoraOptions options;
-    options.rank = json.at("r").get<int>();
-    options.alpha = json.at("lora_alpha").get<double>();
-    options.targets = json.at("target_modules").get<std::vector<std::string>>();
-    check_options(options);
-    return options;
-  } catch (const nlohmann::json::exception& error) {
-    throw IoError(concat(file, ": not an adapter's configuration: ", error.what()));
-  }
-}
-
-void write_config(const std::string& folder, const std::string& base, const LoraOptions& options) {
-  const nlohmann::json json = {{"peft_type", "LORA"},
-                               {"task_type", "CAUSAL_LM"},
-                               {"base_model_name_or_path", base},
-                               {"r", options.rank},
-                               {"lora_alpha", options.alpha},
-                               {"lora_dropout", 0.0},
-                               {"bias", "none"},
-                               {"fan_in_fan_out", false},
-                               {"inference_mode", true},
-                               {"target_modules", options.targets}};
-  AtomicFile file(concat(folder, "/", kAdapterConfig));
+void write_config(const std::string& folder, const std::string& base, const LoraOptions& options,
+                  const ModelConfig& config) {
+  nlohmann::json json = {{"peft_type", "LORA"},
+                         {"task_type", "CAUSAL_LM"},
+                         {"base_model_name_or_path", base},
+                         {"r", options.rank},
+                         {"lora_alpha", options.alpha},
+                         {"lora_dropout", 0.0},
+                         {"bias", "none"},
+                         {"fan_in_fan_out", false},
+                         {"inference_mode", true},
+                         {"target_modules", options.targets}};
+  if (config.blockrank) json["blockrank"] = blockrank_json(*config.blockrank);
+  AtomicFile file(concat(folder, "/", PeftNames::kConfig));
   file.write(json_document(json, folder));
   file.commit();
 }
@@ -124,8 +105,8 @@ std::vector<TrainedTensor> add_lora(DifferentiableModel& model, const LoraOption
           .first_output = part.first_row,
           .scale = options.alpha / options.rank};
       linear->add_adapter(adapter);
-      trained.push_back({concat(kPeftPrefix, part.name, kDown), adapter.down});
-      trained.push_back({concat(kPeftPrefix, part.name, kUp), adapter.up});
+      trained.push_back({PeftNames::down(part.name), adapter.down});
+      trained.push_back({PeftNames::up(part.name), adapter.up});
     }
   }
   return trained;
@@ -134,15 +115,16 @@ std::vector<TrainedTensor> add_lora(DifferentiableModel& model, const LoraOption
 void write_lora(const std::string& folder, const std::string& base, const LoraOptions& options,
                 const DifferentiableModel& model, const std::vector<TrainedTensor>& tensors) {
   AtomicFolder target(folder);
-  write_config(target.staging_path(), base, options);
+  write_config(target.staging_path(), base, options, model.config());
+  const std::vector<TrainedTensor> kept = with_effect(tensors);
   std::vector<TensorSpec> specs;
-  for (const auto& [name, tensor] : tensors) {
-    specs.push_back({name, BlockFormat::kF32, tensor.sizes().vec()});
+  for (const auto& [name, tensor] : kept) {
+    specs.push_back({name, float_format_of(tensor), tensor.sizes().vec()});
   }
-  SafetensorsWriter writer(concat(target.staging_path(), "/", kAdapterTensors), {{"format", "pt"}},
-                           specs);
-  for (const auto& [name, tensor] : tensors) {
-    torch::Tensor host = tensor.detach().to(torch::kCPU, torch::kFloat32).contiguous();
+  SafetensorsWriter writer(concat(target.staging_path(), "/", PeftNames::kTensors),
+                           {{"format", "pt"}}, specs);
+  for (const auto& [name, tensor] : kept) {
+    torch::Tensor host = tensor.detach().to(torch::kCPU).contiguous();
     if (name.ends_with(kUp) && is_of_turned_rows(name)) host = to_half_split(host, model.config());
     writer.write(name, {static_cast<const std::byte*>(host.data_ptr()), host.nbytes()});
   }
@@ -151,28 +133,21 @@ void write_lora(const std::string& folder, const std::string& base, const LoraOp
 }
 
 void read_lora(const std::string& folder, DifferentiableModel& model) {
-  const LoraOptions options = read_options(concat(folder, "/", kAdapterConfig));
-  const auto file = SafetensorsFile::open(concat(folder, "/", kAdapterTensors));
-  std::size_t num_read = 0;
+  const PeftAdapter file = PeftAdapter::open(folder);
+  std::set<std::string> matrices;
   for (const auto& [parts, linear] : model.layer_linears()) {
     for (const NamedParameter::Part& part : parts) {
-      if (!is_target(options, part.name)) continue;
-      const std::string name = concat(kPeftPrefix, part.name);
-      const torch::Tensor down =
-          tensor_of(file, concat(name, kDown), {options.rank, linear->in_features()});
-      torch::Tensor up = tensor_of(file, concat(name, kUp), {part.num_rows, options.rank});
-      if (is_of_turned_rows(part.name)) up = from_half_split(up, model.config());
+      matrices.insert(part.name);
+      auto adapter = file.find(part.name, part.num_rows, linear->in_features(), model.config());
+      if (!adapter) continue;
       const auto type = linear->weight().options().requires_grad(false);
-      linear->add_adapter({.down = down.to(type),
-                           .up = up.to(type),
-                           .first_output = part.first_row,
-                           .scale = options.alpha / options.rank});
-      num_read += 2;
+      adapter->down = adapter->down.to(type);
+      adapter->up = adapter->up.to(type);
+      adapter->first_output = part.first_row;
+      linear->add_adapter(*std::move(adapter));
     }
   }
-  check_eq(
-      file.tensors().size(), num_read,
-      concat(file.name(), ": tensors of the file and of the model's matrices differ in number"));
+  file.check_all_known(matrices);
 }
 
 }  // namespace perpend

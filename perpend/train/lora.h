@@ -26,13 +26,15 @@ std::vector<std::string> lora_targets();
 std::vector<TrainedTensor> add_lora(DifferentiableModel& model, const LoraOptions& options,
                                     std::uint64_t seed);
 
-// Writes the adapters' tensors as PEFT does: adapter_config.json and adapter_model.safetensors in
-// a folder that appears whole or not at all. `base` is the name of the model they belong to.
+// Writes the adapters' tensors (as add_lora() returned them), each in its type, as PEFT does:
+// adapter_config.json and adapter_model.safetensors in a folder that appears whole or not at all.
+// Adapters that add nothing are left out. `base` is the name of the model they belong to; how it
+// ranks is told, too, where the model's config says it.
 void write_lora(const std::string& folder, const std::string& base, const LoraOptions& options,
                 const DifferentiableModel& model, const std::vector<TrainedTensor>& tensors);
 
-// Reads such a folder and adds the adapters to `model`. Throws IoError naming file and field for
-// what is malformed or does not fit the model.
+// Reads such a folder and adds the adapters to `model`. Throws IoError naming file and field or
+// tensor for what is malformed or does not fit the model.
 void read_lora(const std::string& folder, DifferentiableModel& model);
 
 }  // namespace perpend

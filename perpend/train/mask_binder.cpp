@@ -21,6 +21,14 @@ Mask bound_to(const Mask& mask, const std::vector<std::string>& names, const Pac
   return mask.bind(bindings);
 }
 
+// One mask for all where all are equal, so that planning finds the same call again.
+BatchMasks shared(const std::vector<Mask>& masks) {
+  const bool equal = std::all_of(masks.begin(), masks.end(),
+                                 [&](const Mask& mask) { return mask == masks.front(); });
+  return std::make_shared<std::vector<Mask>>(masks.begin(),
+                                             equal ? masks.begin() + 1 : masks.end());
+}
+
 }  // namespace
 
 MaskBinder::MaskBinder(std::vector<Mask> layer_masks) {
@@ -33,6 +41,7 @@ MaskBinder::MaskBinder(std::vector<Mask> layer_masks) {
 }
 
 std::vector<BatchMasks> MaskBinder::bind(const PackedBatch& batch) const {
+  if (!batch.masks.empty()) return {kind_of_layer_.size(), shared(batch.masks)};
   std::vector<BatchMasks> bound;
   for (const Kind& kind : kinds_) {
     auto masks = std::make_shared<std::vector<Mask>>();

@@ -10,7 +10,7 @@
 namespace perpend {
 
 // The masks of a model's layers for one batch after another: names in them stand for the labels
-// that the sequences bring.
+// that the sequences bring, unless those bring masks of their own.
 class MaskBinder {
  public:
   explicit MaskBinder(std::vector<Mask> layer_masks);  // [num_layers]

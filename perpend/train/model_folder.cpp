@@ -18,26 +18,13 @@
 namespace perpend {
 namespace {
 
-BlockFormat format_of(const torch::Tensor& tensor) {
-  switch (tensor.scalar_type()) {
-    case torch::kFloat32:
-      return BlockFormat::kF32;
-    case torch::kBFloat16:
-      return BlockFormat::kBF16;
-    case torch::kFloat16:
-      return BlockFormat::kF16;
-    default:
-      throw Unsupported(concat("model folder: no format for ", tensor.scalar_type()));
-  }
-}
-
 void write_weights(const std::string& folder, const DifferentiableModel& model) {
   std::vector<TensorSpec> specs;
   for (const auto& [parts, tensor] : model.named_parameters()) {
     for (const NamedParameter::Part& part : parts) {
       std::vector<std::int64_t> shape = tensor.sizes().vec();
       shape[0] = part.num_rows;
-      specs.push_back({part.name, format_of(tensor), shape});
+      specs.push_back({part.name, float_format_of(tensor), shape});
     }
   }
   SafetensorsFolderWriter writer(folder, {{"format", "pt"}}, specs);
@@ -54,15 +41,18 @@ void write_weights(const std::string& folder, const DifferentiableModel& model) 
 
 // The source's config.json may say other numbers than the model was trained with.
 void write_config(const std::string& path, const std::string& text, const ModelConfig& config,
-                  const torch::Tensor& matrix) {
+                  const std::string& diffusion_text, const torch::Tensor& matrix) {
   nlohmann::json json = parse_json_object(text, path);
   json["max_position_embeddings"] = config.context_length;
   json["rope_theta"] = config.rotary.theta;
   if (json.contains("rope_parameters") && json["rope_parameters"].is_object()) {
     json["rope_parameters"]["rope_theta"] = config.rotary.theta;
   }
+  json["num_hidden_layers"] = config.num_layers;
   if (config.longgen) json["longgen"] = longgen_json(*config.longgen);
   if (config.diffusion) json["diffusion"] = diffusion_json(*config.diffusion);
+  if (config.blockrank) json["blockrank"] = blockrank_json(*config.blockrank);
+  if (!diffusion_text.empty()) json["diffusion"] = parse_json_object(diffusion_text, path);
   json["torch_dtype"] = matrix.scalar_type() == torch::kFloat32 ? "float32" : "bfloat16";
   AtomicFile file(path);
   file.write(json_document(json, path));
@@ -70,6 +60,19 @@ void write_config(const std::string& path, const std::string& text, const ModelC
 }
 
 }  // namespace
+
+BlockFormat float_format_of(const torch::Tensor& tensor) {
+  switch (tensor.scalar_type()) {
+    case torch::kFloat32:
+      return BlockFormat::kF32;
+    case torch::kBFloat16:
+      return BlockFormat::kBF16;
+    case torch::kFloat16:
+      return BlockFormat::kF16;
+    default:
+      throw Unsupported(concat("model folder: no format for ", tensor.scalar_type()));
+  }
+}
 
 void write_model_folder(const std::string& folder, const DifferentiableModel& model,
                         const ModelTexts& texts) {
@@ -83,7 +86,8 @@ void write_model_folder(const std::string& folder, const DifferentiableModel& mo
     write_text_files(*texts.source, model.config(), plan, {}, staging, notes);
     config_json = read_text_file(staging + "/config.json");
   }
-  write_config(staging + "/config.json", config_json, model.config(), model.head_weight());
+  write_config(staging + "/config.json", config_json, model.config(), texts.diffusion_json,
+               model.head_weight());
   write_weights(staging, model);
   target.commit([](std::string_view name) { return is_model_file(name); });
 }

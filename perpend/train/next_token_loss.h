@@ -1,17 +1,13 @@
 #pragma once
 
-#include <string>
-
-#include "perpend/train/loss.h"
+#include "perpend/train/token_loss.h"
 
 namespace perpend {
 
-// Cross-entropy of the batch's targets: the mean by their weights. Rows of weight 0 cost nothing.
-class NextTokenLoss final : public Loss {
+// Of the rows that read clean tokens: all of a batch that nothing was noised in.
+class NextTokenLoss final : public TokenLoss {
  public:
-  std::string name() const override { return "next_token"; }
-  double count(const PackedBatch& batch) const override;
-  torch::Tensor sum(const LossInput& input) const override;
+  NextTokenLoss() : TokenLoss("next_token", TokenRows::kClean) {}
 };
 
 }  // namespace perpend

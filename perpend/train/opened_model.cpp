@@ -13,6 +13,20 @@
 #include "perpend/train/text_dataset.h"
 
 namespace perpend {
+namespace {
+
+// How the trained model is to rank.
+BlockRankConfig ranking_of(const RankSource& source, const ModelConfig& config) {
+  BlockRankConfig rank = blockrank_config(config);
+  rank.layer = source.layer;
+  rank.lambda = static_cast<float>(source.lambda);
+  rank.tau = static_cast<float>(source.tau);
+  if (source.query_pos_offset > 0) rank.query_pos_offset = source.query_pos_offset;
+  if (source.chunk_len > 0) rank.chunk_len = source.chunk_len;
+  return rank;
+}
+
+}  // namespace
 
 OpenedModel open_model(const ModelSource& source, std::uint64_t seed, Context& context) {
   OpenedModel model;
@@ -24,6 +38,7 @@ OpenedModel open_model(const ModelSource& source, std::uint64_t seed, Context& c
     config = read_model_config(*model.checkpoint);
   }
   config = changed(std::move(config), source.changes);
+  if (source.rank) config.blockrank = ranking_of(*source.rank, config);
   const WeightForm form = source.dtype == "bf16" ? torch::kBFloat16 : torch::kFloat32;
   const auto make = [&](const ModelWeights& weights) {
     return std::make_unique<Llama>(config, weights, form, context);
@@ -47,8 +62,11 @@ std::shared_ptr<const Dataset> open_dataset(const DataSource& source,
   } else {
     data = std::make_shared<SequenceFolder>(source.path);
   }
+  if (source.padding) data = std::make_shared<PaddedDataset>(std::move(data), *source.padding);
   if (source.chunk_tokens == 0) return data;
-  return std::make_shared<ChunkedDataset>(std::move(data), source.chunk_tokens);
+  return std::make_shared<ChunkedDataset>(
+      std::move(data), source.chunk_tokens,
+      source.padding ? ChunkedDataset::LastRow::kNothing : ChunkedDataset::LastRow::kNextChunk);
 }
 
 }  // namespace perpend

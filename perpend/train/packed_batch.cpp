@@ -20,6 +20,7 @@ class Packer {
     add_positions(sequence);
     batch_.q_indptr.push_back(static_cast<std::int32_t>(batch_.tokens.size()));
     add_named(sequence);
+    add_copies(sequence);
   }
 
  private:
@@ -51,6 +52,15 @@ class Packer {
     }
     append(batch_.targets, targets);
     append(batch_.weights, weights);
+    add_counts(sequence.counts.empty() ? weights : sequence.counts);
+  }
+
+  void add_counts(const std::vector<float>& counts) {
+    check_length(counts.size(), "counts");
+    for (const float count : counts) {
+      demand(count >= 0, name_, "count ", count, " is negative");
+    }
+    append(batch_.counts, counts);
   }
 
   void add_positions(const TrainingSequence& sequence) {
@@ -88,6 +98,16 @@ class Packer {
     }
   }
 
+  void add_copies(const TrainingSequence& sequence) {
+    const std::size_t before = batch_.num_noised.size();
+    demand(sequence.num_noised >= 0 && sequence.num_noised <= static_cast<std::int64_t>(length_),
+           name_, sequence.num_noised, " of ", length_, " rows can not be noised");
+    batch_.num_noised.push_back(sequence.num_noised);
+    demand_eq(batch_.masks.size(), sequence.mask ? before : 0, name_,
+              "not all examples have a mask");
+    if (sequence.mask) batch_.masks.push_back(*sequence.mask);
+  }
+
   PackedBatch& batch_;
   std::string name_;  // begins errors
   std::size_t length_ = 0;
@@ -100,6 +120,7 @@ PackedBatch pack(std::span<const TrainingSequence> sequences,
   PackedBatch batch;
   Packer packer(batch);
   for (std::size_t i = 0; i < sequences.size(); ++i) packer.add(sequences[i], numbers[i]);
+  batch.num_tokens = batch.num_rows();
   return batch;
 }
 

@@ -2,9 +2,11 @@
 
 #include <nlohmann/json.hpp>
 
+#include "perpend/core/error.h"
 #include "perpend/nn/device_choice.h"
 #include "perpend/train/block_rank_loss.h"
 #include "perpend/train/config_table.h"
+#include "perpend/train/masked_token_loss.h"
 #include "perpend/train/next_token_loss.h"
 
 namespace perpend {
@@ -58,6 +60,8 @@ ModelSource read_model(const ConfigTable& table, const std::string& default_dtyp
   if (rope_theta > 0) source.changes.rope_theta = static_cast<float>(rope_theta);
   const std::int64_t context_length = table.integer("context_length", 0, kMaxCount, 0);
   if (context_length > 0) source.changes.context_length = context_length;
+  const std::int64_t num_layers = table.integer("num_layers", 0, kMaxSize, 0);
+  if (num_layers > 0) source.changes.num_layers = static_cast<int>(num_layers);
   table.check_all_read();
   if (table.has("shape") == !source.path.empty()) {
     table.fail("path", "expected either path (weights to start from) or [model.shape]");
@@ -101,6 +105,7 @@ std::optional<RunEvaluation> read_evaluation(const ConfigTable& root,
   RunEvaluation evaluation;
   evaluation.path = table.text("path");
   evaluation.every = table.integer("every", 0, kMaxCount, 0);
+  evaluation.stop_at = table.number("stop_at", 0.0, 1.0, evaluation.stop_at);
   evaluation.batch_tokens = table.integer("batch_tokens", 1, kMaxCount, default_batch_tokens);
   table.check_all_read();
   return evaluation;
@@ -124,13 +129,25 @@ void read_optimizer(const ConfigTable& table, std::int64_t num_steps, TrainerOpt
   table.check_all_read();
 }
 
-WeightedLoss read_loss(const ConfigTable& table) {
+RankSource read_rank(const ConfigTable& table, double weight) {
+  RankSource rank;
+  rank.layer = static_cast<int>(table.integer("layer", 0, kMaxSize));
+  rank.lambda = weight;
+  rank.tau = table.number("tau", 1e-6, 1e6, 0.05);
+  rank.query_pos_offset = table.integer("query_pos_offset", 0, kMaxCount, 0);
+  rank.chunk_len = table.integer("chunk_len", 0, kMaxCount, 0);
+  return rank;
+}
+
+WeightedLoss read_loss(const ConfigTable& table, const std::string& kind,
+                       std::optional<RankSource>& rank) {
   WeightedLoss result;
-  const std::string kind = table.choice("kind", {"next_token", "blockrank"});
   result.weight = table.number("weight", 0.0, 1e6, kind == "blockrank" ? 0.1 : 1.0);
   if (kind == "blockrank") {
-    const auto layer = static_cast<int>(table.integer("layer", 0, kMaxSize));
-    result.loss = std::make_shared<BlockRankLoss>(layer, table.number("tau", 1e-6, 1e6, 0.05));
+    rank = read_rank(table, result.weight);
+    result.loss = std::make_shared<BlockRankLoss>(rank->layer, rank->tau);
+  } else if (kind == "masked_token") {
+    result.loss = std::make_shared<MaskedTokenLoss>();
   } else {
     result.loss = std::make_shared<NextTokenLoss>();
   }
@@ -138,11 +155,49 @@ WeightedLoss read_loss(const ConfigTable& table) {
   return result;
 }
 
-std::vector<WeightedLoss> read_losses(const ConfigTable& root) {
+// Losses that have nothing to read in what a recipe makes of the data.
+void check_kind(const ConfigTable& table, const std::string& kind,
+                const std::optional<DiffusionRecipe>& diffusion) {
+  if (!diffusion) {
+    if (kind == "masked_token") table.fail("kind", "masked_token needs [diffusion]");
+    return;
+  }
+  if (kind == "blockrank") table.fail("kind", "blockrank excludes [diffusion]");
+  if (kind == "next_token" &&
+      diffusion->options.attention != NoisingOptions::Attention::kContextCausal) {
+    table.fail("kind",
+               "next_token needs a causal clean copy: [diffusion] attention = \"context_causal\"");
+  }
+}
+
+std::vector<WeightedLoss> read_losses(const ConfigTable& root,
+                                      std::optional<DiffusionRecipe>& diffusion,
+                                      std::optional<RankSource>& rank) {
   std::vector<WeightedLoss> losses;
-  for (const ConfigTable& table : root.tables("loss")) losses.push_back(read_loss(table));
-  if (losses.empty()) losses.push_back({std::make_shared<NextTokenLoss>(), 1.0});
-  return losses;
+  for (const ConfigTable& table : root.tables("loss")) {
+    const std::string kind = table.choice("kind", {"next_token", "blockrank", "masked_token"});
+    check_kind(table, kind, diffusion);
+    losses.push_back(read_loss(table, kind, rank));
+    if (diffusion && kind == "next_token") diffusion->options.clean_targets = true;
+  }
+  if (!losses.empty()) return losses;
+  if (diffusion) return {{std::make_shared<MaskedTokenLoss>(), 1.0}};
+  return {{std::make_shared<NextTokenLoss>(), 1.0}};
+}
+
+// What other tables say must fit.
+void check_diffusion(const ConfigTable& root, const DiffusionRecipe& recipe,
+                     const TrainConfig& config) {
+  if (!config.model.layers.empty() || !config.model.changes.preset.empty()) {
+    root.fail("diffusion", "excludes masks of layers: what they see follows from it");
+  }
+  const std::int64_t block_size = recipe.options.block_size.last;
+  if (config.data.chunk_tokens % block_size != 0) {
+    root.table("data").fail("chunk_tokens", concat("expected whole blocks of ", block_size));
+  }
+  if (config.data.chunk_tokens > 0 && recipe.canvas_tokens > 0) {
+    root.table("data").fail("chunk_tokens", "excludes canvas_tokens, which gives texts a length");
+  }
 }
 
 }  // namespace
@@ -172,7 +227,12 @@ TrainConfig read_train_config(const std::string& path) {
   config.trainer.recompute = root.flag("recompute", false);
   config.trainer.count_flops = loop.peak_flops > 0;
   read_optimizer(root.table("optimizer"), loop.num_steps, config.trainer);
-  config.losses = read_losses(root);
+  config.diffusion = read_diffusion_recipe(root);
+  if (config.diffusion) {
+    config.diffusion->options.seed = loop.seed;
+    check_diffusion(root, *config.diffusion, config);
+  }
+  config.losses = read_losses(root, config.diffusion, config.model.rank);
   root.check_all_read();
   return config;
 }

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "perpend/core/device.h"
+#include "perpend/train/diffusion_recipe.h"
 #include "perpend/train/lora.h"
 #include "perpend/train/opened_model.h"
 #include "perpend/train/trainer.h"
@@ -18,6 +19,7 @@ struct RunEvaluation {
   std::string path;        // as that of DataSource
   std::int64_t every = 0;  // steps; 0: only behind the last
   std::int64_t batch_tokens = 0;
+  double stop_at = 2.0;  // see LoopOptions
 };
 
 // All that `perpend train` reads; docs/training.md describes the keys.
@@ -26,6 +28,7 @@ struct TrainConfig {
   int threads = 0;
   ModelSource model;
   std::optional<LoraOptions> lora;
+  std::optional<DiffusionRecipe> diffusion;
   DataSource data;
   std::optional<RunEvaluation> evaluation;
   TrainerOptions trainer;

@@ -113,8 +113,8 @@ StepReport Trainer::step() {
   std::vector<double> counts(losses_.size());
   StepReport report;
   for (int i = 0; i < options_.accumulation; ++i) {
-    batches.push_back(batches_.next());
-    report.num_tokens += batches.back().num_rows();
+    batches.push_back(batches_.next(place_.num_steps));
+    report.num_tokens += batches.back().num_tokens;
     for (std::size_t loss = 0; loss < losses_.size(); ++loss) {
       counts[loss] += losses_[loss].loss->count(batches.back());
     }

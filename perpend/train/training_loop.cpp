@@ -25,16 +25,17 @@ class Loop {
   bool run(LoopProgress progress) {
     start();
     TrainLog log(log_path_, trainer_.place().num_steps);
-    const bool was_finished = trainer_.place().num_steps >= options_.num_steps;
+    const bool was_finished = is_finished();
+    bool goes_on = !was_finished;
     Clock::time_point last = Clock::now();
     std::int64_t tokens = 0;
     double flops = 0;
-    while (trainer_.place().num_steps < options_.num_steps) {
+    while (goes_on) {
       const StepReport report = trainer_.step();
       tokens += report.num_tokens;
       flops += report.flops;
       const bool is_last = report.step == options_.num_steps;
-      bool goes_on = true;
+      bool is_wanted = true;
       const bool is_evaluated = options_.evaluate && (is_last || is_due(options_.evaluate_every));
       if (is_last || is_evaluated || is_due(options_.log_every)) {
         LogEntry entry = entry_of(report);
@@ -44,13 +45,14 @@ class Loop {
         if (is_evaluated) entry.evaluation = score();
         log.write(entry);
         check_finite(entry);
-        goes_on = progress(entry);
+        goes_on = !is_last && !has_arrived(entry);
+        is_wanted = progress(entry);
         last = Clock::now();
         tokens = 0;
         flops = 0;
       }
-      if (is_last || is_due(options_.state_every) || !goes_on) save();
-      if (!goes_on) return false;
+      if (!goes_on || !is_wanted || is_due(options_.state_every)) save();
+      if (!is_wanted) return false;
     }
     const std::vector<LogEntry> entries = read_train_log(log_path_);
     write_loss_plot(entries, options_.out, options_.out + "/loss");
@@ -91,6 +93,17 @@ class Loop {
     entry.grad_norm = report.grad_norm.item<double>();
     entry.tokens = trainer_.place().num_tokens;
     return entry;
+  }
+
+  bool has_arrived(const LogEntry& entry) const {
+    return entry.evaluation && entry.evaluation->exact_match >= options_.stop_at;
+  }
+
+  // As the log tells it, which ends with the step of the state that was restored.
+  bool is_finished() const {
+    if (trainer_.place().num_steps >= options_.num_steps) return true;
+    const std::vector<LogEntry> entries = read_train_log(log_path_);
+    return !entries.empty() && has_arrived(entries.back());
   }
 
   // Behind the step that was made last; a period of 0 never is.

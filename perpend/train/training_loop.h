@@ -22,6 +22,7 @@ struct LoopOptions {
   bool resume = false;                    // from the newest state in `out`, if there is one
   std::function<TargetScore()> evaluate;  // none: the run is not evaluated
   std::int64_t evaluate_every = 0;        // steps; 0: only behind the last, where it always is
+  double stop_at = 2.0;  // share of exact targets at which an evaluated run has come to its end
 };
 
 // Called with each entry of the log, or the last one of a run that was finished already; false ends

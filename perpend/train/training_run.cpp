@@ -4,9 +4,11 @@
 
 #include <ATen/Parallel.h>
 
+#include "perpend/core/error.h"
 #include "perpend/nn/device_scope.h"
 #include "perpend/train/evaluation.h"
 #include "perpend/train/model_folder.h"
+#include "perpend/train/noised_copies.h"
 
 namespace perpend {
 namespace {
@@ -22,6 +24,7 @@ TrainingRun::TrainingRun(TrainConfig config)
   // Training lives in LibTorch, whose threads inference holds back.
   at::set_num_threads(runtime_.num_threads());
   model_ = open_model(config_.model, config_.loop.seed, runtime_.context());
+  if (config_.diffusion) prepare_diffusion(*config_.diffusion);
   std::vector<TrainedTensor> trained = choose_trained();
   trainer_ = std::make_unique<Trainer>(*model_.llama, std::move(trained),
                                        open_dataset(config_.data, model_.checkpoint),
@@ -29,6 +32,22 @@ TrainingRun::TrainingRun(TrainConfig config)
   if (config_.evaluation) {
     evaluation_data_ = open_dataset({.path = config_.evaluation->path}, model_.checkpoint);
   }
+}
+
+void TrainingRun::prepare_diffusion(DiffusionRecipe& recipe) {
+  resolve_tokens(recipe, model_.checkpoint ? &*model_.checkpoint : nullptr);
+  const std::int32_t mask_token_id = recipe.options.mask_token_id;
+  check(mask_token_id < model_.llama->config().vocab_size,
+        concat("diffusion: the mask token ", mask_token_id, " is outside the vocabulary of ",
+               model_.llama->config().vocab_size));
+  check(!model_.llama->config().longgen,
+        "diffusion: the model's layers have masks of their own, which no noised copy can follow");
+  config_.data.padding = recipe.padding();
+  config_.trainer.batch.transform = std::make_shared<NoisedCopies>(recipe.options);
+  if (!recipe.has_mean_mask_row) return;
+  const at::NoGradGuard no_grad;
+  const torch::Tensor embedding = model_.llama->named_parameters().front().tensor;  // of tokens
+  embedding.select(0, mask_token_id).copy_(embedding.to(torch::kFloat32).mean(0));
 }
 
 std::vector<TrainedTensor> TrainingRun::choose_trained() {
@@ -53,6 +72,7 @@ bool TrainingRun::run(LoopProgress progress) {
   LoopOptions loop = config_.loop;
   if (evaluation_data_) {
     loop.evaluate_every = config_.evaluation->every;
+    loop.stop_at = config_.evaluation->stop_at;
     loop.evaluate = [this] { return evaluate_now(); };
   }
   if (!run_training(*trainer_, loop, progress)) return false;
@@ -71,7 +91,8 @@ void TrainingRun::write_result() const {
   }
   write_model_folder(result_path(), *model_.llama,
                      {.source = model_.checkpoint ? &*model_.checkpoint : nullptr,
-                      .config_json = config_.model.config_json});
+                      .config_json = config_.model.config_json,
+                      .diffusion_json = config_.diffusion ? config_.diffusion->model_json() : ""});
 }
 
 }  // namespace perpend

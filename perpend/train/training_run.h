@@ -25,6 +25,8 @@ class TrainingRun {
   const std::vector<TrainedTensor>& trained() const { return trainer_->optimizer().tensors(); }
 
  private:
+  // Chooses what is noised, and how, and gives the model a row for the mask token.
+  void prepare_diffusion(DiffusionRecipe& recipe);
   std::vector<TrainedTensor> choose_trained();
   TargetScore evaluate_now() const;
   void write_result() const;

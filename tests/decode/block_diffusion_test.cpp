@@ -49,9 +49,9 @@ class BlockDiffusionTest : public testing::Test {
   }
 
   LoadedModel load(Attention attention, std::int64_t block_size, bool shifted = true) {
-    ModelChanges changes;
-    changes.diffusion = DiffusionConfig{attention, block_size, shifted, kMask, ""};
-    return {path_, LinearMode::kF32, runtime_.context(), changes};
+    LoadOptions options;
+    options.changes.diffusion = DiffusionConfig{attention, block_size, shifted, kMask, ""};
+    return {path_, LinearMode::kF32, runtime_.context(), options};
   }
   LoadedModel load_plain() { return {path_, LinearMode::kF32, runtime_.context()}; }
 

@@ -20,7 +20,7 @@ class LongGenDecode : public testing::Test {
   LoadedModel load(const ModelChanges& changes = {}) {
     const std::string path = folder_.file("tiny.gguf");
     TinyLlama{.num_layers = 4, .context_length = 2048, .weight = TinyLlama::random(23)}.write(path);
-    return {path, LinearMode::kF32, runtime_.context(), changes};
+    return {path, LinearMode::kF32, runtime_.context(), {.changes = changes}};
   }
   Tokens tokens(std::size_t count) const {
     Random random(9);

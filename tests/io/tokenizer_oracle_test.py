@@ -57,7 +57,7 @@ def main():
     texts_of = {}
     for recent in (False, True):
         random_text = RandomText(random.Random(seed), recent)
-        texts_of[recent] = TORTURE + [random_text() for _ in range(num_trials(10000))]
+        texts_of[recent] = TORTURE + [random_text() for _ in range(num_trials(4000))]
     training = TORTURE * 3 + [path.read_text() for path in sorted(pathlib.Path(__file__).parent.glob("*.py"))]
     wrong = 0
     with tempfile.TemporaryDirectory() as folder:

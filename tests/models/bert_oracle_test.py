@@ -15,7 +15,7 @@ import unittest
 import numpy as np
 import safetensors.numpy
 
-TOOL = sys.argv[1]
+TOOL = [sys.argv[1], "bert"]
 MINILM = os.environ.get("PERPEND_MINILM")
 CONFIG = {
     "model_type": "bert",
@@ -91,7 +91,7 @@ def states_of(config: dict, weights: dict, tokens: list[int]) -> np.ndarray:
 
 
 def output_of(mode: str, *arguments: object) -> list:
-    return json.loads(subprocess.run([TOOL, mode, *map(str, arguments)], stdout=subprocess.PIPE, check=True).stdout)
+    return json.loads(subprocess.run([*TOOL, mode, *map(str, arguments)], stdout=subprocess.PIPE, check=True).stdout)
 
 
 def results_of(mode: str, path: pathlib.Path, texts: list) -> list:

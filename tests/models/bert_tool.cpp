@@ -1,9 +1,8 @@
 // Runs BERT for the oracle test:
-//   bert_tool run MODEL TEXTS.json      last hidden states of texts given as tokens: [[token, ...],
-//   ...] bert_tool embed MODEL TEXTS.json    {"tokens", "embedding"} of texts: ["...", ...]
-//   bert_tool load MODEL...             a list of the errors, empty where a model can be read
+//   bert run MODEL TEXTS.json     last hidden states of texts given as tokens: [[token, ...], ...]
+//   bert embed MODEL TEXTS.json   {"tokens", "embedding"} of texts: ["...", ...]
+//   bert load MODEL...            a list of the errors, empty where a model can be read
 
-#include <iostream>
 #include <span>
 #include <string_view>
 
@@ -14,10 +13,10 @@
 #include "perpend/nn/runtime.h"
 #include "tests/models/load_errors.h"
 
+namespace perpend::bert_tool {
 namespace {
 
 using nlohmann::json;
-using namespace perpend;
 using Tokens = std::vector<std::int32_t>;
 
 json rows_of(const torch::Tensor& matrix) {
@@ -54,22 +53,14 @@ json embed(const char* path, const char* texts_path, Context& context) {
 
 }  // namespace
 
-int main(int argc, char** argv) {
-  const std::span arguments(argv, static_cast<std::size_t>(argc));
-  if (argc < 3) return 2;
-  try {
-    const std::string_view mode = arguments[1];
-    Runtime runtime(2);
-    const auto load = [&](const char* path) {
-      Bert(Checkpoint::open(path), LinearMode::kF32, runtime.context());
-    };
-    std::cout << (mode == "load"    ? load_errors(arguments.subspan(2), load)
-                  : mode == "embed" ? embed(arguments[2], arguments[3], runtime.context())
-                                    : run(arguments[2], arguments[3], runtime.context()))
-              << "\n";
-    return 0;
-  } catch (const std::exception& error) {
-    std::cerr << error.what() << "\n";
-    return 1;
-  }
+json answer(std::span<char*> arguments) {
+  const std::string_view mode = arguments[0];
+  Runtime runtime(2);
+  const auto load = [&](const char* path) {
+    Bert(Checkpoint::open(path), LinearMode::kF32, runtime.context());
+  };
+  if (mode == "load") return load_errors(arguments.subspan(1), load);
+  return (mode == "embed" ? embed : run)(arguments[1], arguments[2], runtime.context());
 }
+
+}  // namespace perpend::bert_tool

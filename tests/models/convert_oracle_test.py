@@ -336,6 +336,25 @@ def longgen(folder: pathlib.Path) -> None:
     check_fails(folder, "context: expected 1 to", source, folder / "x", "--context", "-1")
 
 
+def blockrank(folder: pathlib.Path) -> None:
+    """How a model ranks is carried from one kind to the other."""
+    model = TinyModel(7)
+    keys = {"layer": 1, "lambda": 0.25, "tau": 0.05, "query_pos_offset": 300, "chunk_len": 80, "signal_tokens": 3}
+    model.config["blockrank"] = keys
+    source = model.save(folder / "ranker", train_tokenizer("smollm"), tokenizer_config=IDS)
+    convert(source, folder / "ranker.gguf")
+    fields = gguf.GGUFReader(folder / "ranker.gguf").fields
+    found = {key: fields[f"llama.blockrank.{key}"].contents() for key in keys}
+    assert {**found, "tau": 0.05} == keys and abs(found["tau"] - 0.05) < 1e-8, found
+    convert(folder / "ranker.gguf", folder / "back")
+    assert json.loads((folder / "back/config.json").read_text())["blockrank"] == keys
+    convert(folder / "ranker.gguf", folder / "again.gguf", "--format", "q8_0")
+    assert gguf.GGUFReader(folder / "again.gguf").fields["llama.blockrank.layer"].contents() == 1
+    model.config["blockrank"] = {**keys, "layer": 2}
+    wrong = model.save(folder / "wrong", train_tokenizer("smollm"))
+    check_fails(folder, "key 'layer': expected an integer from 0 to 1, found 2", wrong, folder / "x.gguf")
+
+
 def refusals(folder: pathlib.Path) -> None:
     tokenizer = train_tokenizer("gpt2")
     model = TinyModel(5)
@@ -402,7 +421,7 @@ def broken_inputs(folder, model, tokenizer, path) -> None:
 
 
 def main() -> None:
-    checks = [every_format, qwen2, llama3, sentence_piece, longgen, refusals]
+    checks = [every_format, qwen2, llama3, sentence_piece, longgen, blockrank, refusals]
     with tempfile.TemporaryDirectory() as folder, concurrent.futures.ThreadPoolExecutor(2) as pool:
         runs = {}
         for check in checks:

@@ -14,7 +14,7 @@ from family_cases import FAMILIES, GOLDENS, write_family
 from llama_files import write_gguf, write_hugging_face
 from llama_reference import Sizes, logits_of, random_weights
 
-TOOL = sys.argv[1]
+TOOL = [sys.argv[1], "llama"]
 TOLERANCE = 1e-4
 LLAMA3 = {
     "rope_type": "llama3",
@@ -87,7 +87,7 @@ def write(folder: pathlib.Path, case: Case, rng: np.random.Generator) -> tuple[p
 
 
 def output_of(*arguments: object) -> list:
-    return json.loads(subprocess.run([TOOL, *map(str, arguments)], stdout=subprocess.PIPE, check=True).stdout)
+    return json.loads(subprocess.run([*TOOL, *map(str, arguments)], stdout=subprocess.PIPE, check=True).stdout)
 
 
 def results_of(path: pathlib.Path, runs: list[dict]) -> list[dict]:

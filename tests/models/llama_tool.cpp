@@ -1,7 +1,7 @@
 // Runs networks for the oracle test, every weight in f32:
-//   llama_tool run MODEL RUNS.json   a network in several ways
-//   llama_tool diffuse MODEL RUNS.json  answers of a diffusion model, see diffusion_runs.h
-//   llama_tool load MODEL...         a list of the errors, empty where a model can be read
+//   llama run MODEL RUNS.json   a network in several ways
+//   llama diffuse MODEL RUNS.json  answers of a diffusion model, see diffusion_runs.h
+//   llama load MODEL...         a list of the errors, empty where a model can be read
 //
 // RUNS.json is a list of {"sequences": [[token, ...], ...], "chunk": rows of a sequence a pass,
 // "layers": masks, empty for the model's own, "retain": whether keys that no later token sees are
@@ -9,7 +9,6 @@
 // [sequence][token][id], "kv_bytes": held after the last pass}.
 
 #include <algorithm>
-#include <iostream>
 #include <memory>
 #include <numeric>
 #include <span>
@@ -25,10 +24,10 @@
 #include "tests/models/diffusion_runs.h"
 #include "tests/models/load_errors.h"
 
+namespace perpend::llama_tool {
 namespace {
 
 using nlohmann::json;
-using namespace perpend;
 using Tokens = std::vector<std::int32_t>;
 
 KvStoreConfig store_config(const ModelConfig& config, std::size_t num_sequences) {
@@ -135,19 +134,11 @@ json run(std::string_view command, const std::string& path, const std::string& r
 
 }  // namespace
 
-int main(int argc, char** argv) {
-  const std::span arguments(argv, static_cast<std::size_t>(argc));
-  if (argc < 3) return 2;
-  try {
-    Runtime runtime(2);
-    const auto load = [&](const char* path) { read_model(path, runtime.context()); };
-    const bool load_only = arguments[1] == std::string_view("load");
-    std::cout << (load_only ? load_errors(arguments.subspan(2), load)
-                            : run(arguments[1], arguments[2], arguments[3], runtime.context()))
-              << "\n";
-    return 0;
-  } catch (const std::exception& error) {
-    std::cerr << error.what() << "\n";
-    return 1;
-  }
+json answer(std::span<char*> arguments) {
+  Runtime runtime(2);
+  const auto load = [&](const char* path) { read_model(path, runtime.context()); };
+  if (arguments[0] == std::string_view("load")) return load_errors(arguments.subspan(1), load);
+  return run(arguments[0], arguments[1], arguments[2], runtime.context());
 }
+
+}  // namespace perpend::llama_tool

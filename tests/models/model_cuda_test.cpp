@@ -147,7 +147,7 @@ Tokens some_tokens(std::int64_t count, std::int64_t vocab_size, std::int64_t see
   return tokens;
 }
 
-double error_of(const torch::Tensor& found, const torch::Tensor& expected) {
+double deviation_of(const torch::Tensor& found, const torch::Tensor& expected) {
   EXPECT_TRUE(torch::isfinite(found).all().item<bool>());
   return ((found - expected).norm() / expected.norm()).item<double>();
 }
@@ -203,7 +203,7 @@ TEST_F(ModelCuda, LogitsAreThoseOfTheCpu) {
                                 some_tokens(20, config.vocab_size, 5)};
     for (int step = 0; step < 12; ++step) {
       const torch::Tensor expected = reference.run(next);
-      EXPECT_LT(error_of(batch.run(next), expected), kBf16) << layers << " step " << step;
+      EXPECT_LT(deviation_of(batch.run(next), expected), kBf16) << layers << " step " << step;
       next = one_each(likeliest_of(expected));
     }
     EXPECT_EQ(batch.store().pool().num_used(), reference.store().pool().num_used());
@@ -222,7 +222,7 @@ TEST_F(ModelCuda, APromptMayEndInSteps) {
     batch.run({Tokens(tokens.begin() + 250, tokens.begin() + 380)});
     torch::Tensor logits;
     for (std::size_t i = 380; i < tokens.size(); ++i) logits = batch.run({{tokens[i]}});
-    EXPECT_LT(error_of(logits, whole), kBf16);
+    EXPECT_LT(deviation_of(logits, whole), kBf16);
   }
 }
 
@@ -265,7 +265,7 @@ TEST_F(ModelCuda, BatchMatesDoNotMatter) {
     const Tokens best = likeliest_of(logits);
     for (std::size_t i = 0; i < prompts.size(); ++i) {
       const torch::Tensor expected = alone[i]->run({next[i]});
-      EXPECT_LT(error_of(logits.narrow(0, static_cast<std::int64_t>(i), 1), expected), kBf16);
+      EXPECT_LT(deviation_of(logits.narrow(0, static_cast<std::int64_t>(i), 1), expected), kBf16);
     }
     next = one_each(best);
   }
@@ -298,7 +298,7 @@ TEST_F(ModelCuda, TheShapeOfSmolLm2) {
   std::vector<Tokens> next = {some_tokens(100, config.vocab_size)};
   for (int step = 0; step < 4; ++step) {
     const torch::Tensor expected = reference.run(next);
-    EXPECT_LT(error_of(batch.run(next), expected), kBf16) << "step " << step;
+    EXPECT_LT(deviation_of(batch.run(next), expected), kBf16) << "step " << step;
     next = one_each(likeliest_of(expected));
   }
 }
@@ -336,7 +336,7 @@ TEST_F(ModelCuda, SmolLm2AgreesWithF32) {
       exact.encode_text("The blocks of a wall lie in courses; a perpend reaches through all of")};
   for (int step = 0; step < 20; ++step) {
     const torch::Tensor expected = reference.run(next);
-    EXPECT_LT(error_of(batch.run(next), expected), 2 * kBf16) << "step " << step;
+    EXPECT_LT(deviation_of(batch.run(next), expected), 2 * kBf16) << "step " << step;
     next = one_each(likeliest_of(expected));
   }
 }

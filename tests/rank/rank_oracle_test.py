@@ -14,12 +14,12 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "models"
 from llama_files import write_hugging_face
 from llama_reference import Sizes, Trace, random_weights, trace_of
 
-TOOL = sys.argv[1]
+TOOL = [sys.argv[1], "rank"]
 DEFAULTS = {"lambda": 0.1, "tau": 0.05, "signal_tokens": 2}
 
 
 def output_of(mode: str, *arguments: object) -> list:
-    return json.loads(subprocess.run([TOOL, mode, *map(str, arguments)], stdout=subprocess.PIPE, check=True).stdout)
+    return json.loads(subprocess.run([*TOOL, mode, *map(str, arguments)], stdout=subprocess.PIPE, check=True).stdout)
 
 
 def results_of(mode: str, runs: list[dict], *arguments: object) -> list:

@@ -1,14 +1,13 @@
 // Runs rankings for the oracle test, every weight and key in f32:
-//   rank_tool rank MODEL RUNS.json     {"scores", "weights", "logits"} of each run
-//   rank_tool config MODEL...          {"layer", ...} of each model, or {"error"}
-//   rank_tool bm25 RUNS.json           scores of each query of each run
+//   rank rank MODEL RUNS.json     {"scores", "weights", "logits"} of each run
+//   rank config MODEL...          {"layer", ...} of each model, or {"error"}
+//   rank bm25 RUNS.json           scores of each query of each run
 //
 // A run of `rank` is {"instruction": [token, ...], "documents": [[token, ...], ...], "query":
 // [token, ...], "layer", "query_pos_offset", "signal_tokens", "packing": "packed" or "padded"}; its
 // logits are those of the query block after all layers. A run of `bm25` is {"texts": [...],
 // "queries": [...], "k1", "b", "floor"}.
 
-#include <iostream>
 #include <numeric>
 #include <span>
 #include <string_view>
@@ -22,10 +21,10 @@
 #include "perpend/rank/block_ranker.h"
 #include "perpend/rank/bm25.h"
 
+namespace perpend::rank_tool {
 namespace {
 
 using nlohmann::json;
-using namespace perpend;
 using Tokens = std::vector<std::int32_t>;
 
 json query_logits(const Llama& model, const RankPrompt& prompt, std::int64_t query_pos_offset,
@@ -90,13 +89,7 @@ json config(std::span<char*> paths) {
   for (const char* path : paths) {
     try {
       const Checkpoint checkpoint = Checkpoint::open(path);
-      const BlockRankConfig rank = read_blockrank_config(checkpoint, read_model_config(checkpoint));
-      results.push_back({{"layer", rank.layer},
-                         {"lambda", rank.lambda},
-                         {"tau", rank.tau},
-                         {"query_pos_offset", rank.query_pos_offset},
-                         {"chunk_len", rank.chunk_len},
-                         {"signal_tokens", rank.signal_tokens}});
+      results.push_back(blockrank_json(blockrank_config(read_model_config(checkpoint))));
     } catch (const Error& error) {
       results.push_back({{"error", error.what()}});
     }
@@ -121,19 +114,12 @@ json bm25(const char* runs_path) {
 
 }  // namespace
 
-int main(int argc, char** argv) {
-  const std::span arguments(argv, static_cast<std::size_t>(argc));
-  if (argc < 3) return 2;
-  try {
-    const std::string_view mode = arguments[1];
-    Runtime runtime(2);
-    std::cout << (mode == "bm25"     ? bm25(arguments[2])
-                  : mode == "config" ? config(arguments.subspan(2))
-                                     : rank(arguments[2], arguments[3], runtime.context()))
-              << "\n";
-    return 0;
-  } catch (const std::exception& error) {
-    std::cerr << error.what() << "\n";
-    return 1;
-  }
+json answer(std::span<char*> arguments) {
+  const std::string_view mode = arguments[0];
+  if (mode == "bm25") return bm25(arguments[1]);
+  if (mode == "config") return config(arguments.subspan(1));
+  Runtime runtime(2);
+  return rank(arguments[1], arguments[2], runtime.context());
 }
+
+}  // namespace perpend::rank_tool

@@ -99,15 +99,105 @@ TEST(TrainConfig, HasDefaultsAndRefusesWhatItDoesNotKnow) {
   EXPECT_THAT(error_with("", "[lorra]"), HasSubstr("unknown key 'lorra', did you mean 'lora'?"));
 }
 
-TEST(TrainConfig, ReadsTheExampleOfTheGuide) {
+// The examples of the guide, in their order.
+std::vector<TrainConfig> guide_configs() {
   const std::string guide = read_text_file(TRAINING_GUIDE);
-  const std::size_t begin = guide.find("```toml\n") + 8;
   const TemporaryFolder folder;
-  const std::string path =
-      folder.add("recall.toml", guide.substr(begin, guide.find("```", begin) - begin));
-  const TrainConfig config = read_train_config(path);
-  EXPECT_EQ(config.loop.out, "runs/recall");
-  EXPECT_EQ(config.trainer.learning_rate.end, 1e-4);
+  std::vector<TrainConfig> configs;
+  for (std::size_t begin = guide.find("```toml\n"); begin != std::string::npos;
+       begin = guide.find("```toml\n", begin)) {
+    begin += 8;
+    const std::string text = guide.substr(begin, guide.find("```", begin) - begin);
+    configs.push_back(read_train_config(folder.add("guide.toml", text)));
+  }
+  return configs;
+}
+
+TEST(TrainConfig, ReadsTheExamplesOfTheGuide) {
+  const std::vector<TrainConfig> configs = guide_configs();
+  ASSERT_EQ(configs.size(), 3U);
+  EXPECT_EQ(configs[0].loop.out, "runs/recall");
+  EXPECT_EQ(configs[0].trainer.learning_rate.end, 1e-4);
+  EXPECT_FALSE(configs[0].diffusion);
+
+  const DiffusionRecipe& block = configs[1].diffusion.value();
+  EXPECT_EQ(block.options.attention, NoisingOptions::Attention::kBlock);
+  EXPECT_EQ(block.options.block_size.at(0), 16);
+  EXPECT_EQ(block.options.views, 2);
+  EXPECT_TRUE(block.options.first_of_block && block.options.shift && block.pads_blocks);
+  EXPECT_EQ(block.mask_token, "<empty_output>");
+  EXPECT_EQ(block.padding().multiple, 16);
+  EXPECT_EQ(configs[1].losses.at(0).loss->name(), "masked_token");
+
+  const DiffusionRecipe& grown = configs[2].diffusion.value();
+  EXPECT_EQ(grown.options.views, 1);
+  EXPECT_FALSE(grown.options.first_of_block);
+  EXPECT_TRUE(grown.options.clean_targets);
+  EXPECT_EQ(grown.options.block_size.at(89), 4);
+  EXPECT_EQ(grown.options.block_size.at(120), 16);
+  EXPECT_EQ(configs[2].losses.at(1).weight, 0.5);
+}
+
+TEST(TrainConfig, ReadsDiffusionWithoutBlocks) {
+  const TemporaryFolder folder;
+  const auto read = [&](const std::string& keys) {
+    const std::string table = "[diffusion]\nattention = \"full\"\nmask_token_id = 3\n";
+    return *read_train_config(folder.add("run.toml", kWhole + table + keys)).diffusion;
+  };
+  const DiffusionRecipe plain = read("");
+  EXPECT_TRUE(plain.options.inverse_weight && plain.options.shift);
+  EXPECT_EQ(plain.options.noise_unit, NoisingOptions::NoiseUnit::kSequence);
+  EXPECT_EQ(plain.padding().multiple, 1);
+  EXPECT_EQ(plain.padding().weight, 0.0F);
+  const DiffusionRecipe canvas = read("canvas_tokens = 64\ncanvas_token_id = 2\nviews = 2");
+  EXPECT_FALSE(canvas.options.inverse_weight);
+  EXPECT_EQ(canvas.padding().length, 64);
+  EXPECT_EQ(canvas.padding().token, 2);
+  EXPECT_EQ(canvas.padding().weight, 1.0F);
+  EXPECT_THROW(read("canvas_tokens = 64").padding(), InvalidArgument);
+  EXPECT_EQ(read("max_weight = 5.0").options.max_weight, 5);
+}
+
+TEST(TrainConfig, RefusesDiffusionThatDoesNotFit) {
+  const TemporaryFolder folder;
+  const auto error_with = [&](const std::string& keys, const std::string& before = "",
+                              const std::string& after = "") {
+    const std::string table = "[diffusion]\nmask_token_id = 3\n" + keys + "\n";
+    const std::string path = folder.add("bad.toml", before + kWhole + table + after);
+    return config_error([&] { read_train_config(path); });
+  };
+  const std::string block = "attention = \"block\"";
+  const std::string full = "attention = \"full\"";
+  EXPECT_EQ(error_with(block), "");
+  EXPECT_THAT(error_with(""), HasSubstr("[diffusion] attention: this key is missing"));
+  EXPECT_THAT(error_with("attention = \"blok\""), HasSubstr("did you mean 'block'?"));
+  EXPECT_THAT(error_with(block + "\nvews = 2"), HasSubstr("did you mean 'views'?"));
+  EXPECT_THAT(error_with(block + "\nmask_token = \"<m>\""), HasSubstr("either mask_token or"));
+  EXPECT_THAT(error_with(block + "\ngrow_from = 1"), HasSubstr("grow_every: this key is missing"));
+  EXPECT_THAT(error_with(block + "\ncanvas_tokens = 8"), HasSubstr("attention = \"full\""));
+  EXPECT_THAT(error_with(block + "\nmax_weight = 5.0"), HasSubstr("weighting = \"1/p\" beside"));
+  EXPECT_THAT(error_with(block + "\nweighting = \"1/p\""), HasSubstr("count each token once"));
+  EXPECT_THAT(error_with(full + "\nblock_size = 8"), HasSubstr("block_size: has no meaning"));
+  EXPECT_THAT(error_with(full + "\ncanvas_token_id = 8"), HasSubstr("canvas_tokens beside"));
+  EXPECT_THAT(error_with(block, "", "[lora]\nrank = 2"), "");
+  EXPECT_THAT(error_with(block + "\nmask_row = \"mean\"", "", "[lora]\nrank = 2"),
+              HasSubstr("an adapter does not hold the embedding"));
+  EXPECT_THAT(error_with(block, "", "[[loss]]\nkind = \"next_token\""),
+              HasSubstr("needs a causal clean copy"));
+  EXPECT_THAT(error_with(block, "", "[[loss]]\nkind = \"blockrank\"\nlayer = 0"),
+              HasSubstr("excludes [diffusion]"));
+  const std::string masked =
+      folder.add("m.toml", std::string(kWhole) + "[[loss]]\nkind = \"masked_token\"");
+  EXPECT_THAT(config_error([&] { read_train_config(masked); }), HasSubstr("needs [diffusion]"));
+  std::string layers = kWhole;
+  layers.insert(layers.find("[model.shape]"), "[model]\nlayers = \"causal\"\n");
+  const std::string table = "[diffusion]\nmask_token_id = 3\nattention = \"block\"\n";
+  EXPECT_THAT(config_error([&] { read_train_config(folder.add("l.toml", layers + table)); }),
+              HasSubstr("excludes masks of layers"));
+  std::string chunks = kWhole;
+  chunks.insert(chunks.find("batch_tokens"), "chunk_tokens = 72\n");
+  EXPECT_THAT(config_error([&] { read_train_config(folder.add("c.toml", chunks + table)); }),
+              HasSubstr("chunk_tokens: expected whole blocks of 32"));
 }
 
 }  // namespace

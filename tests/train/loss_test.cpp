@@ -62,7 +62,7 @@ TEST(CrossEntropy, ChunksAreTheWholeAndGradientsAreRight) {
     EXPECT_LT(error_between(grads[0], finite_difference(x.detach(), value)), 1e-8);
     EXPECT_LT(error_between(grads[1], finite_difference(head.detach(), value)), 1e-8);
   }
-  EXPECT_THROW(loss(0), InvalidArgument);
+  EXPECT_THROW(loss(-1), InvalidArgument);
 }
 
 TEST(NextTokenLoss, IsTheWeightedMeanOverTargets) {

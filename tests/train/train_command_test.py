@@ -145,6 +145,23 @@ class Train(unittest.TestCase):
         config = json.loads((self.folder / "lora" / "adapter" / "adapter_config.json").read_text())
         self.assertEqual((config["r"], config["lora_alpha"], config["peft_type"]), (2, 4, "LORA"))
 
+    def test_diffusion_with_blocks_that_grow(self):
+        diffusion = '[diffusion]\nattention = "context_causal"\nmask_token_id = 0\nblock_size = 4\ngrow_from = 1\ngrow_every = 4\n'
+        losses = '[[loss]]\nkind = "masked_token"\n[[loss]]\nkind = "next_token"\nweight = 0.5\n'
+        data = self.folder / "data"
+        tokens = np.fromfile(data / "tokens.bin", np.uint16)
+        np.maximum(tokens, 1).tofile(data / "tokens.bin")
+        config = self.config("grown", steps=12, more=diffusion + losses)
+        result = run("train", config, "--json")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        entries = [json.loads(line) for line in (self.folder / "grown" / "log.jsonl").read_text().splitlines()]
+        self.assertEqual([list(entry["losses"]) for entry in entries], [["next_token"]] * 4 + [["masked_token", "next_token"]] * 8)
+        self.assertAlmostEqual(entries[-1]["loss"], entries[-1]["losses"]["masked_token"] + 0.5 * entries[-1]["losses"]["next_token"], 4)
+        model = json.loads((self.folder / "grown" / "model" / "config.json").read_text())
+        self.assertEqual(model["diffusion"], {"attention": "context_causal", "block_size": 4, "mask_token_id": 0, "shift": True})
+        np.minimum(tokens, 0).tofile(data / "tokens.bin")
+        self.assertIn("the mask token (0) is to be learnt at token 0", run("train", self.config("masked", more=diffusion + losses)).stderr)
+
     def test_what_is_wrong_is_named(self):
         path = self.config("wrong", more="momentum = 0.9\n")
         result = run("train", path)

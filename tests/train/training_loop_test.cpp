@@ -85,6 +85,44 @@ std::string run_error(F f) {
   }
 }
 
+std::vector<std::int64_t> evaluated_steps(const LoopRun& run) {
+  std::vector<std::int64_t> steps;
+  for (const LogEntry& entry : run.log()) {
+    if (entry.evaluation) steps.push_back(entry.step);
+  }
+  return steps;
+}
+
+TEST(TrainingLoop, IsEvaluatedNowAndThenAndAtTheEnd) {
+  LoopRun run;
+  run.options.log_every = 5;
+  run.options.evaluate_every = 4;
+  int count = 0;
+  run.options.evaluate = [&] {
+    ++count;
+    return TargetScore{.count = 10, .num_exact = count, .weight = 2.0, .loss_sum = 6.0};
+  };
+  EXPECT_TRUE(run.run());
+  EXPECT_THAT(evaluated_steps(run), ElementsAre(4, 6));
+  EXPECT_EQ(run.log().size(), 3U);  // step 5 too
+  EXPECT_EQ(run.log().back().evaluation->loss, 3.0);
+  EXPECT_EQ(run.log().back().evaluation->exact_match, 0.2);
+}
+
+TEST(TrainingLoop, EndsWhereEnoughIsExact) {
+  LoopRun run;
+  run.options.evaluate_every = 1;
+  run.options.stop_at = 0.5;
+  int count = 0;
+  run.options.evaluate = [&] { return TargetScore{.count = 4, .num_exact = count++}; };
+  EXPECT_TRUE(run.run());
+  EXPECT_THAT(evaluated_steps(run), ElementsAre(1, 2, 3));
+  EXPECT_THAT(list_states(run.options.out + "/states"), ElementsAre(2, 3));
+  run.options.resume = true;
+  EXPECT_TRUE(run.run());  // finished already
+  EXPECT_EQ(run.log().size(), 3U);
+}
+
 TEST(TrainingLoop, ARunIsNotWrittenOver) {
   LoopRun run;
   run.run();

@@ -6,6 +6,8 @@ PERPEND_ROOT=$PWD
 export PERPEND_HOME=${PERPEND_HOME:-${XDG_CACHE_HOME:-$HOME/.cache}/perpend}
 export CCACHE_DIR=$PERPEND_HOME/ccache CCACHE_BASEDIR=$PERPEND_ROOT CCACHE_NOHASHDIR=1
 export CCACHE_MAXSIZE=3G
+# Compilers list what they include: no second run of the preprocessor for what is not in the cache.
+export CCACHE_DEPEND=1
 # Objects made from precompiled headers are kept too; the headers themselves are hashed.
 export CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime
 

@@ -14,6 +14,13 @@ void cuda_gated_mlp(const GatedMlpArgs& args, Stream stream);
 void cuda_vocabulary(const VocabularyArgs& args, Stream stream);
 void cuda_block_scores(const BlockScoresArgs& args, Stream stream);
 
+// Of training.
+void cuda_add_rms_norm(const AddRmsNormArgs& args, Stream stream);
+void cuda_add_rms_norm_backward(const AddRmsNormGradArgs& args, Stream stream);
+void cuda_rotary_heads(const RotaryHeadsArgs& args, Stream stream);
+void cuda_gated_mlp_backward(const GatedMlpGradArgs& args, Stream stream);
+void cuda_cross_entropy(const CrossEntropyArgs& args, Stream stream);
+
 void cuda_few_rows_product(const FewRowsProductArgs& args, Stream stream);
 
 }  // namespace perpend

@@ -1,5 +1,8 @@
+#include <algorithm>
 #include <cassert>
 
+#include "perpend/core/range.h"
+#include "perpend/kernels/cuda/device/rotary.cuh"
 #include "perpend/kernels/cuda/element_dispatch.cuh"
 #include "perpend/kernels/cuda/fused.h"
 #include "perpend/kernels/cuda/launch.h"
@@ -8,7 +11,8 @@
 namespace perpend {
 namespace {
 
-constexpr int kThreads = 64;
+constexpr std::int64_t kMostThreads = 256;
+constexpr int kWide = 8;  // pairs of a thread where halves of heads are whole chunks
 
 template <class In>
 struct HeadRows {
@@ -42,54 +46,46 @@ struct RotaryParams {
   const float* cos;               // [max_position, half]
   const float* sin;
   std::int64_t cos_stride, sin_stride;
-  std::int64_t max_position, num_slots;
+  std::int64_t num_rows, max_position, num_slots;
   int half, head_dim;
   bool interleaved;
 };
 
-// to = from turned by one row of the tables; a thread owns whole pairs, so to may be from.
-template <class In, class Stored, class Out>
-__device__ void rotate(const RotaryParams<In, Stored>& p, std::int64_t position, const In* from,
-                       Out* to) {
-  const float* cos = p.cos + position * p.cos_stride;
-  const float* sin = p.sin + position * p.sin_stride;
-  for (int i = static_cast<int>(threadIdx.x); i < p.half; i += kThreads) {
-    const int first = p.interleaved ? 2 * i : i;
-    const int second = p.interleaved ? 2 * i + 1 : i + p.half;
-    const float a = static_cast<float>(from[first]);
-    const float b = static_cast<float>(from[second]);
-    to[first] = static_cast<Out>(a * cos[i] - b * sin[i]);
-    to[second] = static_cast<Out>(a * sin[i] + b * cos[i]);
-  }
-  for (int i = 2 * p.half + static_cast<int>(threadIdx.x); i < p.head_dim; i += kThreads) {
-    to[i] = static_cast<Out>(static_cast<float>(from[i]));
-  }
-}
-
-// CTAs: rows across x; across y the heads of q, then of k, then of v.
-template <class In, class Stored>
+// Rows along y of a CTA, their heads and pairs along x: the heads of q, then of k, then of v.
+template <class In, class Stored, bool kIsWide>
 __global__ void rotary_cache_kernel(RotaryParams<In, Stored> p) {
-  const std::int64_t row = blockIdx.x;
+  const std::int64_t row = static_cast<std::int64_t>(blockIdx.x) * blockDim.y + threadIdx.y;
+  if (row >= p.num_rows) return;
   const std::int64_t position = p.positions[row];
   assert(position >= 0 && position < p.max_position);
-  int head = static_cast<int>(blockIdx.y);
-  if (head < p.q.num_heads) {
-    In* q = p.q.head(row, head);
-    rotate(p, position, q, q);
-    return;
-  }
-  const std::int64_t slot = p.slots[row];
-  assert(slot >= 0 && slot < p.num_slots);
-  head -= p.q.num_heads;
-  if (head < p.k.num_heads) {
-    rotate(p, position, p.k.head(row, head), p.k_pages.head(slot, head));
-    return;
-  }
-  head -= p.k.num_heads;
-  const In* v = p.v.head(row, head);
-  Stored* to = p.v_pages.head(slot, head);
-  for (int i = static_cast<int>(threadIdx.x); i < p.head_dim; i += kThreads) {
-    to[i] = static_cast<Stored>(static_cast<float>(v[i]));
+  const device::RowAngles angles{p.cos + position * p.cos_stride, p.sin + position * p.sin_stride};
+  const std::int64_t slot = p.slots != nullptr ? p.slots[row] : 0;
+  assert(p.slots == nullptr || (slot >= 0 && slot < p.num_slots));
+  const auto turn = [&](const device::RowAngles& by, int item, const In* from, auto* to) {
+    if constexpr (kIsWide) {
+      device::turn_halves<kWide>(by, p.half, item * kWide, from, to);
+    } else {
+      device::turn_item(by, p.half, p.interleaved, item, from, to);
+    }
+  };
+  const int items = kIsWide ? p.half / kWide : p.head_dim - p.half;  // of a head
+  const int num_heads = p.q.num_heads + p.k.num_heads + p.v.num_heads;
+  for (int i = static_cast<int>(threadIdx.x); i < num_heads * items;
+       i += static_cast<int>(blockDim.x)) {
+    const int item = i % items;
+    int head = i / items;
+    if (head < p.q.num_heads) {
+      In* q = p.q.head(row, head);
+      turn(angles, item, q, q);
+      continue;
+    }
+    head -= p.q.num_heads;
+    if (head < p.k.num_heads) {
+      turn(angles, item, p.k.head(row, head), p.k_pages.head(slot, head));
+      continue;
+    }
+    head -= p.k.num_heads;
+    turn({}, item, p.v.head(row, head), p.v_pages.head(slot, head));
   }
 }
 
@@ -105,6 +101,23 @@ Pages<Stored> pages_of(const TensorView& view) {
   return {view.as<Stored>(), view.stride(0), view.stride(1), view.stride(2), view.size(1)};
 }
 
+// Whether every chunk of `view` that a thread takes begins at a multiple of 16 bytes.
+bool is_aligned(const TensorView& view) {
+  if (reinterpret_cast<std::uintptr_t>(view.data) % 16 != 0) return false;
+  for (int axis = 0; axis + 1 < view.num_axes(); ++axis) {
+    if (view.stride(axis) % kWide != 0) return false;
+  }
+  return true;
+}
+
+bool is_wide(const RotaryCacheArgs& args) {
+  const std::int64_t half = args.cos.size(1);
+  return args.layout == RotaryLayout::kHalfSplit && 2 * half == args.q.size(2) &&
+         half % kWide == 0 && is_aligned(args.q) && is_aligned(args.k) && is_aligned(args.v) &&
+         is_aligned(args.cos) && is_aligned(args.sin) && is_aligned(args.k_pages) &&
+         is_aligned(args.v_pages);
+}
+
 template <class In, class Stored>
 void launch_rotary_cache(const RotaryCacheArgs& args, const Launch& launch) {
   const RotaryParams<In, Stored> params{head_rows<In>(args.q),
@@ -118,14 +131,22 @@ void launch_rotary_cache(const RotaryCacheArgs& args, const Launch& launch) {
                                         args.sin.as<const float>(),
                                         args.cos.stride(0),
                                         args.sin.stride(0),
+                                        args.q.size(0),
                                         args.cos.size(0),
                                         args.k ? args.k_pages.size(0) * args.k_pages.size(1) : 0,
                                         static_cast<int>(args.cos.size(1)),
                                         static_cast<int>(args.q.size(2)),
                                         args.layout == RotaryLayout::kInterleaved};
   const std::int64_t heads = args.q.size(1) + (args.k ? 2 * args.k.size(1) : 0);
-  const dim3 grid(static_cast<unsigned>(args.q.size(0)), static_cast<unsigned>(heads));
-  rotary_cache_kernel<<<grid, kThreads, 0, launch.stream()>>>(params);
+  const bool wide = is_wide(args);
+  const std::int64_t items = heads * (wide ? params.half / kWide : params.head_dim - params.half);
+  const std::int64_t threads = std::min(kMostThreads, round_up(items, std::int64_t{32}));
+  const std::int64_t rows = std::max<std::int64_t>(1, kMostThreads / threads);
+  const auto kernel =
+      wide ? rotary_cache_kernel<In, Stored, true> : rotary_cache_kernel<In, Stored, false>;
+  kernel<<<static_cast<unsigned>(ceil_div(args.q.size(0), rows)),
+           dim3(static_cast<unsigned>(threads), static_cast<unsigned>(rows)), 0, launch.stream()>>>(
+      params);
   launch.check_launched();
 }
 
@@ -135,7 +156,9 @@ void cuda_rotary_cache(const RotaryCacheArgs& args, Stream stream) {
   check_rotary_cache(args);
   if (args.q.size(0) == 0) return;
   const Launch launch("rotary", args.q.device, stream);
-  dispatch_element(args.k_pages.dtype, [&]<class Stored>(Element<Stored>) {
+  // Queries alone are in the type that their keys would be stored in, or in f32.
+  const DType stored = args.k ? args.k_pages.dtype : args.q.dtype;
+  dispatch_element(stored, [&]<class Stored>(Element<Stored>) {
     if (args.q.dtype == DType::kF32) {
       launch_rotary_cache<float, Stored>(args, launch);
     } else {

@@ -20,6 +20,8 @@ const KernelTable& cuda_kernels() {
       .fused = {cuda_rms_norm, cuda_rotary_cache, cuda_gated_mlp, cuda_vocabulary,
                 cuda_few_rows_product, cuda_block_scores},
       .memory = cuda_memory(),
+      .training = {cuda_add_rms_norm, cuda_add_rms_norm_backward, cuda_rotary_heads,
+                   cuda_gated_mlp_backward, cuda_cross_entropy},
       .is_capturing =
           [](Stream stream) { return is_capturing(static_cast<cudaStream_t>(stream.cuda_stream)); },
       .capture = cuda_capture};

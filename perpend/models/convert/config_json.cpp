@@ -1,8 +1,6 @@
 #include "perpend/models/convert/config_json.h"
 
 #include <algorithm>
-#include <array>
-#include <charconv>
 
 #include <nlohmann/json.hpp>
 
@@ -31,15 +29,6 @@ const char* dtype_name(BlockFormat format) {
   }
 }
 
-// The shortest decimal that reads back as `value`: 1e-05 rather than 9.999999747378752e-06.
-double shortest(float value) {
-  std::array<char, 32> text{};
-  const auto end = std::to_chars(text.data(), text.data() + text.size(), value);
-  double result = 0;
-  std::from_chars(text.data(), end.ptr, result);
-  return result;
-}
-
 bool has_bias(const Checkpoint& source, const ModelConfig& config, WeightRole role) {
   return config.num_layers > 0 && find_bias(source, config, role, 0) != nullptr;
 }
@@ -57,14 +46,15 @@ json rope_scaling(const Checkpoint& source, const ModelConfig& config) {
   if (rule) {
     return {
         {"rope_type", "llama3"},
-        {"factor", shortest(rule->factor)},
-        {"low_freq_factor", shortest(rule->low_freq_factor)},
-        {"high_freq_factor", shortest(rule->high_freq_factor)},
+        {"factor", shortest_decimal(rule->factor)},
+        {"low_freq_factor", shortest_decimal(rule->low_freq_factor)},
+        {"high_freq_factor", shortest_decimal(rule->high_freq_factor)},
         {"original_max_position_embeddings", static_cast<std::int64_t>(rule->original_context)}};
   }
   if (rotary.linear_factor != 1) {
-    return {
-        {"rope_type", "linear"}, {"type", "linear"}, {"factor", shortest(rotary.linear_factor)}};
+    return {{"rope_type", "linear"},
+            {"type", "linear"},
+            {"factor", shortest_decimal(rotary.linear_factor)}};
   }
   return nullptr;
 }
@@ -88,11 +78,11 @@ void add_family(const Checkpoint& source, const ModelConfig& config, json& objec
 
 // Newer files keep theta inside "rope_parameters", which overrules the one outside.
 void set_rope_theta(float theta, json& object) {
-  object["rope_theta"] = shortest(theta);
+  object["rope_theta"] = shortest_decimal(theta);
   for (const char* key : {"rope_parameters", "rope_scaling"}) {
     const auto inner = object.find(key);
     if (inner != object.end() && inner->is_object() && inner->contains("rope_theta")) {
-      (*inner)["rope_theta"] = shortest(theta);
+      (*inner)["rope_theta"] = shortest_decimal(theta);
     }
   }
 }
@@ -124,8 +114,8 @@ std::string write_config_json(const Checkpoint& source, const ModelConfig& confi
               {"num_key_value_heads", config.num_kv_heads},
               {"head_dim", config.head_dim},
               {"max_position_embeddings", config.context_length},
-              {"rms_norm_eps", shortest(config.rms_epsilon)},
-              {"rope_theta", shortest(config.rotary.theta)},
+              {"rms_norm_eps", shortest_decimal(config.rms_epsilon)},
+              {"rope_theta", shortest_decimal(config.rotary.theta)},
               {"rope_scaling", rope_scaling(source, config)},
               {"tie_word_embeddings", config.tied_embeddings},
               {"torch_dtype", dtype_name(format)},
@@ -133,6 +123,7 @@ std::string write_config_json(const Checkpoint& source, const ModelConfig& confi
               {"vocab_size", config.vocab_size}};
   if (config.longgen) object["longgen"] = longgen_json(*config.longgen);
   if (config.diffusion) object["diffusion"] = diffusion_json(*config.diffusion);
+  if (config.blockrank) object["blockrank"] = blockrank_json(*config.blockrank);
   add_family(source, config, object);
   add_ids(ids, object);
   if (const auto name = source.gguf().get_string("general.name")) object["_name_or_path"] = *name;

@@ -98,6 +98,7 @@ void add_model_metadata(const ModelConfig& config, std::string_view name, GgufMe
   add_rotary(config.rotary, to);
   if (config.longgen) set_longgen(*config.longgen, architecture, metadata);
   if (config.diffusion) set_diffusion(*config.diffusion, architecture, metadata);
+  if (config.blockrank) set_blockrank(*config.blockrank, architecture, metadata);
 }
 
 void set_model_changes(const ModelConfig& config, const ModelChanges& changes,

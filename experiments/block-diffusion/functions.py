@@ -1,0 +1,76 @@
+"""Fifty small functions: what is asked, and the code. {f} is the name, {x} the argument, {a} < {b} are numbers."""
+
+ONE_LINE = [
+    ("return it plus {a}", "{x} + {a}"),
+    ("return it minus {a}", "{x} - {a}"),
+    ("return it times {a}", "{x} * {a}"),
+    ("return it divided by {a}, without the rest", "{x} // {a}"),
+    ("return the rest of it divided by {a}", "{x} % {a}"),
+    ("return it times {a}, plus {b}", "{x} * {a} + {b}"),
+    ("return its square minus {a}", "{x} * {x} - {a}"),
+    ("return whether it is larger than {a}", "{x} > {a}"),
+    ("return whether it is at most {b}", "{x} <= {b}"),
+    ("return whether it is between {a} and {b}, both included", "{a} <= {x} <= {b}"),
+    ("return whether it is divisible by {a}", "{x} % {a} == 0"),
+    ("return the larger of it and {a}", "max({x}, {a})"),
+    ("return the smaller of it and {b}", "min({x}, {b})"),
+    ("return it, but at least {a} and at most {b}", "max({a}, min({b}, {x}))"),
+    ("return how far it is from {a}", "abs({x} - {a})"),
+    ("return the numbers from {a} up to it, both included, as a list", "list(range({a}, {x} + 1))"),
+    ("return the sum of the numbers below it that are divisible by {a}", "sum(range(0, {x}, {a}))"),
+    ("return it as text with {a} digits at least", 'str({x}).zfill({a})'),
+    ("return its last {a} characters", "{x}[-{a}:]"),
+    ("return its first {a} items", "{x}[:{a}]"),
+    ("return it without its first {a} items", "{x}[{a}:]"),
+    ("return every item at a place divisible by {a}", "{x}[::{a}]"),
+    ("return it reversed", "{x}[::-1]"),
+    ("return how many items it has more than {a}", "len({x}) - {a}"),
+    ("return whether it has more than {a} items", "len({x}) > {a}"),
+    ("return its items plus {a}, as a list", "[item + {a} for item in {x}]"),
+    ("return its items times {b}, as a list", "[item * {b} for item in {x}]"),
+    ("return its items that are larger than {a}, as a list", "[item for item in {x} if item > {a}]"),
+    ("return its items that are divisible by {a}, as a list", "[item for item in {x} if item % {a} == 0]"),
+    ("return how many of its items are {a}", "{x}.count({a})"),
+    ("return how many of its items are below {b}", "sum(item < {b} for item in {x})"),
+    ("return the sum of its items plus {a}", "sum({x}) + {a}"),
+    ("return its largest item times {a}", "max({x}) * {a}"),
+    ("return its items sorted, the largest first", "sorted({x}, reverse=True)"),
+    ("return its {a} smallest items, sorted", "sorted({x})[:{a}]"),
+    ("return whether all of its items are above {a}", "all(item > {a} for item in {x})"),
+    ("return whether any of its items is {b}", "any(item == {b} for item in {x})"),
+    ("return it in capital letters", "{x}.upper()"),
+    ("return it {a} times in a row", "{x} * {a}"),
+    ("return its words as a list", "{x}.split()"),
+    ("return its words that have more than {a} letters, as a list", "[word for word in {x}.split() if len(word) > {a}]"),
+    ("return its value for the key {a}, or {b} where there is none", "{x}.get({a}, {b})"),
+    ("return its keys sorted, as a list", "sorted({x})"),
+    ("return the sum of its values", "sum({x}.values())"),
+]
+BODIES = [
+    (
+        "return the sum of its items that are larger than {a}, by a loop",
+        "    total = 0\n    for item in {x}:\n        if item > {a}:\n            total += item\n    return total",
+    ),
+    (
+        "return the place of its first item that is larger than {a}, or -1",
+        "    for place, item in enumerate({x}):\n        if item > {a}:\n            return place\n    return -1",
+    ),
+    (
+        "return how often it can be halved before it is below {a}",
+        "    count = 0\n    while {x} >= {a}:\n        {x} //= 2\n        count += 1\n    return count",
+    ),
+    (
+        "return \"low\" below {a}, \"high\" above {b} and \"middle\" otherwise",
+        '    if {x} < {a}:\n        return "low"\n    if {x} > {b}:\n        return "high"\n    return "middle"',
+    ),
+    (
+        "raise ValueError where it is below {a}, and return it otherwise",
+        "    if {x} < {a}:\n        raise ValueError\n    return {x}",
+    ),
+    (
+        "return how often each of its items appears, as a dict",
+        "    counts = {{}}\n    for item in {x}:\n        counts[item] = counts.get(item, 0) + 1\n    return counts",
+    ),
+]
+FUNCTIONS = [(asked, f"def {{f}}({{x}}):\n    return {code}") for asked, code in ONE_LINE]
+FUNCTIONS += [(asked, f"def {{f}}({{x}}):\n{body}") for asked, body in BODIES]

@@ -1,0 +1,162 @@
+"""What is trained and tested: sizes, data, masks and configurations of LongGen's experiment (docs/systems/longgen.md)."""
+
+import dataclasses
+import math
+import pathlib
+
+from records import GROUP_TOKENS, Task, Vocabulary
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """A run of `perpend train`: so many `tokens` in batches of `batch_tokens`, of each task as many. The last task is scored
+    during the run."""
+
+    tasks: tuple[Task, ...]
+    tokens: int
+    batch_tokens: int
+    learning_rate: float
+    final_learning_rate: float
+    rope_theta: float = 1e4
+    warmup_steps: int = 50
+
+    @property
+    def length(self) -> int:
+        return self.tasks[-1].length
+
+    @property
+    def steps(self) -> int:
+        return max(1, self.tokens // self.batch_tokens)
+
+    @property
+    def parts(self) -> list[tuple[Task, int]]:
+        """Sequences of each task."""
+        tokens = self.steps * self.batch_tokens / len(self.tasks)
+        return [(task, math.ceil(tokens / task.length)) for task in self.tasks]
+
+
+@dataclasses.dataclass(frozen=True)
+class Scale:
+    layers: int
+    model_dim: int
+    heads: int
+    vocabulary: Vocabulary
+    block: int
+    window_blocks: int
+    full_layers: int
+    recall: Stage  # dense in questions; ends when recall has formed
+    short: Stage  # all attention is full
+    long: Stage  # one for each arm
+    test_sequences: dict[int, int]  # by length
+    recall_stop: float = 0.95  # share of exact answers at which recall has formed
+    recall_least: float = 0.5  # below which nothing can be learnt about arms
+
+    @property
+    def window(self) -> int:
+        return self.window_blocks * self.block
+
+    def layer_masks(self, arm: str) -> str:
+        """F: full, H: sparse but for the layers in the middle, E: but for those at the ends, S: sparse."""
+        sparse = f"causal & (near({self.block}, {self.window_blocks}) | sink({self.block}))"
+        first = (self.layers - self.full_layers) // 2
+        half = max(1, self.full_layers // 2)
+        full = {
+            "H": f"{first}-{first + self.full_layers - 1}",
+            "E": f"0-{half - 1},{self.layers - half}-{self.layers - 1}",
+        }
+        return {"F": "causal", "S": sparse}.get(arm) or f"{full[arm]}: causal; rest: {sparse}"
+
+    def shape(self) -> dict:
+        vocabulary = self.vocabulary
+        return {
+            "vocab_size": -(-(vocabulary.first_value + vocabulary.values) // 64) * 64,
+            "hidden_size": self.model_dim,
+            "intermediate_size": self.model_dim * 11 // 4,
+            "num_hidden_layers": self.layers,
+            "num_attention_heads": self.heads,
+            "max_position_embeddings": max(self.long.length, *self.test_sequences),
+        }
+
+
+M = 1 << 20
+VOCABULARY = Vocabulary(filler=1000, keys=512, values=512, branches=4)
+# Few records in short sequences, and hints: a network stays at guessing one of the values for as long as it takes to find out
+# which tokens of a record belong together: 28 million tokens here. At a rate of 1e-3 it did not in 42 million.
+RECALL = Stage(
+    tasks=tuple(
+        Task(length, records, 0, questions, 0, repeats, hint_weight=0.5)
+        for length, records, questions, repeats in ((14, 2, 1, 1), (66, 4, 4, 3), (132, 8, 8, 3), (256, 24, 12, 2))
+    ),
+    tokens=48 * M,
+    batch_tokens=M // 128,
+    learning_rate=5e-4,
+    final_learning_rate=5e-4,
+)
+# Chains are learnt from many of them, in a quarter of the tokens.
+CHAINS = Task(1024, records=48, chains=24, questions=0, two_hop_questions=24)
+SHORT = Stage((CHAINS, Task(1024), Task(1024), Task(1024)), tokens=79 * 10**6, batch_tokens=M // 16, learning_rate=5e-4, final_learning_rate=1e-4)
+LONG = Stage((Task(4096, filler_weight=0.02),), tokens=52 * 10**6, batch_tokens=M // 16, learning_rate=3e-4, final_learning_rate=3e-5, rope_theta=1e5)
+FULL = Scale(
+    layers=12,
+    model_dim=512,
+    heads=8,
+    vocabulary=VOCABULARY,
+    block=32,
+    window_blocks=7,
+    full_layers=4,
+    recall=RECALL,
+    short=SHORT,
+    long=LONG,
+    test_sequences={1024: 256, 2048: 128, 4096: 128},
+)
+# Less of the same: about 12 minutes of one H100 for F, H and S.
+SMALL = dataclasses.replace(
+    FULL,
+    short=dataclasses.replace(SHORT, tokens=60 * 10**6),
+    long=dataclasses.replace(LONG, tokens=39 * 10**6),
+)
+# Seconds on a CPU: shows that everything runs and that something is learnt, and proves nothing about long contexts.
+TINY = Scale(
+    layers=2,
+    model_dim=32,
+    heads=2,
+    vocabulary=Vocabulary(filler=16, keys=16, values=16, branches=2),
+    block=GROUP_TOKENS,
+    window_blocks=1,
+    full_layers=1,
+    recall=Stage((Task(14, 2, 0, 1, 0),), 60 * 1024, 1024, 1e-2, 1e-2, warmup_steps=10),
+    short=Stage((Task(48, 4, 1, 2, 1),), 8 * 1024, 1024, 3e-3, 3e-4, warmup_steps=4),
+    long=Stage((Task(96, 4, 1, 2, 1),), 8 * 1024, 1024, 1e-3, 1e-4, 1e5, warmup_steps=4),
+    test_sequences={48: 32, 96: 32},
+    recall_least=0.0,
+)
+SCALES = {"full": FULL, "small": SMALL, "tiny": TINY}
+
+
+def training_config(
+    scale: Scale, stage: Stage, out: pathlib.Path, data: pathlib.Path, watch: pathlib.Path, device: str, seed: int, **changes: object
+) -> dict:
+    """For `perpend train`; `watch` is scored during the run. changes: path (of the model to start from), layers, stop_at."""
+    path = changes.get("path")
+    return {
+        "out": str(out),
+        "steps": stage.steps,
+        "seed": seed,
+        "device": device,
+        "log_every": 10,
+        "state_every": 1000,
+        "keep_states": 1,
+        "model": {
+            **({"path": str(path)} if path else {"shape": scale.shape()}),
+            "layers": changes.get("layers", "causal"),
+            "rope_theta": stage.rope_theta,
+        },
+        "data": {"path": str(data), "batch_tokens": stage.batch_tokens},
+        "evaluation": {"path": str(watch), "every": 50, **({"stop_at": changes["stop_at"]} if "stop_at" in changes else {})},
+        "optimizer": {
+            "learning_rate": stage.learning_rate,
+            "final_learning_rate": stage.final_learning_rate,
+            "warmup_steps": min(stage.warmup_steps, stage.steps),
+            "weight_decay": 0.1,
+        },
+    }
