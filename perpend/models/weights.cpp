@@ -176,7 +176,8 @@ std::set<std::string> layer_matrices(const ModelConfig& config) {
   std::set<std::string> names;
   for (int layer = 0; layer < config.num_layers; ++layer) {
     for (const WeightRole role : {kQuery, kKey, kValue, kAttentionOutput, kGate, kUp, kDown}) {
-      names.insert(weight_name(Checkpoint::Kind::kHuggingFace, role, layer, ""));
+      names.insert(
+          weight_name(Checkpoint::Kind::kHuggingFace, config.architecture, role, layer, ""));
     }
   }
   return names;
@@ -185,8 +186,9 @@ std::set<std::string> layer_matrices(const ModelConfig& config) {
 std::optional<LoraAdapter> WeightReader::adapter_of(WeightRole role, int layer) const {
   const std::vector<std::int64_t> shape = weight_shape(config_, role);
   if (adapter_ == nullptr || shape.size() != 2) return std::nullopt;
-  return adapter_->find(weight_name(Checkpoint::Kind::kHuggingFace, role, layer, ""), shape[0],
-                        shape[1], config_);
+  return adapter_->find(
+      weight_name(Checkpoint::Kind::kHuggingFace, config_.architecture, role, layer, ""), shape[0],
+      shape[1], config_);
 }
 
 void WeightReader::merge_adapters(std::initializer_list<WeightRole> roles, int layer,
