@@ -17,7 +17,9 @@ import numpy as np
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "common"))
 from sequence_folder import SequenceFolderWriter
 
-INSTRUCTION, DOC, BAR, END, QUERY, COLON, OPEN, CLOSE, EOS, FIRST_ID = range(10)
+INSTRUCTION, DOC, BAR, END, QUERY, COLON, OPEN, CLOSE, EOS, FIRST_COUNT = range(10)
+MOST_ASKED = 3  # facts of a query
+FIRST_ID = FIRST_COUNT + MOST_ASKED + 1
 FRAME_TOKENS = 5  # of a document besides facts and noise
 CHUNK_TOKENS = 1 << 21  # that are in memory at a time
 
@@ -58,6 +60,7 @@ class Lists:
     docs: int
     query_facts: int = 3
     copy_weight: float = 0.0  # of tokens that copy earlier ones: closing ids, the second query
+    hint_weight: float = 0.0  # of what closing ids predict: how many of the query's facts their document holds
 
     @property
     def hard_negatives(self) -> int:
@@ -121,16 +124,19 @@ def write_documents(rng: np.random.Generator, language: Language, ids: np.ndarra
 
 
 def draw_prompts(seed: list[int], language: Language, lists: Lists, form: Form, count: int) -> dict[str, np.ndarray]:
-    """Parts of `count` prompts: query, docs, ids (in the order of the lists) and positive (the answer's place, from 0)."""
+    """Parts of `count` prompts: query; docs, ids and how many asked facts each has held, in the order of the lists; positive, the
+    answer's place, from 0."""
     rng = np.random.default_rng(seed)
     ids = FIRST_ID + draw_without_repeats(rng, (count, language.ids), lists.docs)
     attributes, values = draw_facts(rng, language, lists, count)
     facts = np.stack([language.first_attribute + attributes, language.first_word + values], -1)
     docs = write_documents(rng, language, ids, facts)
-    query = facts[:, 0, : lists.query_facts].reshape(count, -1)
+    asked = facts[:, 0, : lists.query_facts]
+    held = (facts[:, :, :, None] == asked[:, None, None]).all(-1).sum((2, 3))
     order = draw_without_repeats(np.random.default_rng([*seed, 1 + form.order]), (count, lists.docs), lists.docs)
     return {
-        "query": query,
+        "query": asked.reshape(count, -1),
+        "held": np.take_along_axis(held, order, 1),
         "docs": np.take_along_axis(docs, order[..., None], 1),
         "ids": np.take_along_axis(ids, order, 1),
         "positive": order.argmin(1),
@@ -156,15 +162,28 @@ def lay_out(language: Language, lists: Lists, form: Form, first: int, last: int)
     starts = [0] + [first] * lists.docs + [language.query_position]
     is_closing = np.arange(language.doc_tokens) == language.doc_tokens - 1
     copied = lists.copy_weight if form.query_first else 0.0
-    weights = [np.zeros(first), np.tile(is_closing * lists.copy_weight, lists.docs)]
-    weights += [np.zeros(1), np.full(last - 6, copied), np.zeros(2), np.ones(3)]
+    hinted = lists.hint_weight if form.query_first else 0.0
+    of_tokens = [np.zeros(first), np.tile(is_closing * lists.copy_weight, lists.docs)]
+    of_tokens += [np.zeros(1), np.full(last - 6, copied), np.zeros(2), np.ones(3)]
+    # A row's weight is that of the token behind it.
+    weights = np.roll(np.concatenate(of_tokens), -1)
+    weights[first : first + language.doc_tokens * lists.docs] += np.tile(is_closing * hinted, lists.docs)
     return {
-        "weights": np.concatenate(weights),
+        "weights": weights,
         "positions": np.concatenate([start + np.arange(size) for start, size in zip(starts, sizes)]),
         "label.doc": np.repeat(np.arange(lists.docs + 2), sizes),
         # 2 for the query block, whose number differs from list to list.
         "label.part": np.repeat([0] + [1] * lists.docs + [2], sizes),
     }
+
+
+def targets_of(tokens: np.ndarray, held: np.ndarray, first: int, language: Language) -> np.ndarray:
+    """The token behind each; behind a closing id, which nothing follows from, how many asked facts its document holds."""
+    targets = np.roll(tokens, -1, 1)
+    targets[:, -1] = -1
+    closing = first - 1 + language.doc_tokens * np.arange(1, held.shape[1] + 1)
+    targets[:, closing] = FIRST_COUNT + held
+    return targets
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,6 +212,7 @@ class Batch:
             first, last = blocks_of(parts, form)
             tokens = np.concatenate([first, parts["docs"].reshape(count, -1), last], 1)
             add("tokens", tokens, lists, np.uint16)
+            add("targets", targets_of(tokens, parts["held"], first.shape[1], language), lists, np.int32)
             for name, values in lay_out(language, lists, form, first.shape[1], last.shape[1]).items():
                 add(name, np.broadcast_to(values, tokens.shape), lists, np.float32 if name == "weights" else np.int32)
             opening = tokens.shape[1] - 4

@@ -68,7 +68,7 @@ class Scale:
         lists = []
         left = self.batch_tokens
         for number, shape in enumerate(sorted(shapes, key=lambda shape: -shape["docs"])):
-            one = Lists(1, shape["docs"], shape["query_facts"], shape.get("copy_weight", 0.0))
+            one = Lists(1, shape["docs"], shape["query_facts"], shape.get("copy_weight", 0.0), shape.get("hint_weight", 0.0))
             is_last = number + 1 == len(shapes)
             tokens = left if is_last else int(shape["share"] * self.batch_tokens)
             lists.append(dataclasses.replace(one, prompts=tokens // one.num_tokens(self.language)))

@@ -49,6 +49,7 @@ class Scale:
     long: Stage  # one for each arm
     test_sequences: dict[int, int]  # by length
     recall_stop: float = 0.95  # share of exact answers at which recall has formed
+    threads: int = 0  # of the host; 0: one for each core
     recall_least: float = 0.5  # below which nothing can be learnt about arms
 
     @property
@@ -124,11 +125,12 @@ TINY = Scale(
     block=GROUP_TOKENS,
     window_blocks=1,
     full_layers=1,
-    recall=Stage((Task(14, 2, 0, 1, 0),), 60 * 1024, 1024, 1e-2, 1e-2, warmup_steps=10),
+    recall=Stage((Task(14, 2, 0, 1, 0),), 40 * 1024, 1024, 1e-2, 1e-2, warmup_steps=10),
     short=Stage((Task(48, 4, 1, 2, 1),), 8 * 1024, 1024, 3e-3, 3e-4, warmup_steps=4),
     long=Stage((Task(96, 4, 1, 2, 1),), 8 * 1024, 1024, 1e-3, 1e-4, 1e5, warmup_steps=4),
     test_sequences={48: 32, 96: 32},
     recall_least=0.0,
+    threads=1,
 )
 SCALES = {"full": FULL, "small": SMALL, "tiny": TINY}
 
@@ -143,6 +145,7 @@ def training_config(
         "steps": stage.steps,
         "seed": seed,
         "device": device,
+        "threads": scale.threads,
         "log_every": 10,
         "state_every": 1000,
         "keep_states": 1,

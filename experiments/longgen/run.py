@@ -107,7 +107,8 @@ class Experiment:
                 parts = [(task, self.scale.test_sequences[length])]
                 flags += ["--data", self.data(f"test-{length}", parts, TEST_SEED + length, test=True)]
             batch = self.scale.long.batch_tokens
-            arguments = ["evaluate", "--model", model, *flags, "--layers", masks, "--device", self.device, "--batch-tokens", batch, "--json"]
+            flags += ["--layers", masks, "--device", self.device, "--threads", self.scale.threads, "--batch-tokens", batch]
+            arguments = ["evaluate", "--model", model, *flags, "--json"]
             write_json(out, dict(zip(lengths, self.program.run(*arguments, log=out.with_suffix(".log")))))
         return {int(length): evaluation for length, evaluation in json.loads(out.read_text()).items()}
 

@@ -13,6 +13,12 @@ struct KvRows {
   const KvSequence* sequence = nullptr;
   std::int64_t begin = 0;
   std::int64_t count = 0;
+  // Keys that its mask is over, those behind its rows as an earlier pass left them; 0: up to its
+  // last row.
+  std::int64_t num_keys = 0;
+
+  std::int64_t end() const { return begin + count; }
+  std::int64_t kv_len() const { return num_keys == 0 ? end() : num_keys; }
 };
 
 // What the kernels of one layer need of the cache for a ragged batch.

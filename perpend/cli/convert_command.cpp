@@ -39,9 +39,7 @@ struct ConvertCommand {
   std::string in;
   std::string out;
   std::string format = "keep";
-  std::string preset;
-  float rope_base = 0;
-  std::int64_t context = 0;
+  ChangeFlags change;
   bool force = false;
   bool json = false;
   int threads = 0;
@@ -88,7 +86,7 @@ void ConvertCommand::run() const {
   options.out = out;
   options.replace = force;
   options.format = parse_format(format);
-  options.changes = changes_of(preset, rope_base, context);
+  options.changes = change.changes();
   const auto report = convert(options);
   if (!report) {
     // What was begun is gone: end as Ctrl-C would have ended the program.
@@ -110,7 +108,7 @@ void add_convert_command(CLI::App& app) {
   add_option(sub, "--format", command->format,
              "Of the weights: f32, f16, bf16, q8_0, q4_0, q4_1, q5_0, q5_1, or keep; a folder "
              "holds the first three");
-  add_change_options(sub, command->preset, command->rope_base, command->context);
+  command->change.add_to(sub);
   add_flag(sub, "--force", command->force, "Replace what is at the target");
   add_flag(sub, "--json", command->json, "Print one JSON object");
   add_option(sub, "--threads", command->threads, "Host threads; 0: one for each core");

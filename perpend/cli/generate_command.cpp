@@ -4,6 +4,9 @@
 #include <nlohmann/json.hpp>
 
 #include "perpend/cli/commands.h"
+#include "perpend/cli/denoising_trace.h"
+#include "perpend/cli/denoising_view.h"
+#include "perpend/cli/diffusion_flags.h"
 #include "perpend/cli/model_options.h"
 #include "perpend/cli/options.h"
 #include "perpend/cli/progress_bar.h"
@@ -16,6 +19,9 @@ namespace {
 struct GenerateCommand {
   ModelOptions model;
   GenerationFlags generation;
+  DiffusionFlags diffusion;
+  bool show_denoising = false;
+  std::string trace;
   std::string prompt;
   std::string system;
   bool chat = false;
@@ -24,6 +30,8 @@ struct GenerateCommand {
 
   void run();
   std::vector<std::int32_t> encode(const LoadedModel& loaded) const;
+  // Options of a diffusion model; throws InvalidArgument where they are given for any other.
+  DiffusionOptions diffusion_options(const LoadedModel& loaded) const;
 };
 
 std::vector<std::int32_t> GenerateCommand::encode(const LoadedModel& loaded) const {
@@ -36,6 +44,14 @@ std::vector<std::int32_t> GenerateCommand::encode(const LoadedModel& loaded) con
   if (!system.empty()) messages.push_back({"system", system});
   messages.push_back({"user", text});
   return loaded.encode_chat(messages);
+}
+
+DiffusionOptions GenerateCommand::diffusion_options(const LoadedModel& loaded) const {
+  if (loaded.diffusion()) return diffusion.options();
+  diffusion.check_not_given();
+  check(!show_denoising && trace.empty(),
+        "generate: --show-denoising and --trace are for models of diffusion alone");
+  return {};
 }
 
 nlohmann::json logprobs_of(const GenerateResult& result, const Tokenizer& tokenizer) {
@@ -59,15 +75,29 @@ void GenerateCommand::run() {
   check_options(generation.options.sampler);
   ModelSession session(model);
   generation.options.layer_masks = session.layer_masks;
+  generation.options.diffusion = diffusion_options(session.model);
   const std::vector<std::int32_t> tokens = encode(session.model);
+  const auto prompt_tokens = static_cast<std::int64_t>(tokens.size());
 
   GenerateCallbacks callbacks;
-  ProgressBar progress("prompt", static_cast<std::int64_t>(tokens.size()));
+  ProgressBar progress("prompt", prompt_tokens);
   callbacks.on_prefill = [&](std::int64_t done, std::int64_t /*total*/) {
     progress.update(done);
     return true;
   };
-  if (!json) {
+  const Tokenizer& tokenizer = session.model.tokenizer();
+  const DenoisingView::Size terminal = terminal_size();
+  DenoisingView view(tokenizer, terminal.columns > 0 ? std::cout : std::cerr, terminal);
+  DenoisingTrace steps;
+  if (show_denoising || !trace.empty()) {
+    generation.options.diffusion.on_step = [&](const CanvasStep& step) {
+      if (!trace.empty()) steps.add(step, tokenizer);
+      if (show_denoising) view.show(step, prompt_tokens);
+    };
+  }
+  // The view draws the answer itself on a terminal.
+  const bool draws_answer = show_denoising && terminal.columns > 0;
+  if (!json && !draws_answer) {
     callbacks.on_text = [&](std::string_view text) {
       progress.finish();
       std::cout << text << std::flush;
@@ -77,7 +107,13 @@ void GenerateCommand::run() {
   TextGenerator generator(session.model, session.runtime.context(), session.kv_dtype);
   const GenerateResult result = generator.generate(tokens, generation.options, callbacks);
   progress.finish();
+  view.finish();
+  if (!trace.empty()) {
+    const DiffusionOptions& options = generation.options.diffusion;
+    steps.write(trace, result, decide(*session.model.diffusion(), options).model);
+  }
   if (!json) {
+    if (draws_answer) std::cout << result.text;
     std::cout << std::endl;
     std::cerr << report_line(result) << "\n";
     return;
@@ -85,7 +121,7 @@ void GenerateCommand::run() {
   nlohmann::json object = to_json(result);
   object["seed"] = generation.options.sampler.seed;
   if (generation.options.num_top_logprobs > 0) {
-    object["logprobs"] = logprobs_of(result, session.model.tokenizer());
+    object["logprobs"] = logprobs_of(result, tokenizer);
   }
   std::cout << object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) << std::endl;
 }
@@ -102,8 +138,12 @@ void add_generate_command(CLI::App& app) {
   add_flag(sub, "--json", command->json, "Print one JSON object instead of text");
   add_option(sub, "--logprobs", command->generation.options.num_top_logprobs,
              "Alternatives listed beside each token in the JSON");
+  add_flag(sub, "--show-denoising", command->show_denoising,
+           "Show how a diffusion model fills its blocks");
+  add_option(sub, "--trace", command->trace, "A JSON file for every step of a diffusion model");
   command->model.add_to(sub);
   command->generation.add_to(sub);
+  command->diffusion.add_to(sub);
   sub.footer(
       "Examples:\n"
       "  perpend generate \"Why is the sky blue?\"\n"

@@ -7,6 +7,7 @@
 #include "perpend/cli/commands.h"
 #include "perpend/cli/options.h"
 #include "perpend/cli/report.h"
+#include "perpend/models/diffusion_config.h"
 #include "perpend/models/loaded_model.h"
 
 namespace perpend {
@@ -27,6 +28,7 @@ json config_facts(const ModelConfig& config) {
               {"rope_theta", config.rotary.theta},
               {"tied_embeddings", config.tied_embeddings}};
   if (config.longgen) result["longgen"] = concat(*config.longgen);
+  if (config.diffusion) result["diffusion"] = diffusion_json(*config.diffusion);
   return result;
 }
 

@@ -2,6 +2,7 @@
 
 #include "perpend/cli/options.h"
 #include "perpend/mask/layer_masks.h"
+#include "perpend/models/diffusion_config.h"
 #include "perpend/nn/device_choice.h"
 
 namespace perpend {
@@ -30,7 +31,7 @@ void ModelOptions::add_mask_options(CLI::App& app) {
   add_option(app, "--layers", layers,
              "Mask of each layer, e.g. \"0-9,20-29: causal & (sink(64) | window(448)); "
              "rest: causal\"");
-  add_change_options(app, preset, rope_base, context);
+  change.add_to(app);
 }
 
 void ModelOptions::add_without_masks_to(CLI::App& app) {
@@ -41,28 +42,31 @@ void ModelOptions::add_without_masks_to(CLI::App& app) {
       "GPU; auto: quantized or bf16");
 }
 
-void add_change_options(CLI::App& app, std::string& preset, float& rope_base,
-                        std::int64_t& context) {
+void ChangeFlags::add_to(CLI::App& app) {
   add_option(app, "--preset", preset,
              "Masks of a paper: longgen-as or longgen-bs, with parameters as in \"longgen-as("
              "n_full=12, sink=1, window=31, block=64)\"; excludes --layers");
+  add_option(app, "--diffusion", diffusion,
+             "Takes the model for one that fills masked tokens: what \"diffusion\" in its "
+             "config.json would be, e.g. '{\"attention\": \"block\", \"mask_token_id\": 16}'");
   add_option(app, "--rope-base", rope_base,
              "Base of the rotary frequencies (theta); 0: as the model says");
   add_option(app, "--context", context, "Tokens that the model may be given; 0: as the model says");
 }
 
-ModelChanges changes_of(const std::string& preset, float rope_base, std::int64_t context) {
-  ModelChanges changes;
-  changes.preset = preset;
-  if (rope_base != 0) changes.rope_theta = rope_base;
-  if (context != 0) changes.context_length = context;
-  return changes;
+ModelChanges ChangeFlags::changes() const {
+  ModelChanges result;
+  result.preset = preset;
+  if (!diffusion.empty()) result.diffusion = parse_diffusion_object(diffusion, "--diffusion");
+  if (rope_base != 0) result.rope_theta = rope_base;
+  if (context != 0) result.context_length = context;
+  return result;
 }
 
 ModelChanges ModelOptions::changes() const {
-  check(preset.empty() || layers.empty(),
+  check(change.preset.empty() || layers.empty(),
         "--preset and --layers exclude each other: both say what the layers see");
-  return changes_of(preset, rope_base, context);
+  return change.changes();
 }
 
 Device ModelOptions::chosen_device() const {

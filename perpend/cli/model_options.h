@@ -11,6 +11,18 @@
 
 namespace perpend {
 
+// The flags that change what a checkpoint says of positions and masks. 0 and empty: unchanged.
+struct ChangeFlags {
+  std::string preset = {};
+  std::string diffusion = {};
+  float rope_base = 0;
+  std::int64_t context = 0;
+
+  void add_to(CLI::App& app);
+  // Throws InvalidArgument for what is no object of diffusion.
+  ModelChanges changes() const;
+};
+
 // The flags that choose a model and how it runs, shared by all commands that run one.
 struct ModelOptions {
   std::string model = "smollm2-135m-instruct";
@@ -18,9 +30,7 @@ struct ModelOptions {
   std::string precision = "auto";
   std::string adapter;
   std::string layers;
-  std::string preset;
-  float rope_base = 0;
-  std::int64_t context = 0;
+  ChangeFlags change;
   int threads = 0;
 
   void add_to(CLI::App& app);
@@ -38,12 +48,6 @@ struct ModelOptions {
   void add_place_options(CLI::App& app);
   void add_mask_options(CLI::App& app);
 };
-
-// The flags that change what a checkpoint says of positions and masks.
-void add_change_options(CLI::App& app, std::string& preset, float& rope_base,
-                        std::int64_t& context);
-// Of their values; 0 and empty: unchanged.
-ModelChanges changes_of(const std::string& preset, float rope_base, std::int64_t context);
 
 // A loaded model with what it runs on.
 struct ModelSession {

@@ -133,7 +133,8 @@ void print(const ModelPlan& plan, const ModelConfig& config, const PlanCommand& 
 void PlanCommand::run() const {
   check(preset.empty() || layers.empty(),
         "--preset and --layers exclude each other: both say what the layers see");
-  const ModelConfig config = changed(config_of(model), changes_of(preset, 0, context));
+  const ModelConfig config =
+      changed(config_of(model), ChangeFlags{.preset = preset, .context = context}.changes());
   const std::vector<Mask> masks =
       layers.empty() ? default_masks(config) : parse_layer_masks(layers, config.num_layers);
   const ModelPlan plan = plan_model(

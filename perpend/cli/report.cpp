@@ -22,10 +22,13 @@ std::string report_line(const GenerateResult& result) {
   const std::int64_t saved = result.kv_exact_bytes - result.kv_bytes;
   return fmt::format(
       "[{} prompt tokens, {} new{}, first after {:.0f} ms, prefill {:.0f} tokens/s, decode {:.0f} "
-      "tokens/s, KV {} (peak {}{})]",
+      "tokens/s{}, KV {} (peak {}{})]",
       result.prompt_tokens, result.samples.size(),
       result.cached_tokens > 0 ? fmt::format(", {} cached", result.cached_tokens) : "",
       result.time_to_first_token_ms, result.prefill_tokens_per_s, result.decode_tokens_per_s,
+      static_cast<std::size_t>(result.num_forwards) == result.samples.size()
+          ? ""
+          : fmt::format(", {:.2f} tokens a forward", result.tokens_per_forward()),
       bytes_text(result.kv_bytes), bytes_text(result.kv_peak_bytes),
       saved > 0 ? fmt::format(", {} saved by the masks", bytes_text(saved)) : "");
 }
@@ -35,6 +38,8 @@ nlohmann::json to_json(const GenerateResult& result) {
           {"prompt_tokens", result.prompt_tokens},
           {"completion_tokens", result.samples.size()},
           {"finish_reason", name_of(result.finish_reason)},
+          {"forwards", result.num_forwards},
+          {"tokens_per_forward", result.tokens_per_forward()},
           {"time_to_first_token_ms", result.time_to_first_token_ms},
           {"prefill_tokens_per_s", result.prefill_tokens_per_s},
           {"decode_tokens_per_s", result.decode_tokens_per_s},

@@ -12,15 +12,14 @@ Step Autoregressive::next_step() {
   return {tokens_.last(static_cast<std::size_t>(num_pending_)), {&last_row_, 1}};
 }
 
-StepResult Autoregressive::update(const torch::Tensor& logits, const Context& context) {
+void Autoregressive::take(std::int64_t /*first*/, const torch::Tensor& logits,
+                          const Context& context) {
   const std::span<float> row(logits.data_ptr<float>(), static_cast<std::size_t>(logits.size(1)));
   sample_ = sampler_.sample(row, tokens_, num_top_, context);
-  return {.num_committed = num_pending_, .finished = true};
 }
 
-StepResult Autoregressive::update(std::span<const VocabularySummary> rows) {
+void Autoregressive::take(std::int64_t /*first*/, std::span<const VocabularySummary> rows) {
   sample_ = Sampler::sample(rows.front());
-  return {.num_committed = num_pending_, .finished = true};
 }
 
 }  // namespace perpend

@@ -14,9 +14,10 @@ class Autoregressive final : public Denoiser {
 
   void open(std::span<const std::int32_t> tokens, std::int64_t num_pending) override;
   Step next_step() override;
-  StepResult update(const torch::Tensor& logits, const Context& context) override;
+  void take(std::int64_t first, const torch::Tensor& logits, const Context& context) override;
   bool needs_only_summaries() const override { return sampler_.takes_likeliest() && num_top_ == 0; }
-  StepResult update(std::span<const VocabularySummary> rows) override;
+  void take(std::int64_t first, std::span<const VocabularySummary> rows) override;
+  StepResult update() override { return {.num_committed = num_pending_, .finished = true}; }
   std::span<const Sample> block() const override { return {&sample_, 1}; }
 
  private:

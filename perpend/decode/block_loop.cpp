@@ -34,13 +34,13 @@ bool BlockLoop::prefill(const std::function<bool(std::int64_t)>& progress) {
     return false;
   }
   while (num_pending() > prefill_chunk_) {
-    const std::int64_t first = sequence_.length();
-    const Step chunk{std::span(tokens_).subspan(static_cast<std::size_t>(first),
+    num_committed_ = sequence_.length();
+    const Step chunk{std::span(tokens_).subspan(static_cast<std::size_t>(num_committed_),
                                                 static_cast<std::size_t>(prefill_chunk_)),
                      {}};
-    const KvRows rows = append(chunk);
+    const KvRows rows = place(chunk);
     runner_.run({chunk.tokens, {&rows, 1}, layer_masks_, {}});
-    commit(first, prefill_chunk_);
+    commit(rows.end());
     if (progress && !progress(sequence_.length())) return false;
   }
   return true;
@@ -49,11 +49,11 @@ bool BlockLoop::prefill(const std::function<bool(std::int64_t)>& progress) {
 std::span<const Sample> BlockLoop::next_block(Denoiser& denoiser) {
   if (num_pending() < 1) bug("BlockLoop: a block needs at least one pending token");
   denoiser.open(tokens_, num_pending());
+  num_committed_ = sequence_.length();
   for (bool finished = false; !finished;) {
-    const std::int64_t first = sequence_.length();
     const StepResult result = step(denoiser);
-    commit(first, result.num_committed);
     finished = result.finished;
+    if (finished || result.num_committed > 0) commit(num_committed_ + result.num_committed);
   }
   for (const Sample& sample : denoiser.block()) tokens_.push_back(sample.chosen.token);
   return denoiser.block();
@@ -61,27 +61,37 @@ std::span<const Sample> BlockLoop::next_block(Denoiser& denoiser) {
 
 StepResult BlockLoop::step(Denoiser& denoiser) {
   const Step step = denoiser.next_step();
-  const KvRows rows = append(step);
-  const ForwardInput input{step.tokens, {&rows, 1}, layer_masks_, step.logit_rows};
-  if (context_.device.type != DeviceType::kCpu && denoiser.needs_only_summaries()) {
-    return denoiser.update(runner_.summarize(input));
+  const KvRows rows = place(step);
+  const auto masks = step.layer_masks.empty() ? layer_masks_ : step.layer_masks;
+  const ForwardInput input{step.tokens, {&rows, 1}, masks, step.logit_rows};
+  if (wants_summaries(denoiser)) {
+    runner_.summarize(input, step.banned_token,
+                      [&](std::int64_t first, std::span<const VocabularySummary> summaries) {
+                        denoiser.take(first, summaries);
+                      });
+  } else {
+    runner_.run(input, step.banned_token, [&](std::int64_t first, const torch::Tensor& logits) {
+      denoiser.take(first, logits, context_);
+    });
   }
-  return denoiser.update(runner_.run(input), context_);
+  return denoiser.update();
 }
 
-KvRows BlockLoop::append(const Step& step) {
-  const std::int64_t first = sequence_.length();
+KvRows BlockLoop::place(const Step& step) {
+  const std::int64_t first = num_committed_ + step.offset;
   const auto count = static_cast<std::int64_t>(step.tokens.size());
-  if (!sequence_.append(count)) {
-    throw OutOfMemory(concat("KV cache: no page left at token ", first, " of ",
+  const std::int64_t length = std::max(first + count, step.num_keys);
+  if (!sequence_.append(std::max<std::int64_t>(0, length - sequence_.length()))) {
+    throw OutOfMemory(concat("KV cache: no page left at token ", sequence_.length(), " of ",
                              sequence_.store().config().max_tokens));
   }
-  return {&sequence_, first, count};
+  return {&sequence_, first, count, step.num_keys};
 }
 
-void BlockLoop::commit(std::int64_t first, std::int64_t count) {
-  sequence_.truncate(first + count);
-  policy_.commit(sequence_, first + count);
+void BlockLoop::commit(std::int64_t num_committed) {
+  num_committed_ = num_committed;
+  sequence_.truncate(num_committed);
+  policy_.commit(sequence_, num_committed);
 }
 
 }  // namespace perpend

@@ -43,10 +43,15 @@ class BlockLoop {
   std::int64_t num_pending() const {
     return static_cast<std::int64_t>(tokens_.size()) - sequence_.length();
   }
+  // Whether only the largest logits of a step have to leave the device.
+  bool wants_summaries(const Denoiser& denoiser) const {
+    return context_.device.type != DeviceType::kCpu && denoiser.needs_only_summaries();
+  }
   StepResult step(Denoiser& denoiser);
-  // Makes room for the rows of a step.
-  KvRows append(const Step& step);
-  void commit(std::int64_t first, std::int64_t count);
+  // Makes room for the rows and keys of a step.
+  KvRows place(const Step& step);
+  // Ends what is final at `num_committed` tokens; all keys behind them are forgotten.
+  void commit(std::int64_t num_committed);
 
   const LanguageModel& model_;
   Context& context_;
@@ -57,6 +62,8 @@ class BlockLoop {
   std::int64_t prefill_chunk_;
   PromptPrefill* prompt_prefill_;
   std::vector<std::int32_t> tokens_;
+  // Behind them the sequence may hold keys of an open block, which live as long as it does.
+  std::int64_t num_committed_ = 0;
 };
 
 }  // namespace perpend

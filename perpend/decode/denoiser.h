@@ -8,13 +8,18 @@
 
 #include "perpend/core/error.h"
 #include "perpend/decode/sampler.h"
+#include "perpend/models/pass_runner.h"
 
 namespace perpend {
 
-// What a block asks the model to run next. The rows stand right after the committed tokens.
+// What a block asks the model to run next.
 struct Step {
-  std::span<const std::int32_t> tokens;
+  std::span<const std::int32_t> tokens;      // of its rows, one after another
   std::span<const std::int32_t> logit_rows;  // rows of `tokens` whose logits it wants
+  std::int64_t offset = 0;                   // of the first row behind the committed tokens
+  std::int64_t num_keys = 0;  // of the sequence that the rows may see; 0: up to the last of them
+  std::span<const Mask> layer_masks = {};            // empty: those of the loop
+  std::int32_t banned_token = PassRunner::kNoToken;  // that must not come out
 };
 
 // What a block made of the logits.
@@ -34,14 +39,17 @@ class Denoiser {
   // no keys in the cache yet and must lead the block's first committed rows.
   virtual void open(std::span<const std::int32_t> tokens, std::int64_t num_pending) = 0;
   virtual Step next_step() = 0;
-  // logits [logit_rows, vocab_size] f32 of the last step, on the host; may be changed.
-  virtual StepResult update(const torch::Tensor& logits, const Context& context) = 0;
+  // Logits [rows, vocab_size] f32 of the wanted rows of the last step from `first` on, on the host;
+  // may be changed. Called until it has all of them.
+  virtual void take(std::int64_t first, const torch::Tensor& logits, const Context& context) = 0;
   // Whether a summary of each wanted row is all that it needs of the step, which spares a GPU to
   // send logits; the summaries then come instead of them.
   virtual bool needs_only_summaries() const { return false; }
-  virtual StepResult update(std::span<const VocabularySummary> /*rows*/) {
+  virtual void take(std::int64_t /*first*/, std::span<const VocabularySummary> /*rows*/) {
     bug("Denoiser: summaries that nobody asked for");
   }
+  // After all rows.
+  virtual StepResult update() = 0;
   // The finished block.
   virtual std::span<const Sample> block() const = 0;
 };

@@ -79,10 +79,58 @@ Sample Sampler::sample(std::span<float> logits, std::span<const std::int32_t> hi
     penalise(logits, history);
     summary = summarize(logits, context);
   }
-  const std::int32_t token =
-      options_.temperature == 0.0F ? summary.argmax : choose(logits, summary.max);
+  std::int32_t token = summary.argmax;
+  if (options_.temperature != 0.0F) {
+    collect(logits, summary.max, options_.temperature);
+    truncate();
+    token = draw().token;
+  }
   result.chosen = {token, raw_logit(logits, token) - logsumexp};
   return result;
+}
+
+Proposal Sampler::propose(std::span<const float> logits, Confidence confidence, int num_top,
+                          const Context& context) {
+  const VocabularySummary summary = summarize(logits, context);
+  check_logits(logits, summary);
+  Proposal proposal;
+  if (num_top > 0) {
+    proposal.sample.top = likeliest(logits, static_cast<std::size_t>(num_top), summary.logsumexp);
+  }
+  const bool greedy = options_.temperature == 0.0F;
+  if (greedy && confidence == Confidence::kProbability) {
+    proposal.sample.chosen = sample(summary).chosen;
+    proposal.confidence = std::exp(proposal.sample.chosen.logprob);
+    return proposal;
+  }
+  collect(logits, summary.max, greedy ? 1.0F : options_.temperature);
+  if (!greedy) truncate();
+  const Candidate chosen = greedy ? Candidate{summary.argmax, 1.0F} : draw();
+  proposal.sample.chosen = {chosen.token,
+                            logits[static_cast<std::size_t>(chosen.token)] - summary.logsumexp};
+  proposal.confidence = confidence_of(chosen, confidence);
+  return proposal;
+}
+
+Proposal Sampler::propose(const VocabularySummary& summary) {
+  Proposal proposal{sample(summary), 0.0F};
+  proposal.confidence = std::exp(proposal.sample.chosen.logprob);
+  return proposal;
+}
+
+float Sampler::confidence_of(const Candidate& chosen, Confidence kind) const {
+  const double total = total_weight();
+  if (kind == Confidence::kProbability) return static_cast<float>(chosen.weight / total);
+  double best = 0;
+  double next = 0;
+  double negative_entropy = 0;
+  for (const Candidate& entry : candidates_) {
+    const double p = entry.weight / total;
+    if (p > 0) negative_entropy += p * std::log(p);
+    next = std::max(next, std::min(best, p));
+    best = std::max(best, p);
+  }
+  return static_cast<float>(kind == Confidence::kMargin ? best - next : negative_entropy);
 }
 
 Sample Sampler::sample(const VocabularySummary& summary) {
@@ -109,25 +157,31 @@ float Sampler::raw_logit(std::span<const float> logits, std::int32_t token) cons
   return logits[static_cast<std::size_t>(token)];
 }
 
-std::int32_t Sampler::choose(std::span<const float> logits, float max) {
+void Sampler::collect(std::span<const float> logits, float max, float temperature) {
   candidates_.clear();
   for (std::size_t token = 0; token < logits.size(); ++token) {
     // The likeliest token weighs 1, however low the temperature.
     candidates_.push_back(
-        {static_cast<std::int32_t>(token), std::exp((logits[token] - max) / options_.temperature)});
+        {static_cast<std::int32_t>(token), std::exp((logits[token] - max) / temperature)});
   }
+}
+
+void Sampler::truncate() {
   keep_top_k();
   keep_top_p();
   if (options_.min_p > 0.0F) {
     std::erase_if(candidates_,
                   [&](const Candidate& entry) { return entry.weight < options_.min_p; });
   }
+}
+
+Sampler::Candidate Sampler::draw() {
   double remaining = random_.next_double() * total_weight();
   for (const Candidate& entry : candidates_) {
     remaining -= entry.weight;
-    if (remaining < 0) return entry.token;
+    if (remaining < 0) return entry;
   }
-  return candidates_.back().token;
+  return candidates_.back();
 }
 
 void Sampler::keep_top_k() {

@@ -31,6 +31,16 @@ struct Sample {
   std::vector<TokenLogprob> top;  // likeliest first, as many as asked for
 };
 
+// How sure a proposal is. Of the distribution that the sampler draws from: the probability of the
+// token, that of the likeliest token less that of the next, or the negative entropy in nats.
+enum class Confidence { kProbability, kMargin, kEntropy };
+
+// A token that may become final, and how sure it is.
+struct Proposal {
+  Sample sample;
+  float confidence = 0.0F;
+};
+
 // Draws tokens. Order of the options: repetition penalty, temperature, top-k, top-p, min-p. One
 // sampler a request: its draws depend on its seed and its own rows alone.
 class Sampler {
@@ -41,6 +51,13 @@ class Sampler {
   // ids of the vocabulary. Throws InvalidArgument for logits that hold +inf or NaN, or -inf alone.
   Sample sample(std::span<float> logits, std::span<const std::int32_t> history, int num_top,
                 const Context& context);
+
+  // A token for a place that need not be filled yet. At temperature 0 the distribution is the
+  // model's own. Throws as sample() does; a repetition penalty is not applied.
+  Proposal propose(std::span<const float> logits, Confidence confidence, int num_top,
+                   const Context& context);
+  // At temperature 0, by probability.
+  static Proposal propose(const VocabularySummary& summary);
 
   // Whether the options always choose the likeliest token, which a summary names.
   bool takes_likeliest() const {
@@ -66,7 +83,11 @@ class Sampler {
 
   void penalise(std::span<float> logits, std::span<const std::int32_t> history);
   float raw_logit(std::span<const float> logits, std::int32_t token) const;
-  std::int32_t choose(std::span<const float> logits, float max);
+  // Fills candidates_ with what the options leave.
+  void collect(std::span<const float> logits, float max, float temperature);
+  void truncate();
+  Candidate draw();
+  float confidence_of(const Candidate& chosen, Confidence kind) const;
   void keep_top_k();
   void keep_top_p();
   double total_weight() const;

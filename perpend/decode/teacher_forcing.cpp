@@ -61,6 +61,12 @@ class Window {
 };
 
 void check_run(const TeacherForcing& run, std::span<const std::int32_t> tokens) {
+  const std::optional<DiffusionConfig>& diffusion = run.model.diffusion();
+  if (diffusion && run.layer_masks.empty() && context_mask(*diffusion) != Mask::causal()) {
+    throw Unsupported(
+        "teacher forcing: tokens of this diffusion model see the very token that they predict; the "
+        "masks \"all: causal\" run it as an autoregressive one");
+  }
   const std::int64_t context_length = run.model.config().context_length;
   check(tokens.size() >= 2,
         concat("teacher forcing: the text has too few tokens (", tokens.size(), ")"));

@@ -9,6 +9,7 @@
 #include "perpend/core/error.h"
 #include "perpend/core/range.h"
 #include "perpend/decode/autoregressive.h"
+#include "perpend/decode/block_diffusion.h"
 #include "perpend/decode/stop_matcher.h"
 #include "perpend/io/tokenizer/streaming_detokenizer.h"
 
@@ -19,13 +20,6 @@ using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
-std::vector<Mask> masks_of(const GenerateOptions& options, const ModelConfig& config) {
-  const auto num_layers = static_cast<std::size_t>(config.num_layers);
-  if (options.layer_masks.empty()) return default_masks(config);
-  check_eq(options.layer_masks.size(), num_layers, "generate: masks and layers differ");
-  return options.layer_masks;
 }
 
 // Room for one sequence under these masks and for what is kept of others.
@@ -59,28 +53,99 @@ SipHash secret_hash() {
 
 // One sequence and what runs it.
 struct Generation {
+  // `elastic`: null unless only rows that have drifted are to be computed.
   Generation(const LoadedModel& model, Context& context, KvStore& store, PrefixStore& prefixes,
-             const SipHash& hash, std::span<const Mask> masks, std::int64_t chunk)
+             const SipHash& hash, std::span<const Mask> masks, std::int64_t chunk,
+             const ElasticConfig* elastic)
       : sequence(store),
         policy({masks.begin(), masks.end()}, model.config().context_length,
                model.config().num_q_heads, model.config().num_kv_heads) {
+    const LanguageModel* network = &model.network();
+    if (elastic != nullptr) {
+      check(network->layerwise() != nullptr,
+            "generate: the cache elastic is not built for this kind of network");
+      elastic_model.emplace(*network, *network->layerwise(), *elastic,
+                            model.diffusion()->mask_token_id, elastic_state);
+      network = &*elastic_model;
+    }
     if (chunk % store.config().page_size == 0) {
       PrefixStore* kept = prefixes.max_bytes() > 0 ? &prefixes : nullptr;
       prefill.emplace(
           PromptPrefill::Parts{model.network(), context, sequence, policy, masks, kept, hash},
           chunk);
     }
-    loop.emplace(model.network(), context, sequence, policy, masks, chunk,
-                 prefill ? &*prefill : nullptr);
+    loop.emplace(*network, context, sequence, policy, masks, chunk, prefill ? &*prefill : nullptr);
   }
 
   KvSequence sequence;
   RetainedPolicy policy;
+  ElasticState elastic_state;
+  std::optional<ElasticModel> elastic_model;
   std::optional<PromptPrefill> prefill;
   std::optional<BlockLoop> loop;
 };
 
 }  // namespace
+
+// What the options mean for the model.
+class TextGenerator::Request {
+ public:
+  Request(const LoadedModel& model, const GenerateOptions& options)
+      : model_(model), options_(options), chunk_(options.prefill_chunk) {
+    check(chunk_ > 0, concat("prefill chunk must be positive (", chunk_, ")"));
+    if (!model.diffusion()) return;
+    check(options.layer_masks.empty(),
+          "generate: masks of layers are not for a model of diffusion, which has its own");
+    setting_ = decide(*model.diffusion(), options.diffusion);
+    // Of a block all rows see each other, so that they must run together.
+    if (setting_->model.attention == DiffusionAttention::kBlock) {
+      chunk_ = round_up(chunk_, setting_->model.block_size);
+    }
+  }
+
+  std::vector<Mask> masks() const {
+    const ModelConfig& config = model_.config();
+    if (setting_) {
+      return std::vector<Mask>(static_cast<std::size_t>(config.num_layers),
+                               context_mask(setting_->model));
+    }
+    if (options_.layer_masks.empty()) return default_masks(config);
+    check_eq(options_.layer_masks.size(), static_cast<std::size_t>(config.num_layers),
+             "generate: masks and layers differ");
+    return options_.layer_masks;
+  }
+  std::int64_t chunk() const { return chunk_; }
+  // Whether tokens that are final keep their keys.
+  bool keeps_finished() const { return !setting_ || perpend::keeps_finished(setting_->cache); }
+  // null unless rows that have not drifted keep their keys.
+  const ElasticConfig* elastic() const {
+    const bool used = setting_ && setting_->cache == CanvasCache::kElastic;
+    return used ? &options_.diffusion.elastic : nullptr;
+  }
+
+  // null without diffusion.
+  std::unique_ptr<BlockDiffusion> block_diffusion(std::int64_t prompt_tokens) const {
+    if (!setting_) return nullptr;
+    const LoadedModel& model = model_;
+    const ModelConfig& config = model.config();
+    return std::make_unique<BlockDiffusion>(
+        *setting_, options_.sampler,
+        BlockDiffusion::Answer{
+            .prompt_tokens = prompt_tokens,
+            .max_tokens = options_.max_tokens,
+            .context_length = config.context_length,
+            .num_layers = config.num_layers,
+            .num_top_logprobs = options_.num_top_logprobs,
+            .is_stop = [&model](std::int32_t token) { return model.is_stop_token(token); }},
+        options_.diffusion.on_step);
+  }
+
+ private:
+  const LoadedModel& model_;
+  const GenerateOptions& options_;
+  std::int64_t chunk_;
+  std::optional<DiffusionSetting> setting_;
+};
 
 // Keys of the last sequence and of earlier prompts, and what they were made with.
 struct TextGenerator::Cache {
@@ -121,10 +186,9 @@ TextGenerator::TextGenerator(const LoadedModel& model, Context& context, DType k
 TextGenerator::~TextGenerator() = default;
 
 void TextGenerator::prepare_cache(const std::vector<std::int32_t>& prompt,
-                                  const GenerateOptions& options) {
-  std::vector<Mask> masks = masks_of(options, model_.config());
-  const std::int64_t chunk = options.prefill_chunk;
-  check(chunk > 0, concat("prefill chunk must be positive (", chunk, ")"));
+                                  const GenerateOptions& options, const Request& request) {
+  std::vector<Mask> masks = request.masks();
+  const std::int64_t chunk = request.chunk();
   if (cache_ == nullptr || cache_->masks != masks || cache_->chunk != chunk) {
     cache_.reset();
     const KvStoreConfig config =
@@ -132,7 +196,7 @@ void TextGenerator::prepare_cache(const std::vector<std::int32_t>& prompt,
     cache_ = std::make_unique<Cache>(config, prefix_bytes_, chunk, std::move(masks));
   }
   std::optional<Generation>& generation = cache_->generation;
-  if (generation && options.reuse_decoded) {
+  if (generation && options.reuse_decoded && request.keeps_finished()) {
     const auto known = generation->loop->tokens();
     // The last prompt token always runs again: its logits are what comes next.
     if (known.size() < prompt.size() && std::equal(known.begin(), known.end(), prompt.begin())) {
@@ -143,7 +207,7 @@ void TextGenerator::prepare_cache(const std::vector<std::int32_t>& prompt,
   generation.reset();
   cache_->store.pool().reset_peak();
   generation.emplace(model_, context_, cache_->store, cache_->prefixes, cache_->hash, cache_->masks,
-                     chunk);
+                     chunk, request.elastic());
   generation->loop->push(prompt);
 }
 
@@ -174,7 +238,36 @@ class Completion {
         detokenizer_(model.tokenizer()),
         stop_(options.stop) {}
 
-  // False when the answer has ended, perhaps with this token.
+  // False when the answer has ended, perhaps with one of these tokens, which came together.
+  bool push(std::span<const Sample> block) {
+    if (result.samples.empty()) num_first_ = block.size();
+    return std::all_of(block.begin(), block.end(),
+                       [&](const Sample& sample) { return push(sample); });
+  }
+
+  void cancel() { end(FinishReason::kCancelled); }
+
+  // Hands out the text that was held back, and measures.
+  void finish() {
+    if (result.finish_reason != FinishReason::kCancelled) {
+      emit(stop_.push(detokenizer_.finish()));
+      emit(stop_.finish());
+    }
+    if (result.samples.empty()) return;
+    const double first_seconds = result.time_to_first_token_ms * 1e-3;
+    result.prefill_tokens_per_s =
+        static_cast<double>(result.prompt_tokens - result.cached_tokens) / first_seconds;
+    const std::size_t count = result.samples.size();
+    if (count > num_first_) {
+      result.decode_tokens_per_s = static_cast<double>(count - num_first_) / decode_seconds_;
+    } else if (num_first_ > 1) {
+      result.decode_tokens_per_s = static_cast<double>(count) / (first_seconds + decode_seconds_);
+    }
+  }
+
+  GenerateResult result;
+
+ private:
   bool push(const Sample& sample) {
     if (result.samples.empty()) {
       first_token_ = Clock::now();
@@ -189,25 +282,6 @@ class Completion {
     return count < max_tokens_ || end(FinishReason::kLength);
   }
 
-  void cancel() { end(FinishReason::kCancelled); }
-
-  // Hands out the text that was held back, and measures.
-  void finish() {
-    if (result.finish_reason != FinishReason::kCancelled) {
-      emit(stop_.push(detokenizer_.finish()));
-      emit(stop_.finish());
-    }
-    if (result.samples.empty()) return;
-    result.prefill_tokens_per_s = static_cast<double>(result.prompt_tokens - result.cached_tokens) /
-                                  (result.time_to_first_token_ms * 1e-3);
-    if (result.samples.size() > 1) {
-      result.decode_tokens_per_s = static_cast<double>(result.samples.size() - 1) / decode_seconds_;
-    }
-  }
-
-  GenerateResult result;
-
- private:
   bool emit(const std::string& text) {
     result.text += text;
     return text.empty() || !callbacks_.on_text || callbacks_.on_text(text);
@@ -226,6 +300,7 @@ class Completion {
   Clock::time_point start_ = Clock::now();
   Clock::time_point first_token_;
   double decode_seconds_ = 0;
+  std::size_t num_first_ = 0;  // tokens that came with the first
 };
 
 // What a prefill did; result.cached_tokens is what the sequence held before.
@@ -245,24 +320,25 @@ GenerateResult TextGenerator::generate(const std::vector<std::int32_t>& prompt,
                                        const GenerateOptions& options,
                                        const GenerateCallbacks& callbacks) {
   check_request(prompt, options);
+  const Request request(model_, options);
   const auto prompt_tokens = static_cast<std::int64_t>(prompt.size());
   Completion answer(model_, options, callbacks, model_.config().context_length - prompt_tokens);
-  Autoregressive denoiser(options.sampler, options.num_top_logprobs);
+  Autoregressive autoregressive(options.sampler, options.num_top_logprobs);
+  const std::unique_ptr<BlockDiffusion> diffusion = request.block_diffusion(prompt_tokens);
+  Denoiser& denoiser = diffusion ? static_cast<Denoiser&>(*diffusion) : autoregressive;
   try {
-    prepare_cache(prompt, options);
+    prepare_cache(prompt, options, request);
     Generation& generation = *cache_->generation;
     answer.result.prompt_tokens = prompt_tokens;
     answer.result.cached_tokens = generation.sequence.length();
-    const bool prefilled = generation.loop->prefill([&](std::int64_t done) {
-      return !callbacks.on_prefill || callbacks.on_prefill(done, prompt_tokens);
-    });
+    const bool prefilled =
+        !request.keeps_finished() || generation.loop->prefill([&](std::int64_t done) {
+          return !callbacks.on_prefill || callbacks.on_prefill(done, prompt_tokens);
+        });
     count_prefill(generation, model_.config().num_layers, answer.result);
     if (!prefilled) answer.cancel();
     for (bool going = prefilled; going;) {
-      for (const Sample& sample : generation.loop->next_block(denoiser)) {
-        going = answer.push(sample);
-        if (!going) break;
-      }
+      going = answer.push(generation.loop->next_block(denoiser));
     }
     answer.finish();
   } catch (...) {
@@ -270,6 +346,10 @@ GenerateResult TextGenerator::generate(const std::vector<std::int32_t>& prompt,
     throw;
   }
   GenerateResult& result = answer.result;
+  result.num_forwards =
+      diffusion ? diffusion->num_forwards() : static_cast<std::int64_t>(result.samples.size());
+  result.elastic_boundaries = cache_->generation->elastic_state.boundaries;
+  result.elastic_layer_rows = cache_->generation->elastic_state.num_layer_rows;
   result.kv_bytes = cache_->generation->sequence.held_bytes();
   result.kv_exact_bytes = cache_->generation->sequence.exact_bytes();
   result.kv_peak_bytes = cache_->store.peak_bytes();

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "perpend/decode/block_loop.h"
+#include "perpend/decode/diffusion_options.h"
 #include "perpend/models/loaded_model.h"
 
 namespace perpend {
@@ -20,6 +21,7 @@ struct GenerateOptions {
   int num_top_logprobs = 0;            // alternatives reported beside each token
   std::vector<Mask> layer_masks = {};  // one a layer; empty: those of the model
   std::int64_t prefill_chunk = 512;
+  DiffusionOptions diffusion = {};  // for models of diffusion alone
   // Whether keys that were made while an answer was decoded serve a prompt that continues it. They
   // may differ in the last bits from those that a prefill makes; without them an answer is, bit for
   // bit, that of a generator without a past.
@@ -38,12 +40,26 @@ struct GenerateResult {
   // How often a token of the prompt ran a layer; num_layers times each without masks and caches.
   std::int64_t prefill_layer_tokens = 0;
   FinishReason finish_reason = FinishReason::kStop;
+  // Passes after the prompt was run, with the last of it where that gave a token: one a token
+  // without diffusion.
+  std::int64_t num_forwards = 0;
+  // Of the cache elastic: see ElasticState.
+  std::vector<int> elastic_boundaries;
+  std::int64_t elastic_layer_rows = 0;
   double time_to_first_token_ms = 0;  // from the call to the first new token
   double prefill_tokens_per_s = 0;    // prompt tokens run, over the time to the first token
-  double decode_tokens_per_s = 0;   // tokens after the first, over their time; 0 if there are none
+  // Tokens after the first, or the first block, over their time; of one block alone all tokens over
+  // all the time. 0 if there are none.
+  double decode_tokens_per_s = 0;
   std::int64_t kv_bytes = 0;        // page bytes held after the last token
   std::int64_t kv_exact_bytes = 0;  // what they would be if the masks let no page go
   std::int64_t kv_peak_bytes = 0;
+
+  double tokens_per_forward() const {
+    return num_forwards == 0
+               ? 0
+               : static_cast<double>(samples.size()) / static_cast<double>(num_forwards);
+  }
 };
 
 // Hears of the work as it happens; false stops it (finish reason kCancelled). All may be empty.
@@ -54,7 +70,8 @@ struct GenerateCallbacks {
   std::function<bool(std::int64_t done, std::int64_t total)> on_prefill;
 };
 
-// Turns a prompt into text with a model, keeping the keys of the last call: a prompt that continues
+// Turns a prompt into text with a model, token by token or, for a model of diffusion, by blocks,
+// keeping the keys of the last call: a prompt that continues
 // it (the next turn of a conversation) runs only what is new. Any other prompt runs those blocks of
 // prefill_chunk tokens, and of them those layers, that depend on something that no earlier prompt
 // had in its place (decode/prompt_prefill.h), as long as they fit in `prefix_bytes`; prefill_chunk
@@ -75,8 +92,11 @@ class TextGenerator {
  private:
   struct Cache;
 
+  class Request;
+
   void check_request(const std::vector<std::int32_t>& prompt, const GenerateOptions& options) const;
-  void prepare_cache(const std::vector<std::int32_t>& prompt, const GenerateOptions& options);
+  void prepare_cache(const std::vector<std::int32_t>& prompt, const GenerateOptions& options,
+                     const Request& request);
 
   const LoadedModel& model_;
   Context& context_;

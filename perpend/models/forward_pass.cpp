@@ -37,7 +37,7 @@ AttentionShape attention_shape(const ForwardInput& input, const ModelConfig& con
   shape.num_q_heads = config.num_q_heads;
   shape.num_kv_heads = config.num_kv_heads;
   for (const KvRows& rows : input.sequences) {
-    shape.sequences.push_back({rows.count, rows.begin + rows.count, rows.begin});
+    shape.sequences.push_back({rows.count, rows.kv_len(), rows.begin});
   }
   return shape;
 }

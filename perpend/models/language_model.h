@@ -8,6 +8,7 @@
 
 #include "perpend/cache/kv_batch.h"
 #include "perpend/core/error.h"
+#include "perpend/core/function_ref.h"
 #include "perpend/mask/mask.h"
 #include "perpend/models/model_config.h"
 #include "perpend/nn/context.h"
@@ -15,12 +16,17 @@
 namespace perpend {
 
 class ForwardPass;
+class LayerwiseModel;
 
 // A copy of all rows at the input of a layer.
 struct RowsAtLayer {
   int layer = 0;
   std::span<float> rows;  // [rows, model_dim]
 };
+
+// Takes logits [rows, vocab_size] f32 of the wanted rows from `first` on, on the device of the
+// context, valid during the call, to be changed at will.
+using LogitVisitor = FunctionRef<void(std::int64_t first, const torch::Tensor& logits)>;
 
 // One forward pass over a ragged batch: the rows of all sequences one after another. A sequence may
 // stand there several times, with parts of it that lie apart. Where its store has one layer alone,
@@ -46,6 +52,8 @@ struct ForwardInput {
   bool runs_everything() const {
     return from_layer == 0 && end_layer == kAllLayers && wanted_rows.empty();
   }
+  // Takes the logits a few rows at a time, so that they need no memory for all; none are returned.
+  const LogitVisitor* visit_logits = nullptr;
   // [rows] what the rotary embedding takes for the rows' positions, below context_length; empty:
   // their places in their sequences.
   std::span<const std::int32_t> positions = {};
@@ -88,6 +96,9 @@ class LanguageModel {
                             Context& /*context*/) const {
     throw Unsupported(concat("model: heads of a layer are not built for ", config().architecture));
   }
+
+  // The same network taken apart; null where it can not be.
+  virtual const LayerwiseModel* layerwise() const { return nullptr; }
 
   // The two halves of forward(), for passes that are captured (decode_graph.h). Throw Unsupported
   // unless a model says otherwise.

@@ -12,6 +12,8 @@ namespace {
 
 // Rows that an MLP takes together: its activations are several times wider than x.
 constexpr std::int64_t kMlpRows = 8192;
+// Rows whose logits are held at once for a visitor.
+constexpr std::int64_t kLogitRows = 32;
 
 void check_positions(const ForwardInput& input, const ModelConfig& config) {
   if (input.positions.empty()) {
@@ -169,30 +171,30 @@ torch::Tensor Llama::forward(const ForwardInput& input, Context& context) const 
   ForwardPass pass(size_of(input), context);
   pass.assign(input, context);
   pass.set_schedules(input, config_, context);
-  return run_layers(pass, input.input_rows, input.wanted_rows, context);
+  return run_layers(pass, input, context);
 }
 
 torch::Tensor Llama::run(const ForwardPass& pass, Context& context) const {
-  return run_layers(pass, {}, {}, context);
+  return run_layers(pass, {}, context);
 }
 
-torch::Tensor Llama::run_layers(const ForwardPass& pass, std::span<const float> input_rows,
-                                std::span<const RowsAtLayer> wanted_rows, Context& context) const {
+torch::Tensor Llama::run_layers(const ForwardPass& pass, const ForwardInput& input,
+                                Context& context) const {
   const DeviceScope device(context);
   const Workspace::Scope scope(*context.workspace);
   const Range layers = pass.layers();
   const bool has_logits = pass.logit_rows().size(0) > 0;
   torch::Tensor x = layers.begin == 0 ? embedding_.rows(pass.tokens(), context)
-                                      : rows_from_host(input_rows, pass, config_, context);
+                                      : rows_from_host(input.input_rows, pass, config_, context);
   for (auto i = static_cast<int>(layers.begin); i < layers.end; ++i) {
-    copy_wanted_rows(wanted_rows, i, x);
+    copy_wanted_rows(input.wanted_rows, i, x);
     if (i + 1 == layers.end && !has_logits) {
       make_keys(i, x, pass, context);
       return context.workspace->take({0, config_.vocab_size});
     }
-    x = run_layer(i, x, pass, context);
+    x = through_layer(i, x, pass, context);
   }
-  return logits(x, pass, context);
+  return logits(x, pass, input.visit_logits, context);
 }
 
 void Llama::make_keys(int index, const torch::Tensor& x, const ForwardPass& pass,
@@ -203,8 +205,8 @@ void Llama::make_keys(int index, const torch::Tensor& x, const ForwardPass& pass
                              context);
 }
 
-torch::Tensor Llama::run_layer(int index, const torch::Tensor& x, const ForwardPass& pass,
-                               Context& context) const {
+torch::Tensor Llama::through_layer(int index, const torch::Tensor& x, const ForwardPass& pass,
+                                   Context& context) const {
   const Workspace::Scope scope(*context.workspace);
   const Layer& layer = layers_[static_cast<std::size_t>(index)];
   const torch::Tensor seen = layer.attention.add_to(x, layer.attention_norm.forward(x, context),
@@ -221,10 +223,38 @@ torch::Tensor Llama::run_layer(int index, const torch::Tensor& x, const ForwardP
 }
 
 torch::Tensor Llama::logits(const torch::Tensor& x, const ForwardPass& pass,
-                            Context& context) const {
+                            const LogitVisitor* visit, Context& context) const {
   torch::Tensor wanted = context.workspace->take({pass.logit_rows().size(0), config_.model_dim});
   at::index_select_out(wanted, x, 0, pass.logit_rows());
-  return head().forward_f32(final_norm_.forward(wanted, context), context);
+  const torch::Tensor normed = final_norm_.forward(wanted, context);
+  if (visit == nullptr) return head().forward_f32(normed, context);
+  for (std::int64_t first = 0; first < normed.size(0); first += kLogitRows) {
+    const Workspace::Scope part(*context.workspace);
+    const std::int64_t count = std::min(kLogitRows, normed.size(0) - first);
+    (*visit)(first, head().forward_f32(normed.narrow(0, first, count), context));
+  }
+  return context.workspace->take({0, config_.vocab_size});
+}
+
+torch::Tensor Llama::embed(const ForwardPass& pass, Context& context) const {
+  return embedding_.rows(pass.tokens(), context);
+}
+
+void Llama::run_layer(int layer, const torch::Tensor& x, const ForwardPass& pass,
+                      Context& context) const {
+  // Nothing is recorded, so that what it returns is x.
+  through_layer(layer, x, pass, context);
+}
+
+torch::Tensor Llama::queries(int layer, const torch::Tensor& x, const torch::Tensor& positions,
+                             Context& context) const {
+  const Layer& at = layers_[static_cast<std::size_t>(layer)];
+  return at.attention.queries(at.attention_norm.forward(x, context), positions, context);
+}
+
+void Llama::visit_logits(const torch::Tensor& x, const ForwardPass& pass, LogitVisitor visit,
+                         Context& context) const {
+  logits(x, pass, &visit, context);
 }
 
 TurnedHeads Llama::heads(const ForwardInput& input, const HeadRowsOf& wanted,
@@ -241,7 +271,7 @@ TurnedHeads Llama::heads(const ForwardInput& input, const HeadRowsOf& wanted,
   const Workspace::Scope scope(*context.workspace);
   torch::Tensor x = embedding_.rows(pass.tokens(), context);
   for (int i = 0; i < wanted.layer; ++i) {
-    x = run_layer(i, x, pass, context);
+    x = through_layer(i, x, pass, context);
     if (wanted.progress) wanted.progress(i + 1);
   }
   const Layer& layer = layers_[static_cast<std::size_t>(wanted.layer)];

@@ -5,6 +5,7 @@
 
 #include "perpend/models/differentiable_model.h"
 #include "perpend/models/language_model.h"
+#include "perpend/models/layerwise_model.h"
 #include "perpend/models/weights.h"
 #include "perpend/nn/gated_mlp.h"
 #include "perpend/nn/rms_norm.h"
@@ -14,7 +15,7 @@ namespace perpend {
 
 // Decoder-only transformers of the Llama shape: Llama 2 and 3 (arXiv:2307.09288, arXiv:2407.21783),
 // SmolLM2, Mistral without its window, Qwen2 and Qwen2.5 (biases on q, k, v).
-class Llama final : public LanguageModel, public DifferentiableModel {
+class Llama final : public LanguageModel, public LayerwiseModel, public DifferentiableModel {
  public:
   // Takes all weights in that form, in the memory of the context's device. Throws as `weights`
   // does.
@@ -26,6 +27,14 @@ class Llama final : public LanguageModel, public DifferentiableModel {
   TurnedHeads heads(const ForwardInput& input, const HeadRowsOf& wanted,
                     Context& context) const override;
   void prepare(const ForwardInput& input) const override;
+  const LayerwiseModel* layerwise() const override { return this; }
+  torch::Tensor embed(const ForwardPass& pass, Context& context) const override;
+  void run_layer(int layer, const torch::Tensor& x, const ForwardPass& pass,
+                 Context& context) const override;
+  torch::Tensor queries(int layer, const torch::Tensor& x, const torch::Tensor& positions,
+                        Context& context) const override;
+  void visit_logits(const torch::Tensor& x, const ForwardPass& pass, LogitVisitor visit,
+                    Context& context) const override;
   torch::Tensor run(const ForwardPass& pass, Context& context) const override;
 
   // Every tensor of the model once, layer by layer. Throws Unsupported when matrices are packed.
@@ -48,15 +57,16 @@ class Llama final : public LanguageModel, public DifferentiableModel {
 
   Layer read_layer(int index, const ModelWeights& weights, WeightForm form,
                    const Context& context) const;
-  // The layers of a pass, given and keeping rows in memory of the host.
-  torch::Tensor run_layers(const ForwardPass& pass, std::span<const float> input_rows,
-                           std::span<const RowsAtLayer> wanted_rows, Context& context) const;
+  // The layers of a pass; of `input` what lies in memory of the host alone.
+  torch::Tensor run_layers(const ForwardPass& pass, const ForwardInput& input,
+                           Context& context) const;
   // The tensors that a recorded pass through a layer reads and that are trained.
   static std::vector<torch::Tensor> trained_leaves(const Layer& layer);
   TrainBatch make_train_batch(const TrainInput& input) const;
-  torch::Tensor run_layer(int index, const torch::Tensor& x, const ForwardPass& pass,
-                          Context& context) const;
-  torch::Tensor logits(const torch::Tensor& x, const ForwardPass& pass, Context& context) const;
+  torch::Tensor through_layer(int index, const torch::Tensor& x, const ForwardPass& pass,
+                              Context& context) const;
+  torch::Tensor logits(const torch::Tensor& x, const ForwardPass& pass, const LogitVisitor* visit,
+                       Context& context) const;
   // The keys and values of a layer alone.
   void make_keys(int index, const torch::Tensor& x, const ForwardPass& pass,
                  Context& context) const;

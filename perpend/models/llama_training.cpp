@@ -20,7 +20,8 @@ std::vector<NamedParameter::Part> parts_of(const std::vector<WeightRole>& roles,
   for (const WeightRole role : roles) {
     const std::int64_t rows = weight_shape(config, role).front();
     parts.push_back(
-        {weight_name(Checkpoint::Kind::kHuggingFace, role, layer, suffix), first, rows});
+        {weight_name(Checkpoint::Kind::kHuggingFace, config.architecture, role, layer, suffix),
+         first, rows});
     first += rows;
   }
   return parts;

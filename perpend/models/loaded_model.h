@@ -36,9 +36,11 @@ class LoadedModel {
   const Checkpoint& checkpoint() const { return checkpoint_; }
   bool has_chat_template() const { return chat_template_ != nullptr; }
   bool is_stop_token(std::int32_t token) const;
+  // config().diffusion with the mask token that the vocabulary names.
+  const std::optional<DiffusionConfig>& diffusion() const { return diffusion_; }
 
-  // Tokens of plain text, with the tokens that the model expects before it. Special tokens written
-  // out in `text` are text.
+  // Tokens of plain text, with the tokens that the model expects before it. Special tokens and the
+  // mask token written out in `text` are text.
   std::vector<std::int32_t> encode_text(const std::string& text) const;
   // Tokens of a conversation with the turn of the assistant opened. Throws Unsupported when the
   // model has no chat template.
@@ -47,10 +49,14 @@ class LoadedModel {
   ChatFrame chat_frame() const;
 
  private:
+  // A token that a text spells must not be taken for one that is to be filled.
+  std::vector<std::int32_t> without_mask_token(std::vector<std::int32_t> ids) const;
+
   Checkpoint checkpoint_;
   std::unique_ptr<Tokenizer> tokenizer_;
   std::unique_ptr<ChatTemplate> chat_template_;
   std::vector<std::int32_t> stop_tokens_;
+  std::optional<DiffusionConfig> diffusion_;
   std::unique_ptr<LanguageModel> network_;
 };
 

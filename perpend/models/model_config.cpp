@@ -1,26 +1,21 @@
 #include "perpend/models/model_config.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
-#include <utility>
-
-#include <nlohmann/json.hpp>
 
 #include "perpend/core/error.h"
+#include "perpend/models/config_reader.h"
+#include "perpend/models/diffusion_config.h"
+#include "perpend/models/hugging_face_config.h"
 #include "perpend/models/longgen_config.h"
 
 namespace perpend {
 namespace {
 
-using nlohmann::json;
-
-constexpr std::int64_t kMaxSize = 1 << 24;  // of any one dimension: keeps products in 64 bits
-
 void check_sizes(const ModelConfig& config, const std::string& path) {
   const auto positive = [&](std::int64_t value, std::string_view name) {
-    if (value <= 0 || value > kMaxSize) {
-      throw IoError(concat(path, ": ", name, ": expected 1 to ", kMaxSize, ", found ", value));
+    if (value <= 0 || value > kMaxModelSize) {
+      throw IoError(concat(path, ": ", name, ": expected 1 to ", kMaxModelSize, ", found ", value));
     }
   };
   positive(config.vocab_size, "vocabulary size");
@@ -34,6 +29,13 @@ void check_sizes(const ModelConfig& config, const std::string& path) {
   if (config.num_q_heads % config.num_kv_heads != 0) {
     throw IoError(concat(path, ": query heads must be a multiple of key/value heads (",
                          config.num_q_heads, " vs ", config.num_kv_heads, ")"));
+  }
+}
+
+// The masks of LongGen are causal.
+void check_kinds(const ModelConfig& config, const std::string& path) {
+  if (config.longgen && config.diffusion) {
+    throw IoError(concat(path, ": both longgen and diffusion; a model is one of them"));
   }
 }
 
@@ -61,9 +63,6 @@ void check_constants(const ModelConfig& config, const std::string& path) {
            "rope scaling high_freq_factor less low_freq_factor");
 }
 
-// --- GGUF
-// -------------------------------------------------------------------------------------------
-
 RotaryConfig read_gguf_rotary(const Checkpoint& checkpoint, const ModelConfig& config) {
   const GgufFile& file = checkpoint.gguf();
   const std::string prefix = config.architecture + ".rope.";
@@ -72,7 +71,7 @@ RotaryConfig read_gguf_rotary(const Checkpoint& checkpoint, const ModelConfig& c
   rotary.rotary_dim = static_cast<int>(
       std::min<std::uint64_t>(file.get_u64(prefix + "dimension_count")
                                   .value_or(static_cast<std::uint64_t>(config.head_dim)),
-                              kMaxSize));
+                              kMaxModelSize));
   rotary.theta = static_cast<float>(file.get_f64(prefix + "freq_base").value_or(10000.0));
   const std::string_view scaling = file.get_string(prefix + "scaling.type").value_or("none");
   if (scaling == "linear") {
@@ -106,7 +105,7 @@ ModelConfig read_gguf_config(const Checkpoint& checkpoint) {
         std::min<std::uint64_t>(file.require_u64(key(name)), std::uint64_t{1} << 40));
   };
   const auto size = [&](std::string_view name) {
-    return static_cast<int>(std::min<std::int64_t>(number(name), kMaxSize + 1));
+    return static_cast<int>(std::min<std::int64_t>(number(name), kMaxModelSize + 1));
   };
   config.model_dim = size("embedding_length");
   config.ffn_dim = size("feed_forward_length");
@@ -131,120 +130,6 @@ ModelConfig read_gguf_config(const Checkpoint& checkpoint) {
   return config;
 }
 
-// --- Hugging Face
-// -----------------------------------------------------------------------------------
-
-class ConfigReader {
- public:
-  ConfigReader(std::string path, const json& object) : path_(std::move(path)), object_(object) {}
-
-  std::int64_t integer(const char* key) const {
-    if (!has(key)) throw IoError(concat(path_, ": key '", key, "' is missing"));
-    return integer_or(key, 0);
-  }
-  std::int64_t integer_or(const char* key, std::int64_t otherwise) const {
-    if (!has(key)) return otherwise;
-    if (!object_[key].is_number_integer()) throw wrong_type(key, "an integer");
-    return object_[key].get<std::int64_t>();
-  }
-  int size(const char* key) const {
-    return static_cast<int>(std::clamp<std::int64_t>(integer(key), -1, kMaxSize + 1));
-  }
-  float number_or(const char* key, float otherwise) const {
-    if (!has(key)) return otherwise;
-    if (!object_[key].is_number()) throw wrong_type(key, "a number");
-    return object_[key].get<float>();
-  }
-  std::string text_or(const char* key, const std::string& otherwise) const {
-    if (!has(key)) return otherwise;
-    if (!object_[key].is_string()) throw wrong_type(key, "a string");
-    return object_[key].get<std::string>();
-  }
-  bool flag_or(const char* key, bool otherwise) const {
-    if (!has(key)) return otherwise;
-    if (!object_[key].is_boolean()) throw wrong_type(key, "true or false");
-    return object_[key].get<bool>();
-  }
-  bool has(const char* key) const { return object_.contains(key) && !object_[key].is_null(); }
-  const json& value(const char* key) const { return object_[key]; }
-  const std::string& path() const { return path_; }
-
- private:
-  IoError wrong_type(const char* key, std::string_view expected) const {
-    return IoError(
-        concat(path_, ": key '", key, "': expected ", expected, ", found ", object_[key].dump()));
-  }
-
-  std::string path_;
-  const json& object_;
-};
-
-RotaryConfig read_rope_scaling(const ConfigReader& reader, RotaryConfig rotary) {
-  // Newer files keep theta and the scaling together under rope_parameters.
-  const char* key = reader.has("rope_parameters") ? "rope_parameters" : "rope_scaling";
-  if (!reader.has(key)) return rotary;
-  const ConfigReader scaling(reader.path(), reader.value(key));
-  rotary.theta = scaling.number_or("rope_theta", rotary.theta);
-  const std::string type = scaling.text_or("rope_type", scaling.text_or("type", "default"));
-  if (type == "default") return rotary;
-  if (type == "linear") {
-    rotary.linear_factor = scaling.number_or("factor", 1.0F);
-  } else if (type == "llama3") {
-    RotaryConfig::Llama3 rule;
-    rule.factor = scaling.number_or("factor", rule.factor);
-    rule.low_freq_factor = scaling.number_or("low_freq_factor", rule.low_freq_factor);
-    rule.high_freq_factor = scaling.number_or("high_freq_factor", rule.high_freq_factor);
-    rule.original_context =
-        scaling.number_or("original_max_position_embeddings", rule.original_context);
-    rotary.llama3 = rule;
-  } else {
-    throw Unsupported(concat(reader.path(), ": ", key, " type '", type,
-                             "' is not built; default, linear and llama3 are"));
-  }
-  return rotary;
-}
-
-ModelConfig read_hugging_face_config(std::string_view text, const std::string& path) {
-  const json object = json::parse(text, nullptr, /*allow_exceptions=*/false);
-  if (!object.is_object()) throw IoError(concat(path, ": expected a JSON object"));
-  const ConfigReader reader(path, object);
-  ModelConfig config;
-  config.architecture = reader.text_or("model_type", "");
-  constexpr std::array kKnown = {"llama", "mistral", "qwen2"};
-  if (std::find(kKnown.begin(), kKnown.end(), config.architecture) == kKnown.end()) {
-    throw Unsupported(concat(reader.path(), ": model_type '", config.architecture,
-                             "' is not built; llama, mistral and qwen2 are"));
-  }
-  const std::string activation = reader.text_or("hidden_act", "silu");
-  if (activation != "silu") {
-    throw Unsupported(
-        concat(reader.path(), ": hidden_act '", activation, "' is not built; silu is"));
-  }
-  // Qwen2 files carry a window that is switched off by use_sliding_window.
-  const bool windowed = reader.flag_or("use_sliding_window", config.architecture == "mistral");
-  if (windowed && reader.has("sliding_window")) {
-    throw Unsupported(concat(reader.path(), ": sliding_window ", reader.integer("sliding_window"),
-                             ": set it to null and give the window as a mask: --layers "
-                             "\"causal & window(...)\""));
-  }
-  config.vocab_size = reader.integer("vocab_size");
-  config.model_dim = reader.size("hidden_size");
-  config.ffn_dim = reader.size("intermediate_size");
-  config.num_layers = reader.size("num_hidden_layers");
-  config.num_q_heads = reader.size("num_attention_heads");
-  config.num_kv_heads =
-      reader.has("num_key_value_heads") ? reader.size("num_key_value_heads") : config.num_q_heads;
-  config.head_dim = reader.has("head_dim") ? reader.size("head_dim")
-                                           : config.model_dim / std::max(1, config.num_q_heads);
-  config.context_length = reader.integer_or("max_position_embeddings", 2048);
-  config.rms_epsilon = reader.number_or("rms_norm_eps", 1e-6F);
-  config.tied_embeddings = reader.flag_or("tie_word_embeddings", false);
-  config.rotary.rotary_dim = config.head_dim;
-  config.rotary.theta = reader.number_or("rope_theta", 10000.0F);
-  config.rotary = read_rope_scaling(reader, config.rotary);
-  return config;
-}
-
 }  // namespace
 
 BlockRankLimits limits_of(const ModelConfig& config) {
@@ -261,7 +146,9 @@ ModelConfig parse_model_config(std::string_view config_json, const std::string& 
   check_sizes(config, path);
   check_constants(config, path);
   config.longgen = parse_longgen(config_json, path, config.num_layers);
+  config.diffusion = parse_diffusion(config_json, path, config.architecture);
   config.blockrank = parse_blockrank(config_json, path, limits_of(config));
+  check_kinds(config, path);
   return config;
 }
 
@@ -274,8 +161,10 @@ ModelConfig read_model_config(const Checkpoint& checkpoint) {
   check_sizes(config, path);
   check_constants(config, path);
   config.longgen = read_longgen(checkpoint.gguf(), path, config.architecture, config.num_layers);
+  config.diffusion = read_diffusion(checkpoint.gguf(), path, config.architecture);
   config.blockrank =
       read_blockrank(checkpoint.gguf(), path, config.architecture, limits_of(config));
+  check_kinds(config, path);
   return config;
 }
 
@@ -283,14 +172,18 @@ ModelConfig changed(ModelConfig config, const ModelChanges& changes) {
   if (!changes.preset.empty()) {
     config.longgen = parse_preset(changes.preset, config.num_layers, config.num_kv_heads);
   }
+  if (changes.diffusion) config.diffusion = changes.diffusion;
+  check(!(config.longgen && config.diffusion),
+        "model: LongGen's masks and diffusion exclude each other");
   if (changes.rope_theta) {
     check(*changes.rope_theta > 0 && std::isfinite(*changes.rope_theta),
           concat("rope-base: expected a positive number, found ", *changes.rope_theta));
     config.rotary.theta = *changes.rope_theta;
   }
   if (changes.context_length) {
-    check(*changes.context_length > 0 && *changes.context_length <= kMaxSize,
-          concat("context: expected 1 to ", kMaxSize, " tokens, found ", *changes.context_length));
+    check(*changes.context_length > 0 && *changes.context_length <= kMaxModelSize,
+          concat("context: expected 1 to ", kMaxModelSize, " tokens, found ",
+                 *changes.context_length));
     config.context_length = *changes.context_length;
   }
   if (changes.num_layers) {
@@ -308,7 +201,8 @@ BlockRankConfig blockrank_config(const ModelConfig& config) {
 
 std::vector<Mask> default_masks(const ModelConfig& config) {
   if (config.longgen) return layer_masks(*config.longgen, config.num_layers);
-  return std::vector<Mask>(static_cast<std::size_t>(config.num_layers), Mask::causal());
+  return std::vector<Mask>(static_cast<std::size_t>(config.num_layers),
+                           config.diffusion ? context_mask(*config.diffusion) : Mask::causal());
 }
 
 }  // namespace perpend

@@ -8,6 +8,7 @@
 
 #include "perpend/io/checkpoint.h"
 #include "perpend/models/blockrank_config.h"
+#include "perpend/models/diffusion.h"
 #include "perpend/models/longgen.h"
 #include "perpend/nn/rotary.h"
 
@@ -15,7 +16,7 @@ namespace perpend {
 
 // Sizes and constants of a model of the Llama family.
 struct ModelConfig {
-  std::string architecture;  // "llama", "qwen2", "mistral"
+  std::string architecture;  // as model_type: "llama", "qwen2", "mistral", "Dream", ...
   std::int64_t vocab_size = 0;
   int model_dim = 0;
   int ffn_dim = 0;
@@ -28,6 +29,7 @@ struct ModelConfig {
   bool tied_embeddings = false;
   RotaryConfig rotary;
   std::optional<LongGen> longgen;            // absent: every layer is causal
+  std::optional<DiffusionConfig> diffusion;  // absent: tokens come one after another
   std::optional<BlockRankConfig> blockrank;  // absent: see blockrank_config()
   bool has_head = true;                      // false: layers alone, which give no logits
 };
@@ -35,6 +37,7 @@ struct ModelConfig {
 // What is to differ from what a checkpoint says.
 struct ModelChanges {
   std::string preset = {};                          // see parse_preset(); empty: none
+  std::optional<DiffusionConfig> diffusion = {};    // how it fills masked tokens
   std::optional<float> rope_theta = {};             // base of the rotary frequencies
   std::optional<std::int64_t> context_length = {};  // tokens that the model may be given
   std::optional<int> num_layers = {};               // the first so many alone
@@ -56,7 +59,8 @@ ModelConfig changed(ModelConfig config, const ModelChanges& changes);
 // How it ranks: as its files say, or by default.
 BlockRankConfig blockrank_config(const ModelConfig& config);
 
-// The mask of each layer as the model itself wants it: LongGen's, or causal everywhere.
+// The mask of each layer as the model itself wants it for tokens that are final: LongGen's, that of
+// its diffusion, or causal everywhere.
 std::vector<Mask> default_masks(const ModelConfig& config);
 
 }  // namespace perpend

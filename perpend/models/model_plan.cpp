@@ -6,6 +6,7 @@
 #include "perpend/core/error.h"
 #include "perpend/mask/block_census.h"
 #include "perpend/mask/retention.h"
+#include "perpend/models/weights.h"
 
 namespace perpend {
 namespace {
@@ -17,7 +18,11 @@ constexpr std::int64_t kMostBatch = 1 << 20;
 std::int64_t attention_parameters(const ModelConfig& config) {
   const std::int64_t q_dim = std::int64_t{config.num_q_heads} * config.head_dim;
   const std::int64_t kv_dim = std::int64_t{config.num_kv_heads} * config.head_dim;
-  const std::int64_t biases = config.architecture == "qwen2" ? q_dim + 2 * kv_dim : 0;
+  using enum WeightRole;
+  std::int64_t biases = 0;
+  for (const WeightRole role : {kQuery, kKey, kValue, kAttentionOutput}) {
+    if (family_has_bias(config.architecture, role)) biases += weight_shape(config, role).front();
+  }
   return config.model_dim * (2 * q_dim + 2 * kv_dim) + biases;
 }
 

@@ -60,7 +60,7 @@ struct ModelPlan {
   }
 };
 
-// Weights of the network, biases of qwen2 included.
+// Weights of the network, biases as family_has_bias() says included.
 std::int64_t count_parameters(const ModelConfig& config);
 
 // `masks` has one a layer. Throws InvalidArgument for counts that are not positive or too large and

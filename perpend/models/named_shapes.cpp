@@ -25,9 +25,14 @@ struct Shape {
 
 // From the config.json of each model.
 constexpr std::array kShapes = {
+    Shape{"dream-7b", "Dream", 28, 3584, 18944, 28, 4, 152064, 131072, 1e6F, false},
+    Shape{"fast-dllm-v2-1.5b", "Fast_dLLM_Qwen", 28, 1536, 8960, 12, 2, 151936, 32768, 1e6F, true},
+    Shape{"fast-dllm-v2-7b", "Fast_dLLM_Qwen", 28, 3584, 18944, 28, 4, 152064, 32768, 1e6F, false},
+    Shape{"llada-8b", "llada", 32, 4096, 12288, 32, 32, 126464, 4096, 5e5F, false},
     Shape{"llama2-7b", "llama", 32, 4096, 11008, 32, 32, 32000, 4096, 1e4F, false},
     Shape{"llama2-70b", "llama", 80, 8192, 28672, 64, 8, 32000, 4096, 1e4F, false},
     Shape{"mistral-7b", "mistral", 32, 4096, 14336, 32, 8, 32000, 32768, 1e4F, false},
+    Shape{"nbdiff-7b", "PanguEmbedded", 34, 4096, 12800, 32, 8, 153376, 32768, 1.6e7F, false},
     Shape{"smollm2-135m", "llama", 30, 576, 1536, 9, 3, 49152, 8192, 1e5F, true},
 };
 
@@ -53,6 +58,7 @@ std::optional<ModelConfig> named_shape(std::string_view name) {
   config.tied_embeddings = shape->tied_embeddings;
   config.rotary.rotary_dim = config.head_dim;
   config.rotary.theta = shape->rope_theta;
+  config.diffusion = published_diffusion(shape->architecture);
   return config;
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <limits>
 
 #include "perpend/nn/device_scope.h"
 #include "perpend/ops/tensor_view_of.h"
@@ -34,7 +35,10 @@ torch::Tensor PassRunner::run(const ForwardInput& input) {
 }
 
 std::span<const VocabularySummary> PassRunner::summarize(const ForwardInput& input) {
-  Result result = run_on_device(input);
+  return summaries_of(run_on_device(input));
+}
+
+std::span<const VocabularySummary> PassRunner::summaries_of(const Result& result) {
   const auto rows = static_cast<std::size_t>(result.logits.size(0));
   if (result.logits.is_cpu()) {
     summaries_.resize(rows);
@@ -42,17 +46,52 @@ std::span<const VocabularySummary> PassRunner::summarize(const ForwardInput& inp
     return summaries_;
   }
   const DeviceScope device(context_);
-  if (!result.summaries.defined()) {
-    summarize_logits(result.logits, result.summaries, context_);
-  }
-  const torch::Tensor& host = on_host(result.summaries, host_summaries_);
+  torch::Tensor summaries = result.summaries;
+  if (!summaries.defined()) summarize_logits(result.logits, summaries, context_);
+  const torch::Tensor& host = on_host(summaries, host_summaries_);
   return {static_cast<const VocabularySummary*>(host.data_ptr()), rows};
 }
 
-PassRunner::Result PassRunner::run_on_device(const ForwardInput& input) {
-  if (!context_.captures_decoding || !is_decoding(input)) {
-    return {model_.forward(input, context_), {}};
+void PassRunner::run(const ForwardInput& input, std::int32_t banned_token, LogitVisitor visit) {
+  if (is_captured(input) && banned_token == kNoToken) {
+    visit(0, run(input));
+    return;
   }
+  visit_on_device(input, banned_token, [&](std::int64_t first, const torch::Tensor& logits) {
+    visit(first, logits.is_cpu() ? logits : on_host(logits, host_logits_));
+  });
+}
+
+void PassRunner::summarize(const ForwardInput& input, std::int32_t banned_token,
+                           SummaryVisitor visit) {
+  if (is_captured(input) && banned_token == kNoToken) {
+    visit(0, summarize(input));
+    return;
+  }
+  visit_on_device(input, banned_token, [&](std::int64_t first, const torch::Tensor& logits) {
+    visit(first, summaries_of({logits, {}}));
+  });
+}
+
+void PassRunner::visit_on_device(ForwardInput input, std::int32_t banned_token,
+                                 LogitVisitor visit) {
+  const auto visit_allowed = [&](std::int64_t first, const torch::Tensor& logits) {
+    if (banned_token != kNoToken) {
+      logits.select(1, banned_token).fill_(-std::numeric_limits<float>::infinity());
+    }
+    visit(first, logits);
+  };
+  const LogitVisitor visitor(visit_allowed);
+  input.visit_logits = &visitor;
+  model_.forward(input, context_);
+}
+
+bool PassRunner::is_captured(const ForwardInput& input) const {
+  return context_.captures_decoding && is_decoding(input);
+}
+
+PassRunner::Result PassRunner::run_on_device(const ForwardInput& input) {
+  if (!is_captured(input)) return {model_.forward(input, context_), {}};
   if (graph_ == nullptr || !graph_->takes(input)) {
     graph_ = nullptr;  // its memory first
     graph_ = std::make_unique<DecodeGraph>(

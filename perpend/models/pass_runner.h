@@ -24,6 +24,14 @@ class PassRunner {
   // few bytes a row come from a GPU.
   std::span<const VocabularySummary> summarize(const ForwardInput& input);
 
+  // The same a few rows at a time, each call with those from `first` on: memory does not grow with
+  // the rows. `banned_token` never comes out: its logit is made -inf; kNoToken: none is.
+  static constexpr std::int32_t kNoToken = -1;
+  void run(const ForwardInput& input, std::int32_t banned_token, LogitVisitor visit);
+  using SummaryVisitor =
+      FunctionRef<void(std::int64_t first, std::span<const VocabularySummary> rows)>;
+  void summarize(const ForwardInput& input, std::int32_t banned_token, SummaryVisitor visit);
+
  private:
   // Logits [logit_rows, vocab_size], and where they were captured with them their summaries.
   struct Result {
@@ -32,6 +40,10 @@ class PassRunner {
   };
 
   Result run_on_device(const ForwardInput& input);
+  bool is_captured(const ForwardInput& input) const;
+  // Hands over chunks on the device without the banned token.
+  void visit_on_device(ForwardInput input, std::int32_t banned_token, LogitVisitor visit);
+  std::span<const VocabularySummary> summaries_of(const Result& result);
   // A copy in pinned memory that is kept in `host`.
   const torch::Tensor& on_host(const torch::Tensor& values, torch::Tensor& host);
 

@@ -27,11 +27,6 @@ torch::Tensor normal(const std::vector<std::int64_t>& shape, std::uint64_t seed,
 
 }  // namespace
 
-bool RandomWeights::has_bias(WeightRole role) const {
-  using enum WeightRole;
-  return config_.architecture == "qwen2" && (role == kQuery || role == kKey || role == kValue);
-}
-
 Linear RandomWeights::linear(std::initializer_list<WeightRole> roles, WeightForm form,
                              const Context& context, int layer) const {
   const auto* type = std::get_if<torch::ScalarType>(&form);
@@ -44,8 +39,9 @@ Linear RandomWeights::linear(std::initializer_list<WeightRole> roles, WeightForm
         normal(weight_shape(config_, role), Random(seed_, stream).next_u64(), device).to(*type));
   }
   const torch::Tensor weight = parts.size() == 1 ? parts.front() : torch::cat(parts);
-  const bool with_bias =
-      std::any_of(roles.begin(), roles.end(), [&](WeightRole role) { return has_bias(role); });
+  const bool with_bias = std::any_of(roles.begin(), roles.end(), [&](WeightRole role) {
+    return family_has_bias(config_.architecture, role);
+  });
   return Linear(weight,
                 with_bias ? torch::zeros({weight.size(0)}, weight.options()) : torch::Tensor());
 }

@@ -7,8 +7,8 @@
 namespace perpend {
 
 // Weights to train from: matrices normal with a standard deviation of 0.02 as Transformers begins
-// them (initializer_range), norms one, biases (q, k and v of Qwen2) zero. The same for a seed on
-// one kind of device, where they are drawn.
+// them (initializer_range), norms one, biases (as family_has_bias() says) zero. The same for a seed
+// on one kind of device, where they are drawn.
 class RandomWeights final : public ModelWeights {
  public:
   RandomWeights(const ModelConfig& config, std::uint64_t seed) : config_(config), seed_(seed) {}
@@ -19,8 +19,6 @@ class RandomWeights final : public ModelWeights {
   torch::Tensor vector(WeightRole role, const Context& context, int layer) const override;
 
  private:
-  bool has_bias(WeightRole role) const;
-
   const ModelConfig& config_;
   std::uint64_t seed_;
 };

@@ -2,12 +2,18 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
+#include <map>
 #include <optional>
+#include <span>
 
 #include <nlohmann/json.hpp>
 
 #include "perpend/core/error.h"
 #include "perpend/io/json_text.h"
+#include "perpend/io/text_file.h"
+#include "perpend/io/tokenizer/sentencepiece_model.h"
+#include "perpend/models/config_reader.h"
 
 namespace perpend {
 namespace {
@@ -73,19 +79,50 @@ std::optional<std::int32_t> named_id(const Tokenizer& tokenizer, const json& con
   return text.empty() ? std::nullopt : tokenizer.token_to_id(text);
 }
 
+// A slow tokenizer of transformers: what the model's pieces are beyond their file, and tokens
+// behind them, stand in tokenizer_config.json.
+Tokenizer read_sentencepiece(const std::string& bytes, const std::string& path,
+                             const json& config) {
+  SentencePieceModel model(std::as_bytes(std::span(bytes)), path);
+  std::map<std::int32_t, const json*> added;  // by id
+  const json tokens = config.value("added_tokens_decoder", json::object());
+  for (const auto& [key, token] : tokens.items()) {
+    std::int32_t id = -1;
+    std::from_chars(key.data(), key.data() + key.size(), id);
+    if (token.is_object() && token.contains("content")) added[id] = &token;
+  }
+  const std::string where = path + ": tokenizer_config.json";
+  for (const auto& [id, token] : added) {
+    model.set_token(id, token_text(*token, "content"),
+                    ConfigReader(where, *token).flag_or("special", false));
+  }
+  const ConfigReader reader(where, config);
+  return model.tokenizer(reader.flag_or("add_bos_token", true),
+                         reader.flag_or("add_eos_token", false));
+}
+
+Tokenizer read_hugging_face_tokenizer(const Checkpoint& checkpoint, const json& config) {
+  const std::string path = checkpoint.path() + "/tokenizer.json";
+  if (!checkpoint.tokenizer_json().empty()) {
+    return load_tokenizer_json(checkpoint.tokenizer_json(), path);
+  }
+  const std::string pieces = checkpoint.path() + "/tokenizer.model";
+  if (const auto bytes = read_text_file_if_any(pieces)) {
+    return read_sentencepiece(*bytes, pieces, config);
+  }
+  throw IoError(concat(path,
+                       ": the file is missing; perpend reads tokenizer.json, or a "
+                       "tokenizer.model of SentencePiece"));
+}
+
 }  // namespace
 
 std::unique_ptr<Tokenizer> read_tokenizer(const Checkpoint& checkpoint) {
   if (checkpoint.kind() == Checkpoint::Kind::kGguf) {
     return std::make_unique<Tokenizer>(load_gguf_tokenizer(checkpoint.gguf()));
   }
-  const std::string path = checkpoint.path() + "/tokenizer.json";
-  if (checkpoint.tokenizer_json().empty()) {
-    throw IoError(concat(path, ": the file is missing; perpend reads tokenizer.json"));
-  }
-  auto tokenizer =
-      std::make_unique<Tokenizer>(load_tokenizer_json(checkpoint.tokenizer_json(), path));
   const json config = tokenizer_config(checkpoint);
+  auto tokenizer = std::make_unique<Tokenizer>(read_hugging_face_tokenizer(checkpoint, config));
   tokenizer->set_special_ids(named_id(*tokenizer, config, "bos_token"),
                              named_id(*tokenizer, config, "eos_token"));
   return tokenizer;

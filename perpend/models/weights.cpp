@@ -13,6 +13,7 @@ namespace {
 struct RoleNames {
   std::string_view gguf;
   std::string_view hugging_face;
+  std::string_view llada;  // in Hugging Face folders too
   bool in_layer;
 };
 
@@ -20,29 +21,29 @@ RoleNames names_of(WeightRole role) {
   using enum WeightRole;
   switch (role) {
     case kEmbedding:
-      return {"token_embd", "model.embed_tokens", false};
+      return {"token_embd", "model.embed_tokens", "model.transformer.wte", false};
     case kAttentionNorm:
-      return {"attn_norm", "input_layernorm", true};
+      return {"attn_norm", "input_layernorm", "attn_norm", true};
     case kQuery:
-      return {"attn_q", "self_attn.q_proj", true};
+      return {"attn_q", "self_attn.q_proj", "q_proj", true};
     case kKey:
-      return {"attn_k", "self_attn.k_proj", true};
+      return {"attn_k", "self_attn.k_proj", "k_proj", true};
     case kValue:
-      return {"attn_v", "self_attn.v_proj", true};
+      return {"attn_v", "self_attn.v_proj", "v_proj", true};
     case kAttentionOutput:
-      return {"attn_output", "self_attn.o_proj", true};
+      return {"attn_output", "self_attn.o_proj", "attn_out", true};
     case kMlpNorm:
-      return {"ffn_norm", "post_attention_layernorm", true};
+      return {"ffn_norm", "post_attention_layernorm", "ff_norm", true};
     case kGate:
-      return {"ffn_gate", "mlp.gate_proj", true};
+      return {"ffn_gate", "mlp.gate_proj", "ff_proj", true};
     case kUp:
-      return {"ffn_up", "mlp.up_proj", true};
+      return {"ffn_up", "mlp.up_proj", "up_proj", true};
     case kDown:
-      return {"ffn_down", "mlp.down_proj", true};
+      return {"ffn_down", "mlp.down_proj", "ff_out", true};
     case kFinalNorm:
-      return {"output_norm", "model.norm", false};
+      return {"output_norm", "model.norm", "model.transformer.ln_f", false};
     case kHead:
-      return {"output", "lm_head", false};
+      return {"output", "lm_head", "model.transformer.ff_out", false};
   }
   bug("names_of: unknown role");
 }
@@ -103,13 +104,24 @@ void append_bias(const StoredTensor* tensor, std::int64_t outputs, std::vector<f
 
 }  // namespace
 
-std::string weight_name(Checkpoint::Kind kind, WeightRole role, int layer,
-                        std::string_view suffix) {
+std::string weight_name(Checkpoint::Kind kind, std::string_view architecture, WeightRole role,
+                        int layer, std::string_view suffix) {
   const RoleNames names = names_of(role);
   const bool gguf = kind == Checkpoint::Kind::kGguf;
-  std::string name;
-  if (names.in_layer) name = concat(gguf ? "blk." : "model.layers.", layer, ".");
-  return concat(name, gguf ? names.gguf : names.hugging_face, suffix);
+  const bool llada = !gguf && architecture == "llada";
+  const std::string_view layers = gguf    ? "blk."
+                                  : llada ? "model.transformer.blocks."
+                                          : "model.layers.";
+  const std::string_view name = gguf ? names.gguf : llada ? names.llada : names.hugging_face;
+  return names.in_layer ? concat(layers, layer, ".", name, suffix) : concat(name, suffix);
+}
+
+bool family_has_bias(std::string_view architecture, WeightRole role) {
+  using enum WeightRole;
+  const bool of_qkv = role == kQuery || role == kKey || role == kValue;
+  if (architecture == "PanguEmbedded") return of_qkv || role == kAttentionOutput;
+  return of_qkv &&
+         (architecture == "qwen2" || architecture == "Fast_dLLM_Qwen" || architecture == "Dream");
 }
 
 std::vector<std::int64_t> weight_shape(const ModelConfig& config, WeightRole role) {
@@ -142,7 +154,7 @@ std::vector<std::int64_t> weight_shape(const ModelConfig& config, WeightRole rol
 
 const StoredTensor& find_weight(const Checkpoint& checkpoint, const ModelConfig& config,
                                 WeightRole role, int layer) {
-  const std::string name = weight_name(checkpoint.kind(), role, layer);
+  const std::string name = weight_name(checkpoint.kind(), config.architecture, role, layer);
   const StoredTensor* tensor = checkpoint.tensor(name);
   if (tensor == nullptr) {
     throw IoError(concat(checkpoint.path(), ": tensor '", name, "' is missing"));
@@ -154,7 +166,7 @@ const StoredTensor& find_weight(const Checkpoint& checkpoint, const ModelConfig&
 const StoredTensor* find_bias(const Checkpoint& checkpoint, const ModelConfig& config,
                               WeightRole role, int layer) {
   const StoredTensor* tensor =
-      checkpoint.tensor(weight_name(checkpoint.kind(), role, layer, ".bias"));
+      checkpoint.tensor(weight_name(checkpoint.kind(), config.architecture, role, layer, ".bias"));
   if (tensor != nullptr) check_shape(checkpoint, *tensor, {weight_shape(config, role).front()});
   return tensor;
 }
@@ -164,7 +176,8 @@ std::set<std::string> layer_matrices(const ModelConfig& config) {
   std::set<std::string> names;
   for (int layer = 0; layer < config.num_layers; ++layer) {
     for (const WeightRole role : {kQuery, kKey, kValue, kAttentionOutput, kGate, kUp, kDown}) {
-      names.insert(weight_name(Checkpoint::Kind::kHuggingFace, role, layer, ""));
+      names.insert(
+          weight_name(Checkpoint::Kind::kHuggingFace, config.architecture, role, layer, ""));
     }
   }
   return names;
@@ -173,8 +186,9 @@ std::set<std::string> layer_matrices(const ModelConfig& config) {
 std::optional<LoraAdapter> WeightReader::adapter_of(WeightRole role, int layer) const {
   const std::vector<std::int64_t> shape = weight_shape(config_, role);
   if (adapter_ == nullptr || shape.size() != 2) return std::nullopt;
-  return adapter_->find(weight_name(Checkpoint::Kind::kHuggingFace, role, layer, ""), shape[0],
-                        shape[1], config_);
+  return adapter_->find(
+      weight_name(Checkpoint::Kind::kHuggingFace, config_.architecture, role, layer, ""), shape[0],
+      shape[1], config_);
 }
 
 void WeightReader::merge_adapters(std::initializer_list<WeightRole> roles, int layer,

@@ -29,13 +29,16 @@ enum class WeightRole {
   kHead,
 };
 
-// The tensor's name in a checkpoint of that kind, with ".weight" or ".bias"; `layer` counts from 0
-// and is ignored for roles outside layers.
-std::string weight_name(Checkpoint::Kind kind, WeightRole role, int layer,
-                        std::string_view suffix = ".weight");
+// The tensor's name in a checkpoint of that kind and architecture, with ".weight" or ".bias";
+// `layer` counts from 0 and is ignored for roles outside layers.
+std::string weight_name(Checkpoint::Kind kind, std::string_view architecture, WeightRole role,
+                        int layer, std::string_view suffix = ".weight");
 
 // [outputs, inputs] of a matrix, or [size] of a vector.
 std::vector<std::int64_t> weight_shape(const ModelConfig& config, WeightRole role);
+
+// Whether the family of that architecture has a bias there.
+bool family_has_bias(std::string_view architecture, WeightRole role);
 
 // A weight of `checkpoint`. Throws IoError naming it when it is missing or of another shape.
 const StoredTensor& find_weight(const Checkpoint& checkpoint, const ModelConfig& config,

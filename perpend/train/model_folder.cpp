@@ -11,6 +11,7 @@
 #include "perpend/io/safetensors_folder_writer.h"
 #include "perpend/io/text_file.h"
 #include "perpend/models/convert/hugging_face_folder.h"
+#include "perpend/models/diffusion_config.h"
 #include "perpend/models/longgen_config.h"
 #include "perpend/models/rotary_rows.h"
 
@@ -40,7 +41,7 @@ void write_weights(const std::string& folder, const DifferentiableModel& model) 
 
 // The source's config.json may say other numbers than the model was trained with.
 void write_config(const std::string& path, const std::string& text, const ModelConfig& config,
-                  const std::string& diffusion_json, const torch::Tensor& matrix) {
+                  const std::string& diffusion_text, const torch::Tensor& matrix) {
   nlohmann::json json = parse_json_object(text, path);
   json["max_position_embeddings"] = config.context_length;
   json["rope_theta"] = config.rotary.theta;
@@ -49,8 +50,9 @@ void write_config(const std::string& path, const std::string& text, const ModelC
   }
   json["num_hidden_layers"] = config.num_layers;
   if (config.longgen) json["longgen"] = longgen_json(*config.longgen);
+  if (config.diffusion) json["diffusion"] = diffusion_json(*config.diffusion);
   if (config.blockrank) json["blockrank"] = blockrank_json(*config.blockrank);
-  if (!diffusion_json.empty()) json["diffusion"] = parse_json_object(diffusion_json, path);
+  if (!diffusion_text.empty()) json["diffusion"] = parse_json_object(diffusion_text, path);
   json["torch_dtype"] = matrix.scalar_type() == torch::kFloat32 ? "float32" : "bfloat16";
   AtomicFile file(path);
   file.write(json_document(json, path));

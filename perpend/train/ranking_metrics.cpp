@@ -1,6 +1,7 @@
 #include "perpend/train/ranking_metrics.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include <ATen/ops/index_select.h>
 #include <ATen/ops/matmul.h>
@@ -28,6 +29,7 @@ torch::Tensor on_host(const torch::Tensor& values) {
 
 void RankingQuality::add(std::span<const float> scores, std::span<const std::int32_t> answers) {
   check(!answers.empty(), "ranking: a list without an answer");
+  for (const float score : scores) check(!std::isnan(score), "ranking: a score is no number");
   std::int64_t best = kMostRanks + 1;
   for (const std::int32_t answer : answers) {
     check(answer >= 1 && static_cast<std::size_t>(answer) <= scores.size(),
@@ -36,8 +38,7 @@ void RankingQuality::add(std::span<const float> scores, std::span<const std::int
     std::int64_t rank = 1;
     for (std::size_t other = 0; other < scores.size(); ++other) {
       const bool is_before = scores[other] == scores[place] && other < place;
-      // A score that is no number must not win.
-      if (!(scores[other] <= scores[place]) || is_before) ++rank;
+      if (scores[other] > scores[place] || is_before) ++rank;
     }
     best = std::min(best, rank);
   }

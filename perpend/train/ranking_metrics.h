@@ -14,7 +14,8 @@ namespace perpend {
 class RankingQuality {
  public:
   // One list: a score for each document, and the answers among them, from 1. Of equal scores the
-  // earlier document is first.
+  // earlier document is first. Throws InvalidArgument for a score that is no number, no answers,
+  // and one that is not in the list.
   void add(std::span<const float> scores, std::span<const std::int32_t> answers);
 
   std::int64_t num_lists() const { return num_lists_; }

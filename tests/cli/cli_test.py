@@ -16,18 +16,10 @@ from png_rows import read_png
 from terminal import Terminal
 
 PROGRAM, MODEL = sys.argv[1:3]
-JSON_KEYS = {
-    "text",
-    "prompt_tokens",
-    "completion_tokens",
-    "finish_reason",
-    "time_to_first_token_ms",
-    "prefill_tokens_per_s",
-    "decode_tokens_per_s",
-    "kv_bytes",
-    "kv_peak_bytes",
-    "seed",
-}
+JSON_KEYS = set(
+    "text prompt_tokens completion_tokens finish_reason forwards tokens_per_forward time_to_first_token_ms"
+    " prefill_tokens_per_s decode_tokens_per_s kv_bytes kv_peak_bytes seed".split()
+)
 GREEDY = ["--temperature", "0"]
 STORY = "Write a story about a lighthouse keeper."
 PAGE_BYTES = 64 * 3 * 64 * 2 * 2  # 64 keys of 3 heads of 64 in f16, K and V

@@ -37,10 +37,15 @@ class LeftToRight final : public Denoiser {
     return {rows_, {&logit_row_, 1}};
   }
 
-  using Denoiser::update;
-  StepResult update(const torch::Tensor& logits, const Context& /*context*/) override {
-    const std::span row(logits.data_ptr<float>(), static_cast<std::size_t>(logits.size(1)));
-    const std::int32_t token = HistoryModel::argmax(row);
+  using Denoiser::take;
+  void take(std::int64_t /*first*/, const torch::Tensor& logits,
+            const Context& /*context*/) override {
+    token_ =
+        HistoryModel::argmax({logits.data_ptr<float>(), static_cast<std::size_t>(logits.size(1))});
+  }
+
+  StepResult update() override {
+    const std::int32_t token = token_;
     rows_[static_cast<std::size_t>(num_known_)] = token;
     block_.push_back({{token, 0.0F}, {}});
     const std::int64_t committed = commits_ == Commits::kNothing   ? 0
@@ -61,6 +66,7 @@ class LeftToRight final : public Denoiser {
   std::int64_t num_pending_ = 0;
   std::int64_t num_known_ = 0;
   std::int32_t logit_row_ = 0;
+  std::int32_t token_ = 0;
   std::vector<Sample> block_;
 };
 
@@ -194,8 +200,8 @@ TEST_F(BlockLoopTest, PoliciesHearOfFinalTokensAlone) {
   loop.push(prompt_);
   LeftToRight denoiser(3, Commits::kPending);
   next(loop, denoiser, 2);
-  // Of each block the first step commits what was pending, the two others nothing.
-  EXPECT_EQ(policy_.calls, (std::vector<std::int64_t>{15, 15, 15, 18, 18, 18}));
+  // Of each block the first step commits what was pending, the second nothing; the third ends it.
+  EXPECT_EQ(policy_.calls, (std::vector<std::int64_t>{15, 15, 18, 18}));
 }
 
 TEST_F(BlockLoopTest, ASeedDecidesTheTokens) {

@@ -43,7 +43,9 @@ class HistoryModel final : public LanguageModel {
       const std::vector<float> values = logits_after(history);
       std::copy(values.begin(), values.end(), logits.data_ptr<float>() + i * config_.vocab_size);
     }
-    return logits;
+    if (input.visit_logits == nullptr || count == 0) return logits;
+    (*input.visit_logits)(0, logits);
+    return context.workspace->take({0, config_.vocab_size});
   }
 
   std::vector<float> logits_after(std::span<const std::int32_t> history) const {

@@ -89,6 +89,38 @@ class SamplerTest : public testing::Test {
   Runtime runtime_{1};
 };
 
+TEST_F(SamplerTest, AProposalIsTheSampleAndHowSureItIs) {
+  const std::vector<float> logits = {0.5F, 2.0F, -kInfinity, 1.5F, -1.0F, 1.75F, 0.0F};
+  const std::vector<SamplerOptions> all = {{.temperature = 0, .top_p = 0.3F},
+                                           {.temperature = 1},
+                                           {.temperature = 0.7F, .top_p = 0.8F},
+                                           {.temperature = 2, .top_k = 3, .min_p = 0.1F}};
+  for (SamplerOptions options : all) {
+    for (std::uint64_t seed = 0; seed < 8; ++seed) {
+      options.seed = seed;
+      const TokenLogprob expected = sample(options, logits).chosen;
+      SamplerOptions distribution = options;
+      // At temperature 0 it is the model's own.
+      if (options.temperature == 0) distribution = {.temperature = 1};
+      std::vector<double> p = exact_distribution(distribution, logits, {});
+      const double probability = p[static_cast<std::size_t>(expected.token)];
+      std::sort(p.begin(), p.end(), std::greater<>());
+      double negative_entropy = 0;
+      for (const double value : p) negative_entropy += value > 0 ? value * std::log(value) : 0;
+      for (const auto& [kind, value] : {std::pair{Confidence::kProbability, probability},
+                                        std::pair{Confidence::kMargin, p[0] - p[1]},
+                                        std::pair{Confidence::kEntropy, negative_entropy}}) {
+        Sampler sampler(options);
+        const Proposal proposal = sampler.propose(logits, kind, 2, runtime_.context());
+        EXPECT_EQ(proposal.sample.chosen.token, expected.token);
+        EXPECT_FLOAT_EQ(proposal.sample.chosen.logprob, expected.logprob);
+        EXPECT_EQ(proposal.sample.top.size(), 2U);
+        EXPECT_NEAR(proposal.confidence, value, 1e-5);
+      }
+    }
+  }
+}
+
 struct Case {
   std::string name;
   SamplerOptions options;

@@ -59,8 +59,8 @@ class Records(unittest.TestCase):
 
 class Experiment(unittest.TestCase):
     def run_it(self, out: pathlib.Path) -> str:
-        command = [sys.executable, FOLDER / "run.py", "--perpend", PROGRAM, "--out", out, "--scale", "tiny", "--device", "cpu"]
-        result = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        command = [sys.executable, FOLDER / "run.py", "--perpend", PROGRAM, "--out", out, "--scale", "tiny", "--arms", "F,H", "--device", "cpu"]
+        result = subprocess.run(command, capture_output=True, text=True, timeout=900)
         self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
         return result.stdout
 
@@ -69,17 +69,16 @@ class Experiment(unittest.TestCase):
             out = pathlib.Path(folder) / "longgen"
             self.run_it(out)
             log = [json.loads(line) for line in (out / "seed-1" / "recall" / "log.jsonl").read_text().splitlines()]
-            self.assertGreater(log[0]["loss"], 3.0)
-            self.assertLess(log[-1]["loss"], log[0]["loss"] - 1.5)
+            self.assertLess(log[-1]["loss"], log[0]["loss"] - 0.8)
             # A model that does not read the text is right once in 16 times; one that has only learnt to answer with one
             # of the two values in the text, which is what these few tokens teach, every second time.
             self.assertGreater(log[-1]["evaluation"]["exact_match"], 4 / TINY.vocabulary.values)
             table = json.loads((out / "table.json").read_text())["percent"]
-            self.assertEqual(list(table), ["A", "F", "H", "S", "F->H", "F->S"])
+            self.assertEqual(list(table), ["A", "F", "H", "F->H", "F->S"])
             xml.etree.ElementTree.parse(out / "accuracy.svg")
 
             written = (out / "seed-1" / "H" / "log.jsonl").stat().st_mtime_ns
-            self.assertIn("| S: sparse |", self.run_it(out))
+            self.assertIn("| H: hybrid, full in the middle |", self.run_it(out))
             self.assertEqual((out / "seed-1" / "H" / "log.jsonl").stat().st_mtime_ns, written)
 
 

@@ -10,6 +10,8 @@
 #include <nlohmann/json.hpp>
 #include <torch/types.h>
 
+#include "perpend/decode/block_diffusion.h"
+#include "perpend/decode/block_loop.h"
 #include "perpend/decode/teacher_forcing.h"
 #include "perpend/io/text_file.h"
 #include "perpend/nn/runtime.h"
@@ -170,6 +172,42 @@ TEST_F(Golden, GreedyContinuationInF32) {
   }
   for (std::size_t i = 0; i < found.size(); ++i) {
     EXPECT_EQ(found[i], goldens()[i].at("greedy").get<Tokens>()) << goldens()[i].at("prompt");
+  }
+}
+
+// As a diffusion model whose blocks have one token, the network is the autoregressive one.
+TEST_F(Golden, DiffusionByBlocksOfOneIsGreedyContinuation) {
+  using enum DiffusionAttention;
+  const LanguageModel& network = exact_->model.network();
+  const ModelConfig& config = network.config();
+  for (const auto& [attention, index] : {std::pair{kBlock, 0}, std::pair{kContextCausal, 1}}) {
+    const auto& golden = goldens().at(static_cast<std::size_t>(index));
+    const auto prompt = golden.at("ids").get<Tokens>();
+    auto greedy = golden.at("greedy").get<Tokens>();
+    greedy.resize(16);
+    const DiffusionSetting setting = decide({attention, 32, true, 16, ""}, {.block_size = 1});
+    const std::vector<Mask> masks(static_cast<std::size_t>(config.num_layers),
+                                  context_mask(setting.model));
+    KvStore store({.num_layers = config.num_layers,
+                   .num_kv_heads = config.num_kv_heads,
+                   .head_dim = config.head_dim,
+                   .dtype = DType::kF32,
+                   .max_tokens = 256});
+    KvSequence sequence(store);
+    ExactPolicy policy;
+    BlockLoop loop(network, exact_->runtime.context(), sequence, policy, masks);
+    BlockDiffusion denoiser(setting, {},
+                            {.prompt_tokens = static_cast<std::int64_t>(prompt.size()),
+                             .max_tokens = static_cast<std::int64_t>(greedy.size()),
+                             .context_length = config.context_length,
+                             .num_layers = config.num_layers,
+                             .num_top_logprobs = 0,
+                             .is_stop = {}});
+    loop.push(prompt);
+    while (loop.tokens().size() < prompt.size() + greedy.size()) loop.next_block(denoiser);
+    const auto found = loop.tokens().subspan(prompt.size());
+    EXPECT_EQ(Tokens(found.begin(), found.end()), greedy) << golden.at("prompt");
+    EXPECT_EQ(denoiser.num_forwards(), static_cast<std::int64_t>(greedy.size()));
   }
 }
 

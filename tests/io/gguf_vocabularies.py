@@ -1,6 +1,8 @@
 """Writes trained tokenizers as GGUF metadata. Each writer returns the tokenizer that the file stands for."""
 
 import json
+import pathlib
+import struct
 
 import gguf
 from tokenizer_families import all_merges
@@ -45,12 +47,48 @@ def write_gpt2(pre):
     return write_tokenizer
 
 
-def write_llama(tokenizer, path):
-    description, tokens, special = parts_of(tokenizer)
+def llama_types(tokens):
     types = []
     for token in tokens:
         is_byte = token.startswith("<0x") and len(token) == 6
         types.append(UNKNOWN if token == "<unk>" else CONTROL if token in ("<s>", "</s>") else BYTE if is_byte else NORMAL)
+    return types
+
+
+def varint(value):
+    return bytes([value & 0x7F | 0x80]) + varint(value >> 7) if value > 0x7F else bytes([value])
+
+
+def field(number, content):
+    """Of a protocol buffer: an integer, a float, or bytes."""
+    if isinstance(content, int):
+        return varint(number << 3) + varint(content)
+    if isinstance(content, float):
+        return varint(number << 3 | 5) + struct.pack("<f", content)
+    return varint(number << 3 | 2) + varint(len(content)) + content
+
+
+def write_sentencepiece(tokenizer, path):
+    _, tokens, _ = parts_of(tokenizer)
+    write_pieces(path, tokens)
+    return joined_by_score(tokenizer)
+
+
+def write_pieces(path, tokens):
+    """A tokenizer.model: pieces (1) of text (1), score (2) and type (3), trainer (2) and normalizer (3)."""
+    types = llama_types(tokens)
+    model = b""
+    for i, (token, kind) in enumerate(zip(tokens, types)):
+        piece = field(1, token.encode()) + field(2, -float(i)) + (field(3, kind) if kind != NORMAL else b"")
+        model += field(1, piece)
+    model += field(2, field(3, 2) + field(4, 32000) + field(40, 0) + field(41, 1) + field(42, 2))
+    model += field(3, field(1, b"identity") + field(3, 1) + field(4, 0))
+    pathlib.Path(path).write_bytes(model)
+
+
+def write_llama(tokenizer, path):
+    _, tokens, _ = parts_of(tokenizer)
+    types = llama_types(tokens)
 
     def fill(writer):
         writer.add_token_scores([-float(i) for i in range(len(tokens))])
@@ -59,6 +97,12 @@ def write_llama(tokenizer, path):
         writer.add_unk_token_id(0)
 
     write(path, "llama", tokens, types, fill)
+    return joined_by_score(tokenizer)
+
+
+def joined_by_score(tokenizer):
+    description, tokens, _ = parts_of(tokenizer)
+    types = llama_types(tokens)
     vocab = description["model"]["vocab"]
     made = {token: id for token, id in vocab.items() if types[id] == NORMAL}
     description["model"]["merges"] = all_merges(made)

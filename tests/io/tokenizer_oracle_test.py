@@ -70,6 +70,10 @@ def main():
             special = index % 2 == 0
             texts = texts_of[name in UNICODE_16]
             wrong += differences(name, path, tokenizer, texts, special, ["ids", "offsets", "text", "streamed"])
+            if name == "llama2":
+                path = os.path.join(folder, "tokenizer.model")
+                joined = gguf_vocabularies.write_sentencepiece(tokenizer, path)
+                wrong += differences("llama2 as SentencePiece", path, joined, texts, True, ["ids"])
             if name in gguf_vocabularies.WRITERS:
                 path = os.path.join(folder, name + ".gguf")
                 tokenizer = gguf_vocabularies.WRITERS[name](tokenizer, path)

@@ -1,4 +1,5 @@
-// Encodes and decodes for the oracle test: tokenizer_tool FILE, a tokenizer.json or a .gguf, reads
+// Encodes and decodes for the oracle test: tokenizer_tool FILE, a tokenizer.json, a
+// .gguf or a tokenizer.model, reads
 // JSON lines {"text": ..., "special": whether to add BOS and the like} and prints JSON lines
 // {"ids": [...], "offsets": [[begin, end], ...], "text": decoded, "streamed": decoded bit by bit}.
 
@@ -10,6 +11,7 @@
 #include "perpend/core/error.h"
 #include "perpend/io/gguf.h"
 #include "perpend/io/text_file.h"
+#include "perpend/io/tokenizer/sentencepiece_model.h"
 #include "perpend/io/tokenizer/streaming_detokenizer.h"
 #include "perpend/io/tokenizer/tokenizer.h"
 
@@ -20,6 +22,10 @@ using nlohmann::json;
 
 Tokenizer load(const std::string& path) {
   if (path.ends_with(".gguf")) return load_gguf_tokenizer(GgufFile::open(path));
+  if (path.ends_with(".model")) {
+    const std::string bytes = read_text_file(path);
+    return SentencePieceModel(std::as_bytes(std::span(bytes)), path).tokenizer(true, false);
+  }
   return load_tokenizer_json(read_text_file(path), path);
 }
 

@@ -2,6 +2,7 @@
 
 #include "perpend/models/llama.h"
 
+#include <limits>
 #include <numeric>
 
 #include <gtest/gtest.h>
@@ -74,6 +75,34 @@ TEST_F(LlamaForms, SummariesAreThoseOfTheLogits) {
       ++row;
     }
     EXPECT_EQ(row, 5);
+  });
+}
+
+// A few rows at a time, and without the token that must not come out.
+TEST_F(LlamaForms, VisitedLogitsAreTheLogits) {
+  const Llama model = load(LinearMode::kF32);
+  std::vector<std::int32_t> tokens(75);
+  std::iota(tokens.begin(), tokens.end(), 20);
+  torch::Tensor expected = logits(model, tokens);
+  const std::int32_t banned = expected[70].argmax().item<std::int32_t>();
+  expected.select(1, banned).fill_(-std::numeric_limits<float>::infinity());
+  PassRunner runner(model, runtime_.context());
+  with_pass(model, tokens, [&](const ForwardInput& input) {
+    std::int64_t next = 0;
+    runner.run(input, banned, [&](std::int64_t first, const torch::Tensor& rows) {
+      EXPECT_EQ(first, next);
+      EXPECT_LE(rows.size(0), 32);
+      EXPECT_TRUE(torch::allclose(rows, expected.narrow(0, first, rows.size(0)), 1e-5, 1e-5));
+      next += rows.size(0);
+    });
+    EXPECT_EQ(next, 75);
+    runner.summarize(input, banned,
+                     [&](std::int64_t first, std::span<const VocabularySummary> rows) {
+                       for (const VocabularySummary& row : rows) {
+                         EXPECT_NE(row.argmax, banned);
+                         EXPECT_EQ(row.argmax, expected[first++].argmax().item<std::int64_t>());
+                       }
+                     });
   });
 }
 

@@ -1,5 +1,6 @@
 // Runs networks for the oracle test, every weight in f32:
 //   llama run MODEL RUNS.json   a network in several ways
+//   llama diffuse MODEL RUNS.json  answers of a diffusion model, see diffusion_runs.h
 //   llama load MODEL...         a list of the errors, empty where a model can be read
 //
 // RUNS.json is a list of {"sequences": [[token, ...], ...], "chunk": rows of a sequence a pass,
@@ -20,6 +21,7 @@
 #include "perpend/mask/layer_masks.h"
 #include "perpend/models/llama.h"
 #include "perpend/nn/runtime.h"
+#include "tests/models/diffusion_runs.h"
 #include "tests/models/load_errors.h"
 
 namespace perpend::llama_tool {
@@ -119,11 +121,13 @@ Llama read_model(const std::string& path, Context& context) {
   return {config, WeightReader(checkpoint, config), LinearMode::kF32, context};
 }
 
-json run(const std::string& path, const std::string& runs_path, Context& context) {
+json run(std::string_view command, const std::string& path, const std::string& runs_path,
+         Context& context) {
   const Llama model = read_model(path, context);
   json results = json::array();
   for (const json& spec : json::parse(read_text_file(runs_path))) {
-    results.push_back(Run(model, spec, context).finish());
+    results.push_back(command == "diffuse" ? run_diffusion(model, spec, context)
+                                           : Run(model, spec, context).finish());
   }
   return results;
 }
@@ -134,7 +138,7 @@ json answer(std::span<char*> arguments) {
   Runtime runtime(2);
   const auto load = [&](const char* path) { read_model(path, runtime.context()); };
   if (arguments[0] == std::string_view("load")) return load_errors(arguments.subspan(1), load);
-  return run(arguments[1], arguments[2], runtime.context());
+  return run(arguments[0], arguments[1], arguments[2], runtime.context());
 }
 
 }  // namespace perpend::llama_tool

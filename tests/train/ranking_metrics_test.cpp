@@ -4,6 +4,7 @@
 #include "perpend/train/ranking_metrics.h"
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 
 #include <gtest/gtest.h>
@@ -48,6 +49,8 @@ TEST(RankingQuality, AgreesWithAStableSort) {
   EXPECT_GT(first, kLists / 50);
   EXPECT_THROW(quality.add(std::vector<float>(3), std::vector<std::int32_t>{4}), InvalidArgument);
   EXPECT_THROW(quality.add(std::vector<float>(3), {}), InvalidArgument);
+  EXPECT_THROW(quality.add(std::vector<float>{0, NAN}, std::vector<std::int32_t>{1}),
+               InvalidArgument);
 }
 
 // Ragged prompts with the positions of BlockRank and an answer of two tokens behind the signals.

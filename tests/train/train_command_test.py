@@ -162,6 +162,37 @@ class Train(unittest.TestCase):
         np.minimum(tokens, 0).tofile(data / "tokens.bin")
         self.assertIn("the mask token (0) is to be learnt at token 0", run("train", self.config("masked", more=diffusion + losses)).stderr)
 
+    def test_evaluate_says_what_the_run_said(self):
+        data = self.folder / "data"
+        evaluation = f'[evaluation]\npath = "{data}"\nevery = 4\n'
+        model = self.folder / "base" / "model"
+        layers = "0: causal & window(3); rest: causal"
+        runs = {
+            "base": (f'[model]\nlayers = "{layers}"' + SHAPE, []),
+            "lora": (f'[model]\npath = "{model}"\nlayers = "{layers}"\n[lora]\nrank = 2', ["--adapter", self.folder / "lora" / "adapter"]),
+        }
+        losses = []
+        for name, (shape, flags) in runs.items():
+            self.assertEqual(run("train", self.config(name, model=shape, steps=6, more=evaluation)).returncode, 0)
+            log = [json.loads(line) for line in (self.folder / name / "log.jsonl").read_text().splitlines()]
+            self.assertEqual([entry["step"] for entry in log if "evaluation" in entry], [4, 6])
+            command = ["evaluate", "--model", model, "--data", data, "--device", "cpu", "--layers", layers, *flags]
+            result = run(*command, "--data", data, "--json")
+            self.assertEqual(result.returncode, 0, result.stderr)
+            lines = [json.loads(line) for line in result.stdout.splitlines()]
+            self.assertEqual(len(lines), 2)
+            for found in lines:
+                self.assertAlmostEqual(found["loss"], log[-1]["evaluation"]["loss"], places=4)
+                self.assertAlmostEqual(found["exact_match"], log[-1]["evaluation"]["exact_match"], places=2)
+                self.assertEqual(found["targets"], found["tokens"] - found["sequences"])
+            losses.append(lines[0]["loss"])
+            other_masks = run("evaluate", "--model", model, "--data", data, "--device", "cpu", *flags, "--json")
+            self.assertNotAlmostEqual(json.loads(other_masks.stdout)["loss"], losses[-1], places=4)
+        self.assertLess(losses[1], losses[0] - 0.01)
+        missing = run("evaluate", "--model", model, "--data", self.folder / "nowhere", "--device", "cpu")
+        self.assertEqual(missing.returncode, 2)
+        self.assertIn("nowhere", missing.stderr)
+
     def test_what_is_wrong_is_named(self):
         path = self.config("wrong", more="momentum = 0.9\n")
         result = run("train", path)

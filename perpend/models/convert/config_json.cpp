@@ -7,6 +7,7 @@
 #include "perpend/core/error.h"
 #include "perpend/io/json_text.h"
 #include "perpend/models/convert/llama3_rope.h"
+#include "perpend/models/diffusion_config.h"
 #include "perpend/models/longgen_config.h"
 #include "perpend/models/weights.h"
 
@@ -121,6 +122,7 @@ std::string write_config_json(const Checkpoint& source, const ModelConfig& confi
               {"use_cache", true},
               {"vocab_size", config.vocab_size}};
   if (config.longgen) object["longgen"] = longgen_json(*config.longgen);
+  if (config.diffusion) object["diffusion"] = diffusion_json(*config.diffusion);
   if (config.blockrank) object["blockrank"] = blockrank_json(*config.blockrank);
   add_family(source, config, object);
   add_ids(ids, object);
@@ -138,6 +140,7 @@ std::string changed_config_json(const Checkpoint& source, const ModelConfig& con
   if (changes.context_length) object["max_position_embeddings"] = *changes.context_length;
   if (changes.rope_theta) set_rope_theta(*changes.rope_theta, object);
   if (!changes.preset.empty()) object["longgen"] = longgen_json(*config.longgen);
+  if (changes.diffusion) object["diffusion"] = diffusion_json(*config.diffusion);
   return json_document(object, path);
 }
 

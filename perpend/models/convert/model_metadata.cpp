@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "perpend/core/error.h"
+#include "perpend/models/diffusion_config.h"
 #include "perpend/models/longgen_config.h"
 
 namespace perpend {
@@ -71,6 +72,10 @@ void add_rotary(const RotaryConfig& rotary, MetadataWriter& to) {
 }  // namespace
 
 std::string gguf_architecture(const ModelConfig& config) {
+  if (published_diffusion(config.architecture)) {
+    throw Unsupported(concat("convert: GGUF has no architecture for model_type ",
+                             config.architecture, "; a Hugging Face folder keeps it"));
+  }
   return config.architecture == "mistral" ? "llama" : config.architecture;
 }
 
@@ -92,6 +97,7 @@ void add_model_metadata(const ModelConfig& config, std::string_view name, GgufMe
   to.number("attention.layer_norm_rms_epsilon", config.rms_epsilon);
   add_rotary(config.rotary, to);
   if (config.longgen) set_longgen(*config.longgen, architecture, metadata);
+  if (config.diffusion) set_diffusion(*config.diffusion, architecture, metadata);
   if (config.blockrank) set_blockrank(*config.blockrank, architecture, metadata);
 }
 
@@ -102,6 +108,7 @@ void set_model_changes(const ModelConfig& config, const ModelChanges& changes,
   if (changes.context_length) to.count("context_length", *changes.context_length);
   if (changes.rope_theta) to.number("rope.freq_base", *changes.rope_theta);
   if (!changes.preset.empty()) set_longgen(*config.longgen, architecture, metadata);
+  if (changes.diffusion) set_diffusion(*config.diffusion, architecture, metadata);
 }
 
 void set_file_type(BlockFormat format, GgufMetadata& metadata) {

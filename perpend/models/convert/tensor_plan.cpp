@@ -87,8 +87,9 @@ class Planner {
     const StoredTensor* bias = find_bias(source_, config_, role, layer);
     // Copied with the others, in the order of the file.
     if (same_kind()) return;
-    add(weight, weight_name(target_, role, layer), order_of(role));
-    if (bias != nullptr) add(*bias, weight_name(target_, role, layer, ".bias"), order_of(role));
+    add(weight, weight_name(target_, config_.architecture, role, layer), order_of(role));
+    if (bias != nullptr)
+      add(*bias, weight_name(target_, config_.architecture, role, layer, ".bias"), order_of(role));
   }
 
   // Where config.json has a rule, GGUF has numbers.
@@ -112,7 +113,8 @@ class Planner {
   bool is_dispensable(std::string_view name) const {
     return source_.kind() == Kind::kHuggingFace &&
            (name.ends_with(".rotary_emb.inv_freq") ||
-            (config_.tied_embeddings && name == weight_name(source_.kind(), kHead, 0)));
+            (config_.tied_embeddings &&
+             name == weight_name(source_.kind(), config_.architecture, kHead, 0)));
   }
 
   void add_others() {

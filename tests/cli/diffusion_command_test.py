@@ -1,0 +1,192 @@
+"""`perpend generate` with a tiny random diffusion model: JSON, trace, views, wrong use. diffusion_command_test.py PROGRAM"""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "models"))
+sys.path.insert(1, str(pathlib.Path(__file__).resolve().parent.parent / "io"))
+from gguf_vocabularies import write_pieces  # noqa: E402
+from terminal import Terminal  # noqa: E402
+from tiny_models import TinyModel  # noqa: E402
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers  # noqa: E402
+
+PROGRAM = sys.argv[1]
+SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+MASK_TOKEN, MASK_ID = "|<MASK>|", 259
+TEMPLATE = "{% for m in messages %}{{ m['content'] }}<|im_end|>{% endfor %}"
+EXACT = ["--precision", "f32", "--threads", "1", "--temperature", "0"]
+
+
+def environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("PERPEND_")}
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess:
+    command = [PROGRAM, *map(str, arguments)]
+    return subprocess.run(command, input="", capture_output=True, text=True, env=environment(), timeout=60)
+
+
+def byte_tokenizer() -> Tokenizer:
+    """A token a byte, three that are special and a mask token that is not."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE(vocab={letter: i for i, letter in enumerate(alphabet)}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([AddedToken(token, special=True) for token in SPECIAL])
+    tokenizer.add_tokens([AddedToken(MASK_TOKEN, special=False)])
+    assert tokenizer.token_to_id(MASK_TOKEN) == MASK_ID
+    return tokenizer
+
+
+def write_models(folder: pathlib.Path) -> None:
+    """The same weights as a diffusion model and as an autoregressive one."""
+    for name, architecture in (("diffusion", "Fast_dLLM_Qwen"), ("plain", "qwen2")):
+        model = TinyModel(7, architecture, biases=True, rows=264)
+        model.config |= {"bd_size": 8, "use_sliding_window": False}
+        model.tensors["lm_head.weight"][MASK_ID] = 0
+        model.tensors["lm_head.weight"][256:259] = 0
+        model.save(folder / name, byte_tokenizer(), tokenizer_config={"chat_template": TEMPLATE, "eos_token": "<|im_end|>"})
+
+
+def write_nbdiff(folder: pathlib.Path) -> None:
+    """A folder as NBDiff's, with SentencePiece's tokenizer.model and tokens that a slow tokenizer adds."""
+    model = TinyModel(8, "PanguEmbedded", biases=True, rows=264)
+    model.tensors["lm_head.weight"][260:] = 0
+    model.save(folder, byte_tokenizer())
+    (folder / "tokenizer.json").unlink()
+    pieces = ["<unk>", "<s>", "</s>"] + [f"<0x{byte:02X}>" for byte in range(256)] + ["[unused9]"]
+    write_pieces(folder / "tokenizer.model", pieces)
+    added = {"259": {"content": "[unused9]", "special": True}, "260": {"content": "[unused0]", "special": True}}
+    added |= {"261": {"content": "[unused10]", "special": True}}
+    config = {"added_tokens_decoder": added, "eos_token": "[unused10]", "bos_token": "<s>"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+
+
+class GenerateTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        folder = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(folder.cleanup)
+        cls.folder = pathlib.Path(folder.name)
+        write_models(cls.folder)
+        write_nbdiff(cls.folder / "nbdiff")
+
+    def command(self, *arguments: object, model: str = "diffusion") -> list[object]:
+        return ["generate", *arguments, "--model", self.folder / model, *EXACT]
+
+    def generate(self, *arguments: object, model: str = "diffusion") -> dict:
+        result = run(*self.command(*arguments, "--json", model=model))
+        self.assertEqual(result.returncode, 0, result.stderr)
+        return json.loads(result.stdout)
+
+    def test_json_and_trace(self):
+        path = self.folder / "trace.json"
+        result = self.generate("one two", "--raw", "--max-tokens", 29, "--threshold", 0.05, "--trace", path)
+        self.assertEqual(result["completion_tokens"], 29)
+        self.assertLess(result["forwards"], 29)
+        self.assertAlmostEqual(result["tokens_per_forward"], 29 / result["forwards"])
+        trace = json.loads(path.read_text())
+        self.assertEqual((trace["mask_token_id"], trace["block_size"], trace["prompt_tokens"]), (MASK_ID, 8, 7))
+        self.assertEqual(trace["text"], result["text"])
+        filled = {token["position"]: token["id"] for step in trace["steps"] for token in step["filled"]}
+        self.assertEqual([filled[7 + i] for i in range(29)], trace["tokens"])
+        self.assertNotIn(MASK_ID, filled.values())
+        # The prompt is shorter than a block, so that no pass is over it alone.
+        self.assertEqual(len(trace["steps"]), result["forwards"])
+        for step in trace["steps"]:
+            self.assertTrue(step["kind"] == "context" or step["rows"] == step["block"])
+
+    def test_a_block_of_one_is_autoregression(self):
+        arguments = ["the same weights", "--raw", "--max-tokens", 40]
+        by_tokens = self.generate(*arguments, "--block-size", 1)
+        plain = self.generate(*arguments, model="plain")
+        self.assertEqual(by_tokens["text"], plain["text"])
+        self.assertEqual((by_tokens["forwards"], plain["forwards"], plain["tokens_per_forward"]), (40, 40, 1))
+
+    def test_caches_that_are_exact(self):
+        arguments = ["caches", "--raw", "--max-tokens", 30, "--threshold", 0.05]
+        exact = self.generate(*arguments, "--cache", "none")
+        self.assertEqual(self.generate(*arguments)["text"], exact["text"])
+        whole_blocks = ["--cache", "sub-block", "--sub-block", 8]
+        self.assertEqual(self.generate(*arguments, *whole_blocks)["text"], exact["text"])
+
+    def test_a_mask_token_in_a_prompt_is_text(self):
+        for form in ("--raw", "--chat"):
+            with self.subTest(form):
+                masked = self.generate(f"a{MASK_TOKEN}b", form, "--max-tokens", 1)
+                letters = self.generate("a12345678b", form, "--max-tokens", 1)
+                self.assertEqual(masked["prompt_tokens"], letters["prompt_tokens"])
+
+    def test_nbdiff(self):
+        path = self.folder / "nbdiff.json"
+        arguments = ["ab [unused0] c", "--raw", "--max-tokens", 40, "--threshold", 0.05]
+        result = self.generate(*arguments, "--trace", path, model="nbdiff")
+        # A mask token that is spelled is text, a byte each.
+        letters = self.generate("ab 123456789 c", "--raw", "--max-tokens", 1, model="nbdiff")
+        self.assertEqual(result["prompt_tokens"], letters["prompt_tokens"])
+        trace = json.loads(path.read_text())
+        self.assertEqual((trace["mask_token_id"], trace["block_size"]), (260, 32))
+        # Blocks begin where the prompt ends, after a pass over all that is final.
+        self.assertEqual(trace["steps"][0]["kind"], "context")
+        begin = result["prompt_tokens"]
+        self.assertEqual(trace["steps"][1]["block"], [begin, begin + 32])
+        self.assertEqual(self.generate(*arguments, "--cache", "none", model="nbdiff")["text"], result["text"])
+
+    def test_views(self):
+        arguments = ["show me", "--raw", "--max-tokens", 24]
+        text = self.generate(*arguments)["text"]
+        shown = run(*self.command(*arguments, "--show-denoising"))
+        self.assertEqual(shown.stdout, text + "\n")
+        lines = [line for line in shown.stderr.splitlines() if line.startswith("step ")]
+        self.assertRegex(lines[0], r"^step 1: denoise rows 0-8 of 8 keys: 7=.* \(\d\.\d\d\)$")
+        command = [PROGRAM, *map(str, self.command(*arguments, "--show-denoising"))]
+        with Terminal(command, environment()) as terminal:
+            seen = terminal.expect(r"tokens/s[^\]]*\]")
+            self.assertEqual(terminal.close(), 0)
+        self.assertIn("\x1b[2m\u00b7", seen)
+        self.assertIn("\x1b[38;5;", seen)
+
+    def test_wrong_use(self):
+        cases = [
+            (["--block-size", 4], "plain", "--block-size is for models of diffusion alone"),
+            (["--show-denoising"], "plain", "--show-denoising and --trace are for models of diffusion"),
+            (["--layers", "all: causal"], "diffusion", "masks of layers are not for a model of diffusion"),
+            (["--cache", "dual"], "diffusion", "cache dual is not for attention block; none, block and sub-block are"),
+            (["--cache", "big"], "diffusion", "expected none, block, sub-block, prefix, dual or elastic (big)"),
+            (["--sub-block", 3], "diffusion", "must be a multiple of the sub-block's (8 vs 3)"),
+            (["--unmask", "some"], "diffusion", "--unmask: expected one of threshold, factor, count, steps (some)"),
+            (["--confidence", "entropy"], "diffusion", "thresholds and factors are for the confidence probability"),
+            (["--repetition-penalty", 1.2], "diffusion", "repetition-penalty is not built for blocks"),
+            (["--diffusion", "{}"], "plain", "--diffusion: diffusion.attention: expected block"),
+            (["--diffusion", '{"attention": "full", "mask_token_id": 999}'], "plain", "mask token: expected an id below 264"),
+        ]
+        for arguments, model, expected in cases:
+            with self.subTest(expected):
+                result = run(*self.command("x", *arguments, model=model))
+                self.assertEqual((result.returncode, result.stdout), (2, ""))
+                self.assertIn(expected, result.stderr)
+                self.assertEqual(result.stderr.count("\n"), 1)
+        text = self.folder / "text.txt"
+        text.write_text("some words")
+        result = run("perplexity", "--text", text, "--model", self.folder / "diffusion")
+        self.assertIn("see the very token that they predict", result.stderr)
+
+    def test_any_model_by_its_config(self):
+        changed = self.folder / "changed"
+        model = ["--diffusion", '{"attention": "context_causal", "block_size": 8, "mask_token_id": 259}']
+        arguments = ["hello", "--raw", "--max-tokens", 20, "--threshold", 0.05]
+        by_flag = self.generate(*arguments, *model, model="plain")
+        self.assertLess(by_flag["forwards"], 20)
+        for target in (changed, self.folder / "changed.gguf"):
+            result = run("convert", self.folder / "plain", target, *model)
+            self.assertEqual(result.returncode, 0, result.stderr)
+            converted = self.generate(*arguments, model=target.name)
+            self.assertEqual(converted["text"], by_flag["text"])
+
+
+unittest.main(argv=sys.argv[:1] + sys.argv[2:])
