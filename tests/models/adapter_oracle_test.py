@@ -93,10 +93,13 @@ def adapters_are_merged_weights(folder: pathlib.Path, docs: pathlib.Path) -> Non
     for source in (base, folder / "base.gguf"):
         found = scores(docs, "--model", source, "--adapter", adapter, "--precision", "f32")
         assert np.abs(found - expected).max() < 1e-5, (source, found, expected)
-    # Packed blocks are merged into Q8_0.
-    succeed("convert", base, folder / "base.q8_0.gguf", "--format", "q8_0")
+    # Packed blocks are merged into Q8_0, which rounds what it merges.
+    for name, model_folder in (("base", base), ("merged", merged)):
+        succeed("convert", model_folder, folder / f"{name}.q8_0.gguf", "--format", "q8_0")
     found = scores(docs, "--model", folder / "base.q8_0.gguf", "--adapter", adapter)
-    assert np.abs(found - expected).max() < 0.03, (found, expected)
+    rounded = scores(docs, "--model", folder / "merged.q8_0.gguf")
+    effect = np.abs(plain - expected).max()
+    assert np.abs(found - rounded).max() < effect / 3, (found, rounded, effect)
     exact = ["--raw", "--json", "--precision", "f32", "--temperature", 0, "--max-tokens", 8]
     texts = [
         json.loads(succeed("generate", "def main", *exact, "--model", *which))["text"]
