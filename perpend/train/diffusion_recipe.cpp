@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include <nlohmann/json.hpp>
@@ -14,30 +13,21 @@
 namespace perpend {
 namespace {
 
-using Attention = NoisingOptions::Attention;
+using Attention = DiffusionAttention;
 using NoiseUnit = NoisingOptions::NoiseUnit;
 
 constexpr std::int64_t kMostTokens = 1 << 24;
 constexpr std::int64_t kMostSteps = std::int64_t{1} << 40;
 constexpr std::int64_t kMostTokenId = (std::int64_t{1} << 31) - 1;
 
-constexpr std::array<std::pair<std::string_view, Attention>, 3> kAttentions = {
-    {{"block", Attention::kBlock},
-     {"context_causal", Attention::kContextCausal},
-     {"full", Attention::kFull}}};
+constexpr std::array kAttentions = {Attention::kBlock, Attention::kContextCausal, Attention::kFull};
 
 Attention read_attention(const ConfigTable& table) {
   std::vector<std::string> names;
-  for (const auto& [name, attention] : kAttentions) names.emplace_back(name);
+  for (const Attention attention : kAttentions) names.emplace_back(name_of(attention));
   const std::string found = table.choice("attention", names);
   const auto place = std::find(names.begin(), names.end(), found) - names.begin();
-  return kAttentions[static_cast<std::size_t>(place)].second;
-}
-
-std::string_view name_of(Attention attention) {
-  return std::find_if(kAttentions.begin(), kAttentions.end(),
-                      [&](const auto& known) { return known.second == attention; })
-      ->first;
+  return kAttentions[static_cast<std::size_t>(place)];
 }
 
 BlockGrowth read_blocks(const ConfigTable& table) {

@@ -11,7 +11,7 @@
 namespace perpend {
 namespace {
 
-using Attention = NoisingOptions::Attention;
+using Attention = DiffusionAttention;
 using NoiseUnit = NoisingOptions::NoiseUnit;
 
 // Streams of the run's seed, so that noise and the order of the data are drawn apart.

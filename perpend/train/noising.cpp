@@ -12,16 +12,16 @@ std::int64_t BlockGrowth::at(std::int64_t step) const {
   return size;
 }
 
-Mask diffusion_mask(NoisingOptions::Attention attention, std::int64_t length,
-                    std::int64_t block_size, int views) {
+Mask diffusion_mask(DiffusionAttention attention, std::int64_t length, std::int64_t block_size,
+                    int views) {
   const Mask own_copy = Mask::same(Label::block(length));
-  if (attention == NoisingOptions::Attention::kFull) return views == 1 ? Mask::all() : own_copy;
+  if (attention == DiffusionAttention::kFull) return views == 1 ? Mask::all() : own_copy;
   const Label copy = Label::copy(views * length);
   const Label block = Label::within(length, Label::block(block_size));
   const Mask noised = Mask::q_in(copy, {0});
   const Mask clean = Mask::k_in(copy, {1});
   const Mask context =
-      attention == NoisingOptions::Attention::kContextCausal ? Mask::causal() : Mask::upto(block);
+      attention == DiffusionAttention::kContextCausal ? Mask::causal() : Mask::upto(block);
   return (noised & own_copy & Mask::same(block)) | (noised & clean & Mask::before(block)) |
          (Mask::q_in(copy, {1}) & clean & context);
 }

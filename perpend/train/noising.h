@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "perpend/mask/mask.h"
+#include "perpend/models/diffusion.h"
 
 namespace perpend {
 
@@ -21,15 +22,12 @@ struct BlockGrowth {
 
 // How text is noised to train a diffusion language model, and what the copies of it see.
 struct NoisingOptions {
-  enum class Attention {
-    kBlock,          // clean blocks see themselves and those before: Fast-dLLM v2, BD3-LM
-    kContextCausal,  // clean tokens are causal: NBDiff
-    kFull,           // there is no clean copy, all tokens see each other: LLaDA, Dream
-  };
   // What shares one noise level.
   enum class NoiseUnit { kBlock, kSequence };
 
-  Attention attention = Attention::kBlock;
+  // With kBlock clean blocks see themselves and those before, with kContextCausal clean tokens are
+  // causal, with kFull there is no clean copy.
+  DiffusionAttention attention = DiffusionAttention::kBlock;
   BlockGrowth block_size;
   std::int32_t mask_token_id = 0;
   // Noised copies of a text: 2 are complementary, so that each token is predicted once.
@@ -51,7 +49,7 @@ struct NoisingOptions {
 // What the rows of [views noised copies; clean copy] of a text see, by section 2.3 of Fast-dLLM v2
 // (arXiv:2509.26328) or 2.1 of NBDiff: noised rows their own block in their copy and the clean
 // blocks before it, clean rows no noise. kFull has no clean copy. `length` tokens a copy.
-Mask diffusion_mask(NoisingOptions::Attention attention, std::int64_t length,
-                    std::int64_t block_size, int views);
+Mask diffusion_mask(DiffusionAttention attention, std::int64_t length, std::int64_t block_size,
+                    int views);
 
 }  // namespace perpend

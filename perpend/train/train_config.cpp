@@ -163,8 +163,7 @@ void check_kind(const ConfigTable& table, const std::string& kind,
     return;
   }
   if (kind == "blockrank") table.fail("kind", "blockrank excludes [diffusion]");
-  if (kind == "next_token" &&
-      diffusion->options.attention != NoisingOptions::Attention::kContextCausal) {
+  if (kind == "next_token" && diffusion->options.attention != DiffusionAttention::kContextCausal) {
     table.fail("kind",
                "next_token needs a causal clean copy: [diffusion] attention = \"context_causal\"");
   }

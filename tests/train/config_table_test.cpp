@@ -121,7 +121,7 @@ TEST(TrainConfig, ReadsTheExamplesOfTheGuide) {
   EXPECT_FALSE(configs[0].diffusion);
 
   const DiffusionRecipe& block = configs[1].diffusion.value();
-  EXPECT_EQ(block.options.attention, NoisingOptions::Attention::kBlock);
+  EXPECT_EQ(block.options.attention, DiffusionAttention::kBlock);
   EXPECT_EQ(block.options.block_size.at(0), 16);
   EXPECT_EQ(block.options.views, 2);
   EXPECT_TRUE(block.options.first_of_block && block.options.shift && block.pads_blocks);

@@ -11,7 +11,7 @@
 
 namespace perpend {
 
-using Attention = NoisingOptions::Attention;
+using Attention = DiffusionAttention;
 
 inline constexpr std::array kAttentions = {Attention::kBlock, Attention::kContextCausal,
                                            Attention::kFull};

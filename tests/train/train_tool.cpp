@@ -27,10 +27,10 @@ namespace {
 
 using nlohmann::json;
 
-NoisingOptions::Attention read_attention(const json& recipe) {
-  if (recipe["attention"] == "full") return NoisingOptions::Attention::kFull;
-  return recipe["attention"] == "block" ? NoisingOptions::Attention::kBlock
-                                        : NoisingOptions::Attention::kContextCausal;
+DiffusionAttention read_attention(const json& recipe) {
+  if (recipe["attention"] == "full") return DiffusionAttention::kFull;
+  return recipe["attention"] == "block" ? DiffusionAttention::kBlock
+                                        : DiffusionAttention::kContextCausal;
 }
 
 NoisingOptions read_diffusion(const json& recipe) {
