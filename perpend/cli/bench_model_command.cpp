@@ -7,6 +7,7 @@
 #include "perpend/cli/model_benchmark.h"
 #include "perpend/cli/options.h"
 #include "perpend/cli/report.h"
+#include "perpend/models/named_shapes.h"
 #include "perpend/nn/device_choice.h"
 
 namespace perpend {
@@ -87,7 +88,7 @@ void add_bench_model_command(CLI::App& bench) {
   ModelBenchmark& benchmark = command->benchmark;
   CLI::App& sub = *bench.add_subcommand(
       "model", "Prefill and decoding of a model of random weights, each with what bounds it");
-  add_option(sub, "--shape", benchmark.shape, "llama2-7b, llama2-70b, mistral-7b or smollm2-135m");
+  add_option(sub, "--shape", benchmark.shape, known_shapes());
   add_option(sub, "--layers", benchmark.layers, "Mask of each layer, as for generate");
   add_option(sub, "--preset", benchmark.preset, "longgen-as or longgen-bs, as for generate");
   add_option(sub, "--device", command->device, "cpu, cuda, cuda:N or auto");

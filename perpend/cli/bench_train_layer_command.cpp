@@ -7,6 +7,7 @@
 #include "perpend/cli/commands.h"
 #include "perpend/cli/layer_benchmark.h"
 #include "perpend/cli/options.h"
+#include "perpend/models/named_shapes.h"
 #include "perpend/nn/device_choice.h"
 
 namespace perpend {
@@ -75,7 +76,7 @@ void add_bench_train_layer_command(CLI::App& bench) {
   LayerBenchmark& benchmark = command->benchmark;
   CLI::App& sub = *bench.add_subcommand(
       "train-layer", "Forward and backward of one layer of each mask, composed to a model");
-  add_option(sub, "--shape", benchmark.shape, "llama2-7b, llama2-70b, mistral-7b or smollm2-135m");
+  add_option(sub, "--shape", benchmark.shape, known_shapes());
   add_option(sub, "--layers", benchmark.layers, "Mask of each layer, as for generate");
   add_option(sub, "--preset", benchmark.preset, "longgen-as or longgen-bs, as for generate");
   add_option(sub, "--device", command->device, "cpu, cuda, cuda:N or auto");
