@@ -13,6 +13,8 @@ TEMPLATES = [
     "{% macro show(x, sep=', ') %}{{ x | tojson(indent=2) }}{{ sep }}{% endmacro %}"
     "{% for t in tools %}{{ show(t) }}{% endfor %}",
     "{% set ns = namespace(n=0) %}{% for i in range(3) %}{% set ns.n = ns.n + i %}{% endfor %}{{ ns.n }}",
+    "{% set ns = namespace(x=[], y='y') %}{% for i in range(9) %}{% set ns.x = [ns.x] %}{% set ns.y = ns.y ~ ns.y %}"
+    "{% endfor %}{{ ns.x }}{{ ns.y }}{{ ns }}{{ ns == ns }}{% set ns.z = ns %}",
     "{{ messages | selectattr('role', 'equalto', 'user') | map(attribute='content') | list | length }}",
     "{{ messages[::-1][0:2] }}{{ [1, 2.5, none, true] }}{{ {'a': (1, 2)} }}{{ 7 // 2 ** 3 % 5 }}",
     "{% for k, v in messages[0].items() if k is string and not v is none %}{{ loop.index }}{{ k ~ v }}"

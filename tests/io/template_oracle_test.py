@@ -316,6 +316,23 @@ VARIABLES = {
 }
 
 
+# Templates that jinja2 would follow until the stack or the memory ends, and what is said instead.
+HOSTILE = [
+    ("{% set n = namespace() %}{% set n.x = n %}{{ n }}", "a namespace can not be part"),
+    ("{% set n = namespace() %}{% set n.x = [{'n': n}] %}{{ n == n }}", "a namespace can not be part"),
+    ("{% set n = namespace(x=1) %}{% for i in range(100000) %}{% set n.x = [n.x] %}{% endfor %}", "nested too deep"),
+    ("{% set n = namespace(x=1) %}{% for i in range(99) %}{% set n.x = [n.x, n.x] %}{% endfor %}", "too large"),
+    ("{% set n = namespace(x='a') %}{% for i in range(99) %}{% set n.x = n.x ~ n.x %}{% endfor %}", "too large"),
+    ("{{ ('a' * 9999999) | replace('a', 'b' * 9999999) }}", "too large"),
+    ("{{ ('b' * 9999).join(range(99999)) }}", "too large"),
+    ("{{ range(99999) | join('b' * 9999) }}", "too large"),
+    ("{{ ('a\\nb' * 9999) | indent('b' * 9999) }}", "too large"),
+    ("{{ ([[1] * 999] * 999) | tojson(indent=99) }}", "too large"),
+    ("{{ range(1000000) | unique }}", "unique: more than"),
+    ("{% for i in range(1000000) %}{{ s }}{% set s = s ~ s[:99] %}{% endfor %}", "too long"),
+]
+
+
 def random_expression(rng, depth):
     if depth == 0:
         return rng.choice(["1", "0", "-3", "2.5", "'ab'", "''", "true", "none", "s", "l", "d", "x", "7", "'A b'", "l[0]", "d.a", "m[1].n"])
@@ -370,6 +387,13 @@ def main():
             wrong += 1
             if wrong <= 25:
                 print(f"template {template!r}\n  jinja2  {want!r}\n  perpend {answer}")
+    for template, error in HOSTILE:
+        request = json.dumps({"template": template, "variables": VARIABLES})
+        out = subprocess.run([TOOL], input=request.encode(), stdout=subprocess.PIPE, check=True, timeout=60).stdout
+        said = json.loads(out).get("error", "no error")
+        if error not in said:
+            wrong += 1
+            print(f"template {template!r}\n  expected {error!r}\n  perpend {said!r}")
     print(f"{len(requests)} templates, {rendered} of them valid, {wrong} differ")
     assert wrong == 0
 

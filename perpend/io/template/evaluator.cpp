@@ -44,8 +44,9 @@ class Evaluator final : public Functions {
  private:
   // --- statements
 
-  void step() {
-    if (++steps_ > kMaxSteps) throw InvalidArgument("the template runs too long");
+  void step(std::int64_t count = 1) {
+    steps_ += count;
+    if (steps_ > kMaxSteps) throw InvalidArgument("the template runs too long");
   }
   void print(std::string_view text) {
     if (output_.size() + text.size() > kMaxOutput) {
@@ -173,10 +174,10 @@ class Evaluator final : public Functions {
     }
     if (statement.attribute.empty()) return unpack(statement.names, value);
     const Value object = lookup(statement.names.front());
-    if (object.dict() == nullptr || object.dict()->find(kNamespaceMark) == nullptr) {
+    if (object.dict() == nullptr || !object.dict()->is_namespace) {
       throw InvalidArgument(concat("'", statement.names.front(), "' is no namespace"));
     }
-    object.dict()->set(statement.attribute, std::move(value));
+    object.dict()->set_part(statement.attribute, std::move(value));
   }
 
   std::string captured(const Block& body) {
@@ -199,7 +200,20 @@ class Evaluator final : public Functions {
   // --- expressions
 
   Value evaluate(const Expr& expr) {
-    step();
+    Value value = compute(expr);
+    // What a value costs beside the step that made it: texts are copied, lists gone through.
+    std::size_t cost = 0;
+    if (const std::string* text = value.text()) {
+      check_size(text->size());
+      cost = text->size() / 1024;
+    } else if (value.list() != nullptr) {
+      cost = value.list()->size() / 16;
+    }
+    step(1 + static_cast<std::int64_t>(cost));
+    return value;
+  }
+
+  Value compute(const Expr& expr) {
     switch (expr.kind) {
       case Expr::Kind::kLiteral:
         return expr.value;

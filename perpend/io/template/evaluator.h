@@ -48,12 +48,9 @@ std::vector<std::int64_t> progression(std::int64_t begin, std::int64_t end, std:
 
 // Functions that every template may call: range, namespace, dict, strftime_now, raise_exception.
 Value call_global(const std::string& name, const Arguments& given);
-// A namespace is a dict with this member, which no template can name.
-inline constexpr std::string_view kNamespaceMark = "\x01namespace";
-
-// Renders a parsed template. `context` holds its variables. Limits on steps, depth and output keep
-// a hostile template from hanging. Throws InvalidArgument "<name>: line <n>: ..." for what goes
-// wrong, raise_exception included.
+// Renders a parsed template. `context` holds its variables. Limits on steps, depth, values and
+// output keep a hostile template from hanging. Throws InvalidArgument "<name>: line <n>: ..." for
+// what goes wrong, raise_exception included.
 std::string evaluate(const Block& block, const Dict& context, const std::string& name);
 
 }  // namespace perpend::jinja

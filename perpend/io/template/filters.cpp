@@ -9,6 +9,9 @@
 namespace perpend::jinja {
 namespace {
 
+// Each is compared with all that are kept.
+constexpr std::size_t kMaxUnique = 10'000;
+
 std::int64_t length(const Value& value) {
   if (value.text() != nullptr) return static_cast<std::int64_t>(count_characters(*value.text()));
   if (value.list() != nullptr) return static_cast<std::int64_t>(value.list()->size());
@@ -57,6 +60,7 @@ std::string indent(const std::string& text, const Arguments& arguments) {
     out += text[i];
     const bool next_blank = i + 1 < text.size() && text[i + 1] == '\n';
     if (text[i] == '\n' && i + 1 < text.size() && (blank || !next_blank)) out += prefix;
+    check_size(out.size());
   }
   return out;
 }
@@ -174,11 +178,13 @@ Value list_filter(const std::string& name, const Value& value, const Arguments& 
     for (std::size_t i = 0; i < items.size(); ++i) {
       Value part = attribute.is_none() ? items[i] : get_item(items[i], attribute);
       text += concat(i > 0 ? separator : "", part.str());
+      check_size(text.size());
     }
     return text;
   }
   if (name == "reverse") std::reverse(items.begin(), items.end());
   if (name == "unique") {
+    check(items.size() <= kMaxUnique, concat("unique: more than ", kMaxUnique, " values"));
     std::vector<Value> kept;
     for (const Value& item : items) {
       if (std::find(kept.begin(), kept.end(), item) == kept.end()) kept.push_back(item);
@@ -221,8 +227,9 @@ Value call_filter(const std::string& name, const Value& value, const Arguments& 
     return value.is_undefined() || falsy ? arguments.get(0, "default_value", "") : value;
   }
   if (name == "reverse" && value.text() != nullptr) {
+    const auto characters = split_characters(*value.text());
     std::string text;
-    for (std::string_view c : split_characters(*value.text())) text.insert(0, c);
+    for (auto c = characters.rbegin(); c != characters.rend(); ++c) text += *c;
     return text;
   }
   if (is_one_of(name, {"first", "last", "join", "reverse", "unique", "sum", "list"})) {

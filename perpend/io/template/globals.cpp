@@ -44,7 +44,7 @@ Value call_global(const std::string& name, const Arguments& given) {
   if (name == "dict") return Value::dict(members_of(given));
   if (name == "namespace") {
     Dict members = members_of(given);
-    members.set(kNamespaceMark, true);
+    members.is_namespace = true;
     return Value::dict(std::move(members));
   }
   if (name == "strftime_now") return local_time(given.get(0, "format", "").str());

@@ -23,6 +23,7 @@ std::string replace(std::string_view text, std::string_view from, std::string_vi
        --limit) {
     out += text.substr(0, found);
     out += to;
+    check_size(out.size());
     text.remove_prefix(found + from.size());
   }
   return out.append(text);
@@ -145,6 +146,7 @@ Value string_method(const std::string& text, const std::string& name, const Argu
     for (const Value& item : iterate(arguments.get(0, "iterable"))) {
       if (!std::exchange(first, false)) out += text;
       out += item.str();
+      check_size(out.size());
     }
     return out;
   }

@@ -12,6 +12,26 @@
 namespace perpend::jinja {
 namespace {
 
+constexpr int kMaxDepth = 256;
+constexpr std::size_t kMaxSize = 1 << 24;
+
+void add_part(Extent& whole, const Value& part) {
+  if (part.dict() != nullptr && part.dict()->is_namespace) {
+    throw InvalidArgument("a namespace can not be part of another value");
+  }
+  const Extent extent = part.extent();
+  whole.depth = std::max(whole.depth, extent.depth + 1);
+  whole.size += extent.size;
+  check(whole.depth <= kMaxDepth, "lists and dicts nested too deep");
+  check_size(whole.size);
+}
+
+std::shared_ptr<List> measured(std::vector<Value> items) {
+  auto list = std::make_shared<List>(std::move(items));
+  for (const Value& item : *list) add_part(list->extent, item);
+  return list;
+}
+
 // repr() of a Python float: the shortest digits that read back equal, with an exponent below 1e-4
 // and from 1e16 on.
 std::string float_text(double value) {
@@ -81,15 +101,45 @@ void Dict::set(std::string_view key, Value value) {
   items.emplace_back(key, std::move(value));
 }
 
-Value Value::list(std::vector<Value> items) { return std::make_shared<List>(std::move(items)); }
+void Dict::set_part(std::string_view key, Value value) {
+  Extent part;
+  add_part(part, value);
+  set(key, std::move(value));
+  measure();
+}
+
+void Dict::measure() {
+  extent = {};
+  for (const auto& [key, value] : items) {
+    extent.size += key.size();
+    add_part(extent, value);
+  }
+}
+
+void check_size(std::size_t size) { check(size <= kMaxSize, "the value is too large"); }
+
+Value Value::list(std::vector<Value> items) { return measured(std::move(items)); }
 
 Value Value::tuple(std::vector<Value> items) {
-  auto list = std::make_shared<List>(std::move(items));
+  auto list = measured(std::move(items));
   list->is_tuple = true;
   return list;
 }
 
-Value Value::from_json(const nlohmann::ordered_json& json) {
+Value Value::dict(Dict items) {
+  items.measure();
+  return std::make_shared<Dict>(std::move(items));
+}
+
+Extent Value::extent() const {
+  if (text() != nullptr) return {0, 1 + text()->size()};
+  if (list() != nullptr) return list()->extent;
+  if (dict() != nullptr) return dict()->extent;
+  return {};
+}
+
+Value Value::from_json(const nlohmann::ordered_json& json, int depth) {
+  check(depth <= kMaxDepth, "lists and dicts nested too deep");
   switch (json.type()) {
     case nlohmann::json::value_t::null:
       return None{};
@@ -104,12 +154,12 @@ Value Value::from_json(const nlohmann::ordered_json& json) {
       return json.get<std::string>();
     case nlohmann::json::value_t::array: {
       std::vector<Value> items;
-      for (const auto& item : json) items.push_back(from_json(item));
+      for (const auto& item : json) items.push_back(from_json(item, depth + 1));
       return list(std::move(items));
     }
     case nlohmann::json::value_t::object: {
       Dict items;
-      for (const auto& [key, item] : json.items()) items.set(key, from_json(item));
+      for (const auto& [key, item] : json.items()) items.set(key, from_json(item, depth + 1));
       return dict(std::move(items));
     }
     default:
@@ -212,6 +262,7 @@ std::string to_json(const Value& value, int indent, int depth) {
     std::string text;
     for (const auto& item : items) {
       text += (text.empty() ? "" : separator) + line(depth + 1) + print(item);
+      check_size(text.size());
     }
     return text.empty() ? std::string{open, close} : open + text + line(depth) + close;
   };

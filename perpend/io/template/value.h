@@ -18,12 +18,30 @@ struct Macro;
 // A list, or a tuple, which only prints and compares differently.
 struct List;
 
+// How large a value is, written out as a tree: what prints it or compares it goes this deep and
+// takes this many steps, however often its parts are shared.
+struct Extent {
+  int depth = 0;
+  std::size_t size = 1;  // values and bytes of text
+};
+// Throws InvalidArgument for more bytes, or values, than a template may make at once.
+void check_size(std::size_t size);
+
 // Keys in order of insertion, as Python keeps them.
 struct Dict {
   std::vector<std::pair<std::string, Value>> items;
+  // Of a dict that is a value.
+  Extent extent;
+  // Only a namespace changes after it was made. None is part of another value, so that no value
+  // ever holds itself.
+  bool is_namespace = false;
 
   const Value* find(std::string_view key) const;
   void set(std::string_view key, Value value);
+  // set() and measure() of what may be part of another value; otherwise nothing changes.
+  void set_part(std::string_view key, Value value);
+  // Brings `extent` up to date. Throws InvalidArgument for what nests too deep or is too large.
+  void measure();
 };
 
 struct Undefined {
@@ -48,10 +66,11 @@ class Value {
   Value(int value) : value_(std::int64_t{value}) {}
   // NOLINTEND(google-explicit-constructor)
 
+  // Throw InvalidArgument for what nests too deep, is too large or holds a namespace.
   static Value list(std::vector<Value> items);
   static Value tuple(std::vector<Value> items);
-  static Value dict(Dict items) { return std::make_shared<Dict>(std::move(items)); }
-  static Value from_json(const nlohmann::ordered_json& json);
+  static Value dict(Dict items);
+  static Value from_json(const nlohmann::ordered_json& json, int depth = 0);
 
   template <class T>
   const T* get() const {
@@ -70,6 +89,7 @@ class Value {
   }
   bool is_number() const { return get<bool>() || get<std::int64_t>() || get<double>(); }
   bool is_integer() const { return get<bool>() || get<std::int64_t>(); }
+  Extent extent() const;
   double number() const;
   std::int64_t integer() const;
 
@@ -90,6 +110,7 @@ struct List : std::vector<Value> {
   const std::vector<Value>& items() const { return *this; }
 
   bool is_tuple = false;
+  Extent extent;
 };
 
 bool operator==(const Value& a, const Value& b);
