@@ -13,7 +13,8 @@ namespace {
 constexpr std::int64_t kLeastTokens = 1024;
 
 bool is_decoding(const ForwardInput& input) {
-  return input.runs_everything() && input.logit_rows.size() == input.sequences.size() &&
+  return input.runs_everything() && input.sequence_masks.empty() &&
+         input.logit_rows.size() == input.sequences.size() &&
          std::all_of(input.sequences.begin(), input.sequences.end(),
                      [](const KvRows& rows) { return rows.count == 1; });
 }
