@@ -12,7 +12,7 @@ namespace perpend {
 
 // The one loop behind every kind of generation (docs/architecture.md):
 //   for each block: let the denoiser run steps until it is finished, then commit it to the cache.
-// Runs one sequence.
+// Runs one sequence; the engine (engine.h) runs many by the same steps.
 class BlockLoop {
  public:
   // Borrows all arguments, which are as in SequenceSteps. With a `prompt_prefill` of the same parts
