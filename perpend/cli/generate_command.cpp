@@ -53,7 +53,8 @@ void GenerateCommand::run_batch(ModelSession& session) {
 
 void GenerateCommand::run() {
   check(!(form.chat && form.raw), "generate: --chat and --raw exclude each other");
-  check(!batch.file.empty() || !batch.ids, "generate: --ids is for --batch");
+  check(!batch.file.empty() || (!batch.ids && batch.summary.empty()),
+        "generate: --ids and --summary are for --batch");
   check(batch.batch_size > 0,
         concat("generate: --batch-size must be positive (", batch.batch_size, ")"));
   check_options(generation.options.sampler);
@@ -135,6 +136,8 @@ void add_generate_command(CLI::App& app) {
              "Of --batch: tokens whose keys are held at a time; 0: enough for --batch-size of the "
              "longest requests");
   add_flag(sub, "--ids", command->batch.ids, "Of --batch: add the tokens of prompt and answer");
+  add_option(sub, "--summary", command->batch.summary,
+             "Of --batch: a JSON file for what all answers come to");
   add_option(sub, "--trace", command->trace, "A JSON file for every step of a diffusion model");
   command->model.add_to(sub);
   command->generation.add_to(sub);
