@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "perpend/cli/commands.h"
+#include "perpend/cli/comparison.h"
 #include "perpend/cli/denoising_trace.h"
 #include "perpend/cli/denoising_view.h"
 #include "perpend/cli/diffusion_flags.h"
@@ -20,6 +21,7 @@ struct GenerateCommand {
   ModelOptions model;
   GenerationFlags generation;
   DiffusionFlags diffusion;
+  ComparisonFlags comparison;
   bool show_denoising = false;
   std::string trace;
   std::string prompt;
@@ -29,13 +31,23 @@ struct GenerateCommand {
   bool json = false;
 
   void run();
-  std::vector<std::int32_t> encode(const LoadedModel& loaded) const;
+  // Throws InvalidArgument for flags that exclude each other or need a form that is not used.
+  void check_flags() const;
+  std::vector<std::int32_t> encode(const LoadedModel& loaded, const std::string& text) const;
   // Options of a diffusion model; throws InvalidArgument where they are given for any other.
   DiffusionOptions diffusion_options(const LoadedModel& loaded) const;
 };
 
-std::vector<std::int32_t> GenerateCommand::encode(const LoadedModel& loaded) const {
-  const std::string text = read_prompt(prompt);
+void GenerateCommand::check_flags() const {
+  check(!(chat && raw), "generate: --chat and --raw exclude each other");
+  comparison.check_flags();
+  const bool watched = show_denoising || !trace.empty();
+  check(!comparison.given() || !watched,
+        "generate: comparisons exclude --show-denoising and --trace");
+}
+
+std::vector<std::int32_t> GenerateCommand::encode(const LoadedModel& loaded,
+                                                  const std::string& text) const {
   if (raw || (!chat && !loaded.has_chat_template())) {
     check(system.empty(), "generate: --system needs the chat form, which this run does not use");
     return loaded.encode_text(text);
@@ -71,12 +83,17 @@ nlohmann::json logprobs_of(const GenerateResult& result, const Tokenizer& tokeni
 }
 
 void GenerateCommand::run() {
-  check(!(chat && raw), "generate: --chat and --raw exclude each other");
+  check_flags();
   check_options(generation.options.sampler);
   ModelSession session(model);
   generation.options.layer_masks = session.layer_masks;
   generation.options.diffusion = diffusion_options(session.model);
-  const std::vector<std::int32_t> tokens = encode(session.model);
+  const std::string text = read_prompt(prompt);
+  if (comparison.given()) {
+    Comparison both(comparison, model, session, generation.options);
+    return both.run([&](const LoadedModel& loaded) { return encode(loaded, text); }, json);
+  }
+  const std::vector<std::int32_t> tokens = encode(session.model, text);
   const auto prompt_tokens = static_cast<std::int64_t>(tokens.size());
 
   GenerateCallbacks callbacks;
@@ -98,9 +115,9 @@ void GenerateCommand::run() {
   // The view draws the answer itself on a terminal.
   const bool draws_answer = show_denoising && terminal.columns > 0;
   if (!json && !draws_answer) {
-    callbacks.on_text = [&](std::string_view text) {
+    callbacks.on_text = [&](std::string_view characters) {
       progress.finish();
-      std::cout << text << std::flush;
+      std::cout << characters << std::flush;
       return std::cout.good();
     };
   }
@@ -144,6 +161,7 @@ void add_generate_command(CLI::App& app) {
   command->model.add_to(sub);
   command->generation.add_to(sub);
   command->diffusion.add_to(sub);
+  command->comparison.add_to(sub);
   sub.footer(
       "Examples:\n"
       "  perpend generate \"Why is the sky blue?\"\n"
