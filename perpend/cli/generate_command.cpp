@@ -1,10 +1,12 @@
 #include <iostream>
+#include <optional>
 
 #include <fmt/core.h>
 #include <nlohmann/json.hpp>
 
 #include "perpend/cli/commands.h"
 #include "perpend/cli/comparison.h"
+#include "perpend/cli/denoising_replay.h"
 #include "perpend/cli/denoising_trace.h"
 #include "perpend/cli/denoising_view.h"
 #include "perpend/cli/diffusion_flags.h"
@@ -24,6 +26,8 @@ struct GenerateCommand {
   ComparisonFlags comparison;
   bool show_denoising = false;
   std::string trace;
+  std::string replay;
+  std::string font = PERPEND_FONT;
   std::string prompt;
   std::string system;
   bool chat = false;
@@ -41,9 +45,9 @@ struct GenerateCommand {
 void GenerateCommand::check_flags() const {
   check(!(chat && raw), "generate: --chat and --raw exclude each other");
   comparison.check_flags();
-  const bool watched = show_denoising || !trace.empty();
+  const bool watched = show_denoising || !trace.empty() || !replay.empty();
   check(!comparison.given() || !watched,
-        "generate: comparisons exclude --show-denoising and --trace");
+        "generate: comparisons exclude --show-denoising, --trace and --replay");
 }
 
 std::vector<std::int32_t> GenerateCommand::encode(const LoadedModel& loaded,
@@ -61,8 +65,8 @@ std::vector<std::int32_t> GenerateCommand::encode(const LoadedModel& loaded,
 DiffusionOptions GenerateCommand::diffusion_options(const LoadedModel& loaded) const {
   if (loaded.diffusion()) return diffusion.options();
   diffusion.check_not_given();
-  check(!show_denoising && trace.empty(),
-        "generate: --show-denoising and --trace are for models of diffusion alone");
+  check(!show_denoising && trace.empty() && replay.empty(),
+        "generate: --show-denoising, --trace and --replay are for models of diffusion alone");
   return {};
 }
 
@@ -85,6 +89,8 @@ nlohmann::json logprobs_of(const GenerateResult& result, const Tokenizer& tokeni
 void GenerateCommand::run() {
   check_flags();
   check_options(generation.options.sampler);
+  std::optional<DenoisingReplay> pictures;
+  if (!replay.empty()) pictures.emplace(replay, font);
   ModelSession session(model);
   generation.options.layer_masks = session.layer_masks;
   generation.options.diffusion = diffusion_options(session.model);
@@ -106,9 +112,10 @@ void GenerateCommand::run() {
   const DenoisingView::Size terminal = terminal_size();
   DenoisingView view(tokenizer, terminal.columns > 0 ? std::cout : std::cerr, terminal);
   DenoisingTrace steps;
-  if (show_denoising || !trace.empty()) {
+  if (show_denoising || !trace.empty() || pictures) {
     generation.options.diffusion.on_step = [&](const CanvasStep& step) {
       if (!trace.empty()) steps.add(step, tokenizer);
+      if (pictures) pictures->add(step);
       if (show_denoising) view.show(step, prompt_tokens);
     };
   }
@@ -129,6 +136,7 @@ void GenerateCommand::run() {
     const DiffusionOptions& options = generation.options.diffusion;
     steps.write(trace, result, decide(*session.model.diffusion(), options).model);
   }
+  if (pictures) pictures->write(text, result, tokenizer);
   if (!json) {
     if (draws_answer) std::cout << result.text;
     std::cout << std::endl;
@@ -158,6 +166,9 @@ void add_generate_command(CLI::App& app) {
   add_flag(sub, "--show-denoising", command->show_denoising,
            "Show how a diffusion model fills its blocks");
   add_option(sub, "--trace", command->trace, "A JSON file for every step of a diffusion model");
+  add_option(sub, "--replay", command->replay,
+             "An animated PNG of how a diffusion model fills its blocks");
+  add_option(sub, "--font", command->font, "Of --replay: a font file with letters of one width");
   command->model.add_to(sub);
   command->generation.add_to(sub);
   command->diffusion.add_to(sub);
