@@ -152,10 +152,8 @@ GenerateResult EngineRequest::result() {
   GenerateResult result = std::move(completion_.result);
   result.prompt_tokens = prompt_tokens();
   result.prefill_layer_tokens = prompt_tokens() * model_.config().num_layers;
-  result.num_forwards = denoiser_->num_forwards();
+  plan_.count_work(*denoiser_, run_ ? run_->elastic_state : ElasticState(), result);
   if (!run_) return result;
-  result.elastic_boundaries = run_->elastic_state.boundaries;
-  result.elastic_layer_rows = run_->elastic_state.num_layer_rows;
   result.kv_bytes = run_->sequence.held_bytes();
   result.kv_exact_bytes = run_->sequence.exact_bytes();
   result.kv_peak_bytes = result.kv_bytes;
