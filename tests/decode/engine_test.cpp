@@ -4,6 +4,7 @@
 #include <chrono>
 #include <fstream>
 #include <memory>
+#include <numeric>
 #include <thread>
 
 #include <gmock/gmock.h>
@@ -365,6 +366,47 @@ TEST_F(EngineTest, ATurnIsOnePass) {
   EXPECT_EQ(engine.num_passes(), 3 + longest);
   expect_same(outcomes[0], alone(model, tokens));
   expect_same(outcomes[1], alone(model, blocks));
+}
+
+// A GPU sends summaries of greedy requests beside logits of others.
+TEST_F(EngineTest, SummariesAndLogitsComeFromOnePass) {
+  const LoadedModel model = load(std::nullopt);
+  const std::vector<Mask> masks(2, Mask::causal());
+  constexpr std::int64_t kRows = 40;  // more than a chunk of logits
+  const std::vector<std::int32_t> tokens(kRows, 9);
+  std::vector<std::int32_t> wanted(kRows);
+  std::iota(wanted.rbegin(), wanted.rend(), 0);
+  KvStore store({.num_layers = 2,
+                 .num_kv_heads = 2,
+                 .head_dim = 16,
+                 .dtype = DType::kF32,
+                 .max_tokens = kRows});
+  KvSequence sequence(store);
+  ASSERT_TRUE(sequence.append(kRows));
+  const KvRows rows{&sequence, 0, kRows};
+  PassRunner runner(model.network(), runtime_.context());
+  const ForwardInput input{tokens, {&rows, 1}, masks, wanted};
+  const torch::Tensor expected = runner.run(input).clone();
+  for (const std::int64_t num_summaries : {0, 5, 32, 35, 40}) {
+    std::int64_t next = 0;
+    runner.run(
+        input, PassRunner::kNoToken, num_summaries,
+        [&](std::int64_t first, std::span<const VocabularySummary> summaries) {
+          EXPECT_EQ(first, next);
+          for (const VocabularySummary& summary : summaries) {
+            EXPECT_EQ(summary.max, expected[next].max().item<float>());
+            EXPECT_EQ(summary.argmax, expected[next].argmax().item<std::int64_t>());
+            EXPECT_LT(next++, num_summaries);
+          }
+        },
+        [&](std::int64_t first, const torch::Tensor& logits) {
+          EXPECT_EQ(first, next);
+          EXPECT_GE(first, num_summaries);
+          EXPECT_TRUE(torch::equal(logits, expected.narrow(0, first, logits.size(0))));
+          next += logits.size(0);
+        });
+    EXPECT_EQ(next, kRows);
+  }
 }
 
 // --- Soak
