@@ -1,111 +1,19 @@
 #include "perpend/decode/engine.h"
 
-#include <atomic>
-#include <chrono>
-#include <fstream>
-#include <memory>
 #include <numeric>
-#include <thread>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include "perpend/core/error.h"
-#include "perpend/nn/runtime.h"
 #include "tests/campaign.h"
-#include "tests/decode/engine_cases.h"
-#include "tests/decode/tiny_llama.h"
-#include "tests/io/temporary_folder.h"
+#include "tests/decode/engine_fixture.h"
 
 namespace perpend {
 namespace {
 
-using ModelKind = std::optional<DiffusionAttention>;
-
-constexpr std::int32_t kMaskId = 200;
-const std::vector<ModelKind> kKinds = {std::nullopt, DiffusionAttention::kBlock,
-                                       DiffusionAttention::kContextCausal,
-                                       DiffusionAttention::kFull};
-
-// How an answer came out: either a result or an error.
-struct Outcome {
-  GenerateResult result;
-  std::string streamed;
-  std::string error;
-  int num_ends = 0;
-};
-
-std::vector<std::int32_t> answer_ids(const GenerateResult& result) {
-  std::vector<std::int32_t> ids;
-  for (const Sample& sample : result.samples) ids.push_back(sample.chosen.token);
-  return ids;
-}
-
-void expect_same(const Sample& a, const Sample& b) {
-  EXPECT_EQ(a.chosen.token, b.chosen.token);
-  EXPECT_EQ(a.chosen.logprob, b.chosen.logprob);
-  ASSERT_EQ(a.top.size(), b.top.size());
-  for (std::size_t i = 0; i < a.top.size(); ++i) {
-    EXPECT_EQ(a.top[i].token, b.top[i].token);
-    EXPECT_EQ(a.top[i].logprob, b.top[i].logprob);
-  }
-}
-
-// Bit for bit.
-void expect_same(const Outcome& found, const Outcome& expected) {
-  EXPECT_EQ(found.error, expected.error);
-  EXPECT_EQ(found.num_ends, 1);
-  EXPECT_EQ(found.streamed, expected.streamed);
-  const GenerateResult& a = found.result;
-  const GenerateResult& b = expected.result;
-  ASSERT_EQ(answer_ids(a), answer_ids(b));
-  for (std::size_t i = 0; i < a.samples.size(); ++i) expect_same(a.samples[i], b.samples[i]);
-  EXPECT_EQ(a.text, b.text);
-  EXPECT_EQ(a.prompt_tokens, b.prompt_tokens);
-  EXPECT_EQ(a.finish_reason, b.finish_reason);
-  EXPECT_EQ(a.num_forwards, b.num_forwards);
-  EXPECT_EQ(a.num_forward_rows, b.num_forward_rows);
-  EXPECT_EQ(a.elastic_boundaries, b.elastic_boundaries);
-  EXPECT_EQ(a.elastic_layer_rows, b.elastic_layer_rows);
-}
-
-class EngineTest : public testing::Test {
+class EngineAnswers : public EngineTest {
  protected:
-  // One random network, run as a model of each kind.
-  LoadedModel load(ModelKind kind, LinearMode mode = LinearMode::kF32,
-                   BlockFormat format = BlockFormat::kF32) {
-    const std::string path = folder_.file("tiny.gguf");
-    TinyLlama{.ffn_dim = 64, .end_token = 'Z', .format = format, .weight = TinyLlama::random(5)}
-        .write(path);
-    LoadOptions options;
-    if (kind) options.changes.diffusion = DiffusionConfig{*kind, 8, true, kMaskId, ""};
-    return {path, mode, runtime_.context(), options};
-  }
-
-  Outcome alone(const LoadedModel& model, const EngineCase& request, DType kv_dtype = DType::kF32) {
-    Outcome outcome;
-    TextGenerator generator(model, runtime_.context(), kv_dtype);
-    outcome.result =
-        generator.generate(request.prompt, request.options, request.listener(outcome.streamed));
-    return outcome;
-  }
-
-  static RequestId submit(Engine& engine, const EngineCase& request, Outcome& outcome) {
-    return engine.submit(request.prompt, request.options,
-                         {.progress = request.listener(outcome.streamed),
-                          .on_done =
-                              [&outcome](GenerateResult result) {
-                                outcome.result = std::move(result);
-                                ++outcome.num_ends;
-                              },
-                          .on_error =
-                              [&outcome](const std::exception& error) {
-                                outcome.error = error.what();
-                                ++outcome.num_ends;
-                              }});
-  }
-
   // Random requests, some of them later than others, under random limits: each is answered as it
   // is alone.
   void expect_answers_of_single_requests(const LoadedModel& model, ModelKind kind, Random& random,
@@ -132,12 +40,9 @@ class EngineTest : public testing::Test {
       expect_same(outcomes[i], alone(model, requests[i], kv_dtype));
     }
   }
-
-  TemporaryFolder folder_;
-  Runtime runtime_{2};
 };
 
-TEST_F(EngineTest, AnswersAreThoseOfSingleRequests) {
+TEST_F(EngineAnswers, AreThoseOfSingleRequests) {
   const Campaign campaign(static_cast<std::uint64_t>(num_trials(12)));
   for (const ModelKind kind : kKinds) {
     const LoadedModel model = load(kind);
@@ -150,7 +55,7 @@ TEST_F(EngineTest, AnswersAreThoseOfSingleRequests) {
   }
 }
 
-TEST_F(EngineTest, AnswersOfQuantizedModelsAreThoseOfSingleRequests) {
+TEST_F(EngineAnswers, OfQuantizedModelsAreThoseOfSingleRequests) {
   const Campaign campaign(static_cast<std::uint64_t>(num_trials(4)));
   for (const BlockFormat format : {BlockFormat::kQ4_1, BlockFormat::kQ8_0, BlockFormat::kF16}) {
     for (const ModelKind kind : {kKinds[0], kKinds[1]}) {
@@ -320,31 +225,6 @@ TEST_F(EngineTest, RequestsMayFollowRequests) {
   expect_same(second, alone(model, request));
 }
 
-TEST_F(EngineTest, OtherThreadsMaySubmitAndCancel) {
-  const LoadedModel model = load(std::nullopt);
-  const EngineCase request{.prompt = {1, 2, 3}, .options = {.max_tokens = 6}};
-  const Outcome expected = alone(model, request);
-  constexpr int kRequests = 30;
-  std::vector<Outcome> outcomes(kRequests);
-  Engine engine(model, runtime_.context(), {.kv_dtype = DType::kF32, .max_tokens = 256});
-  std::atomic<bool> finished = false;
-  std::thread other([&] {
-    for (int i = 0; i < kRequests; ++i) {
-      const RequestId id = submit(engine, request, outcomes[static_cast<std::size_t>(i)]);
-      if (i % 3 == 0) engine.cancel(id);
-    }
-    finished = true;
-  });
-  while (engine.step() || !finished) std::this_thread::yield();
-  other.join();
-  engine.run();
-  for (int i = 0; i < kRequests; ++i) {
-    const Outcome& outcome = outcomes[static_cast<std::size_t>(i)];
-    EXPECT_EQ(outcome.num_ends, 1);
-    if (i % 3 != 0) expect_same(outcome, expected);
-  }
-}
-
 // --- One pass a turn
 
 TEST_F(EngineTest, ATurnIsOnePass) {
@@ -407,70 +287,6 @@ TEST_F(EngineTest, SummariesAndLogitsComeFromOnePass) {
         });
     EXPECT_EQ(next, kRows);
   }
-}
-
-// --- Soak
-
-std::int64_t resident_bytes() {
-  std::ifstream statm("/proc/self/statm");
-  std::int64_t size = 0;
-  std::int64_t resident = 0;
-  statm >> size >> resident;
-  return resident * sysconf(_SC_PAGESIZE);
-}
-
-// Requests come and go for ten minutes in a long campaign, for a moment in a usual one; none leaves
-// anything behind.
-TEST_F(EngineTest, Soak) {
-  using Clock = std::chrono::steady_clock;
-  const std::uint64_t seconds =
-      campaign_number("PERPEND_SOAK_SECONDS", std::getenv("PERPEND_LONG") != nullptr ? 600 : 1);
-  const LoadedModel model = load(DiffusionAttention::kBlock);
-  // Block size 1 is autoregression: the pool has both.
-  std::vector<EngineCase> cases;
-  std::vector<Outcome> expected;
-  Random random(campaign_number("PERPEND_CAMPAIGN_SEED", 1), 77);
-  for (int i = 0; i < 24; ++i) {
-    cases.push_back(EngineCase::random(random, DiffusionAttention::kBlock));
-    expected.push_back(alone(model, cases.back()));
-  }
-  Engine engine(model, runtime_.context(),
-                {.kv_dtype = DType::kF32, .max_running = 6, .max_rows = 200, .max_tokens = 384});
-  std::int64_t num_answers = 0;
-  std::int64_t early_bytes = 0;
-  const auto start = Clock::now();
-  const auto end = start + std::chrono::seconds(seconds);
-  const auto goes_on = [&] {
-    return Clock::now() < end || num_answers < 40 || engine.num_put_back() == 0;
-  };
-  while (goes_on() || engine.num_requests() > 0) {
-    while (goes_on() && engine.num_requests() < 9) {
-      const std::size_t index = random.next_below(cases.size());
-      auto outcome = std::make_shared<Outcome>();
-      const RequestId id = engine.submit(
-          cases[index].prompt, cases[index].options,
-          {.progress = cases[index].listener(outcome->streamed),
-           .on_done =
-               [&, index, outcome](GenerateResult result) {
-                 outcome->result = std::move(result);
-                 ++outcome->num_ends;
-                 ++num_answers;
-                 const bool cut = outcome->result.finish_reason == FinishReason::kCancelled &&
-                                  !cases[index].pieces;
-                 if (!cut) expect_same(*outcome, expected[index]);
-               },
-           .on_error = [](const std::exception& error) { ADD_FAILURE() << error.what(); }});
-      if (!cases[index].pieces && random.next_below(10) == 0) engine.cancel(id);
-    }
-    engine.step();
-    ASSERT_FALSE(HasFailure());
-    const bool early = Clock::now() < start + std::chrono::milliseconds(200 * seconds);
-    if (early) early_bytes = resident_bytes();
-  }
-  EXPECT_EQ(engine.kv_bytes(), 0);
-  EXPECT_LT(resident_bytes() - early_bytes, 32 << 20) << "memory grew";
-  std::cout << num_answers << " answers, " << engine.num_put_back() << " put back, resident "
-            << (early_bytes >> 10) << " KiB early, " << (resident_bytes() >> 10) << " KiB late\n";
 }
 
 }  // namespace
