@@ -96,8 +96,10 @@ void GenerateCommand::run() {
   generation.options.diffusion = diffusion_options(session.model);
   const std::string text = read_prompt(prompt);
   if (comparison.given()) {
-    Comparison both(comparison, model, session, generation.options);
-    return both.run([&](const LoadedModel& loaded) { return encode(loaded, text); }, json);
+    const auto request = [&](const LoadedModel& loaded) {
+      return ComparedRequest{encode(loaded, text), generation.options};
+    };
+    return Comparison(comparison, model, session).run(request, json);
   }
   const std::vector<std::int32_t> tokens = encode(session.model, text);
   const auto prompt_tokens = static_cast<std::int64_t>(tokens.size());
