@@ -1,9 +1,12 @@
 #include <iostream>
+#include <optional>
 
 #include <fmt/core.h>
 #include <nlohmann/json.hpp>
 
 #include "perpend/cli/commands.h"
+#include "perpend/cli/comparison.h"
+#include "perpend/cli/denoising_replay.h"
 #include "perpend/cli/denoising_trace.h"
 #include "perpend/cli/denoising_view.h"
 #include "perpend/cli/diffusion_flags.h"
@@ -20,8 +23,11 @@ struct GenerateCommand {
   ModelOptions model;
   GenerationFlags generation;
   DiffusionFlags diffusion;
+  ComparisonFlags comparison;
   bool show_denoising = false;
   std::string trace;
+  std::string replay;
+  std::string font = PERPEND_FONT;
   std::string prompt;
   std::string system;
   bool chat = false;
@@ -29,13 +35,23 @@ struct GenerateCommand {
   bool json = false;
 
   void run();
-  std::vector<std::int32_t> encode(const LoadedModel& loaded) const;
+  // Throws InvalidArgument for flags that exclude each other or need a form that is not used.
+  void check_flags() const;
+  std::vector<std::int32_t> encode(const LoadedModel& loaded, const std::string& text) const;
   // Options of a diffusion model; throws InvalidArgument where they are given for any other.
   DiffusionOptions diffusion_options(const LoadedModel& loaded) const;
 };
 
-std::vector<std::int32_t> GenerateCommand::encode(const LoadedModel& loaded) const {
-  const std::string text = read_prompt(prompt);
+void GenerateCommand::check_flags() const {
+  check(!(chat && raw), "generate: --chat and --raw exclude each other");
+  comparison.check_flags();
+  const bool watched = show_denoising || !trace.empty() || !replay.empty();
+  check(!comparison.given() || !watched,
+        "generate: comparisons exclude --show-denoising, --trace and --replay");
+}
+
+std::vector<std::int32_t> GenerateCommand::encode(const LoadedModel& loaded,
+                                                  const std::string& text) const {
   if (raw || (!chat && !loaded.has_chat_template())) {
     check(system.empty(), "generate: --system needs the chat form, which this run does not use");
     return loaded.encode_text(text);
@@ -49,8 +65,8 @@ std::vector<std::int32_t> GenerateCommand::encode(const LoadedModel& loaded) con
 DiffusionOptions GenerateCommand::diffusion_options(const LoadedModel& loaded) const {
   if (loaded.diffusion()) return diffusion.options();
   diffusion.check_not_given();
-  check(!show_denoising && trace.empty(),
-        "generate: --show-denoising and --trace are for models of diffusion alone");
+  check(!show_denoising && trace.empty() && replay.empty(),
+        "generate: --show-denoising, --trace and --replay are for models of diffusion alone");
   return {};
 }
 
@@ -71,12 +87,21 @@ nlohmann::json logprobs_of(const GenerateResult& result, const Tokenizer& tokeni
 }
 
 void GenerateCommand::run() {
-  check(!(chat && raw), "generate: --chat and --raw exclude each other");
+  check_flags();
   check_options(generation.options.sampler);
+  std::optional<DenoisingReplay> pictures;
+  if (!replay.empty()) pictures.emplace(replay, font);
   ModelSession session(model);
   generation.options.layer_masks = session.layer_masks;
   generation.options.diffusion = diffusion_options(session.model);
-  const std::vector<std::int32_t> tokens = encode(session.model);
+  const std::string text = read_prompt(prompt);
+  if (comparison.given()) {
+    const auto request = [&](const LoadedModel& loaded) {
+      return ComparedRequest{encode(loaded, text), generation.options};
+    };
+    return Comparison(comparison, model, session).run(request, json);
+  }
+  const std::vector<std::int32_t> tokens = encode(session.model, text);
   const auto prompt_tokens = static_cast<std::int64_t>(tokens.size());
 
   GenerateCallbacks callbacks;
@@ -89,18 +114,19 @@ void GenerateCommand::run() {
   const DenoisingView::Size terminal = terminal_size();
   DenoisingView view(tokenizer, terminal.columns > 0 ? std::cout : std::cerr, terminal);
   DenoisingTrace steps;
-  if (show_denoising || !trace.empty()) {
+  if (show_denoising || !trace.empty() || pictures) {
     generation.options.diffusion.on_step = [&](const CanvasStep& step) {
       if (!trace.empty()) steps.add(step, tokenizer);
+      if (pictures) pictures->add(step);
       if (show_denoising) view.show(step, prompt_tokens);
     };
   }
   // The view draws the answer itself on a terminal.
   const bool draws_answer = show_denoising && terminal.columns > 0;
   if (!json && !draws_answer) {
-    callbacks.on_text = [&](std::string_view text) {
+    callbacks.on_text = [&](std::string_view characters) {
       progress.finish();
-      std::cout << text << std::flush;
+      std::cout << characters << std::flush;
       return std::cout.good();
     };
   }
@@ -112,6 +138,7 @@ void GenerateCommand::run() {
     const DiffusionOptions& options = generation.options.diffusion;
     steps.write(trace, result, decide(*session.model.diffusion(), options).model);
   }
+  if (pictures) pictures->write(text, result, tokenizer);
   if (!json) {
     if (draws_answer) std::cout << result.text;
     std::cout << std::endl;
@@ -141,9 +168,13 @@ void add_generate_command(CLI::App& app) {
   add_flag(sub, "--show-denoising", command->show_denoising,
            "Show how a diffusion model fills its blocks");
   add_option(sub, "--trace", command->trace, "A JSON file for every step of a diffusion model");
+  add_option(sub, "--replay", command->replay,
+             "An animated PNG of how a diffusion model fills its blocks");
+  add_option(sub, "--font", command->font, "Of --replay: a font file with letters of one width");
   command->model.add_to(sub);
   command->generation.add_to(sub);
   command->diffusion.add_to(sub);
+  command->comparison.add_to(sub);
   sub.footer(
       "Examples:\n"
       "  perpend generate \"Why is the sky blue?\"\n"

@@ -39,6 +39,7 @@ nlohmann::json to_json(const GenerateResult& result) {
           {"completion_tokens", result.samples.size()},
           {"finish_reason", name_of(result.finish_reason)},
           {"forwards", result.num_forwards},
+          {"rows_computed", result.num_forward_rows},
           {"tokens_per_forward", result.tokens_per_forward()},
           {"time_to_first_token_ms", result.time_to_first_token_ms},
           {"prefill_tokens_per_s", result.prefill_tokens_per_s},

@@ -20,11 +20,14 @@ class Autoregressive final : public Denoiser {
   StepResult update() override { return {.num_committed = num_pending_, .finished = true}; }
   std::span<const Sample> block() const override { return {&sample_, 1}; }
 
+  std::int64_t num_rows() const { return num_rows_; }  // of all passes so far
+
  private:
   Sampler sampler_;
   int num_top_;
   std::span<const std::int32_t> tokens_;
   std::int64_t num_pending_ = 0;
+  std::int64_t num_rows_ = 0;
   std::int32_t last_row_ = 0;
   Sample sample_;
 };

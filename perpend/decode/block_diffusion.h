@@ -73,6 +73,8 @@ class BlockDiffusion final : public Denoiser {
 
   void fill(std::int64_t position, const Proposal& proposal);
   void fill_surest();
+  // Tells of the step that has ended.
+  void report();
   // Whether the block is finished, and with it answer_end_ known.
   bool is_done();
 
@@ -103,6 +105,7 @@ class BlockDiffusion final : public Denoiser {
   std::vector<std::int32_t> logit_rows_;  // and the row that predicts each
   std::vector<Proposal> proposals_;
   std::vector<FilledToken> filled_;
+  std::vector<FilledToken> guesses_;
 
   std::int64_t num_forwards_ = 0;
   std::int64_t num_rows_ = 0;

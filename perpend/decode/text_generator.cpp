@@ -348,8 +348,12 @@ GenerateResult TextGenerator::generate(const std::vector<std::int32_t>& prompt,
   GenerateResult& result = answer.result;
   result.num_forwards =
       diffusion ? diffusion->num_forwards() : static_cast<std::int64_t>(result.samples.size());
+  result.num_forward_rows = diffusion ? diffusion->num_rows() : autoregressive.num_rows();
   result.elastic_boundaries = cache_->generation->elastic_state.boundaries;
   result.elastic_layer_rows = cache_->generation->elastic_state.num_layer_rows;
+  if (request.elastic() != nullptr) {
+    result.num_forward_rows = result.elastic_layer_rows / model_.config().num_layers;
+  }
   result.kv_bytes = cache_->generation->sequence.held_bytes();
   result.kv_exact_bytes = cache_->generation->sequence.exact_bytes();
   result.kv_peak_bytes = cache_->store.peak_bytes();
