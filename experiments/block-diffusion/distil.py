@@ -18,7 +18,7 @@ import time
 import numpy as np
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "common"))
-from prompts import make_prompts, read_questions
+from prompts import open_prompts, read_questions
 from runs import Program
 
 END = 2  # <|im_end|>
@@ -79,7 +79,7 @@ def main() -> int:
     parser.add_argument("--max-tokens", type=int, default=256)
     parser.add_argument("--device", default="auto")
     options = parser.parse_args()
-    prompts = make_prompts(options.count, 1)
+    prompts = open_prompts(held_out=False)
     if options.questions:
         prompts += read_questions(options.questions)
     order = np.random.default_rng(1).permutation(len(prompts))[: options.count]

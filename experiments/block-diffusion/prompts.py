@@ -14,6 +14,7 @@ oceans tides clouds wind thunder rainbows seasons the moon the sun planets comet
 electricity engines wheels levers robots computers keyboards the internet passwords electric cars aeroplanes balloons submarines
 satellites telescopes microscopes vaccines vitamins bones muscles the heart the brain teeth eyes memory habits patience courage
 curiosity kindness honesty teamwork planning budgeting recycling composting water energy steel wood leather cotton silk""".split("\n")
+HELD_OUT = 200
 # Two words are one topic where the first is an article or an adjective.
 JOINED = {"the", "electric"}
 STYLES = [
@@ -55,8 +56,8 @@ def topics() -> list[str]:
     return found
 
 
-def make_prompts(count: int, seed: int) -> list[str]:
-    """Different ones, as many as there are at most; those of two seeds may be the same."""
+def make_prompts(seed: int) -> list[str]:
+    """All there are, in an order of their own."""
     known = topics()
     pairs = [(style, topic) for style in STYLES for topic in known]
     rng = np.random.default_rng([seed, 1])
@@ -65,7 +66,13 @@ def make_prompts(count: int, seed: int) -> list[str]:
         style, topic = pairs[number]
         other = known[(known.index(topic) + 1 + int(rng.integers(len(known) - 1))) % len(known)]
         made[style.format(topic=topic, other=other)] = None
-    return list(made)[:count]
+    return list(made)
+
+
+def open_prompts(held_out: bool) -> list[str]:
+    """Those that answers are distilled of, or those that no arm is trained on."""
+    made = make_prompts(1)
+    return made[:HELD_OUT] if held_out else made[HELD_OUT:]
 
 
 def read_questions(path: pathlib.Path) -> list[str]:

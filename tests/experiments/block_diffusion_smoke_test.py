@@ -15,7 +15,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "experiments" / "block-diffusion"), str(ROOT / "experiments" / "common")]
 from distil import END, good_answers, read_distilled, write_distilled
 from functions import FUNCTIONS
-from prompts import STYLES, make_prompts, read_questions, topics
+from prompts import STYLES, make_prompts, open_prompts, read_questions, topics
 from protocol import ARMS, BYTE_VOCABULARY, SMOLLM2, Data, messages_of, prompt_of, training_config, with_shots
 from runs import toml_text
 from tasks import TASKS, make_items
@@ -60,10 +60,12 @@ class Tasks(unittest.TestCase):
 
 class Distilled(unittest.TestCase):
     def test_prompts_are_different_and_repeatable(self):
-        prompts = make_prompts(1 << 20, 1)
+        prompts = make_prompts(1)
         self.assertEqual(len(prompts), len(STYLES) * len(topics()))
         self.assertEqual(len(set(prompts)), len(prompts))
-        self.assertEqual(make_prompts(30, 1), prompts[:30])
+        self.assertEqual(make_prompts(1), prompts)
+        self.assertNotEqual(make_prompts(2), prompts)
+        self.assertFalse(set(open_prompts(held_out=True)) & set(open_prompts(held_out=False)))
         self.assertFalse([prompt for prompt in prompts if "{" in prompt])
 
     def test_questions_are_read_from_a_file(self):
