@@ -182,10 +182,18 @@ int BatchRun::run() {
   Engine engine(
       model_, context_,
       {.kv_dtype = kv_dtype_, .max_running = options_.batch_size, .max_tokens = kv_tokens()});
-  for (PlacedLine& placed : lines_) submit(engine, placed);
   const InterruptScope scope;
   progress_.emplace("requests", std::ssize(lines_));
-  while (!InterruptScope::interrupted() && engine.step()) {
+  std::size_t next = 0;
+  // As many as keep the engine busy: each takes some memory of its own.
+  const auto submit_some = [&] {
+    while (next < lines_.size() && std::cmp_less(engine.num_requests(), 2 * options_.batch_size)) {
+      submit(engine, lines_[next++]);
+    }
+    return engine.num_requests() > 0;
+  };
+  while (!InterruptScope::interrupted() && submit_some()) {
+    engine.step();
     progress_->update(num_answers_, fmt::format("{} tokens", new_tokens_));
     if (!std::cout.good()) throw IoError("generate: answers can not be written");
   }
