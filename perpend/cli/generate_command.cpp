@@ -4,6 +4,7 @@
 #include <fmt/core.h>
 #include <nlohmann/json.hpp>
 
+#include "perpend/cli/batch_generation.h"
 #include "perpend/cli/commands.h"
 #include "perpend/cli/comparison.h"
 #include "perpend/cli/denoising_replay.h"
@@ -29,37 +30,31 @@ struct GenerateCommand {
   std::string replay;
   std::string font = PERPEND_FONT;
   std::string prompt;
-  std::string system;
-  bool chat = false;
-  bool raw = false;
+  PromptForm form;
+  BatchFlags batch;
   bool json = false;
 
   void run();
-  // Throws InvalidArgument for flags that exclude each other or need a form that is not used.
+  // Throws InvalidArgument for flags that exclude each other or need others.
   void check_flags() const;
-  std::vector<std::int32_t> encode(const LoadedModel& loaded, const std::string& text) const;
+  void run_batch(ModelSession& session);
+  void run_comparison(ModelSession& session);
   // Options of a diffusion model; throws InvalidArgument where they are given for any other.
   DiffusionOptions diffusion_options(const LoadedModel& loaded) const;
 };
 
 void GenerateCommand::check_flags() const {
-  check(!(chat && raw), "generate: --chat and --raw exclude each other");
+  check(!(form.chat && form.raw), "generate: --chat and --raw exclude each other");
+  check(batch.file.empty() || prompt.empty(), "generate: a prompt and --batch exclude each other");
+  check(!batch.file.empty() || !batch.ids, "generate: --ids is for --batch");
+  check(batch.batch_size > 0,
+        concat("generate: --batch-size must be positive (", batch.batch_size, ")"));
   comparison.check_flags();
   const bool watched = show_denoising || !trace.empty() || !replay.empty();
   check(!comparison.given() || !watched,
         "generate: comparisons exclude --show-denoising, --trace and --replay");
-}
-
-std::vector<std::int32_t> GenerateCommand::encode(const LoadedModel& loaded,
-                                                  const std::string& text) const {
-  if (raw || (!chat && !loaded.has_chat_template())) {
-    check(system.empty(), "generate: --system needs the chat form, which this run does not use");
-    return loaded.encode_text(text);
-  }
-  std::vector<ChatMessage> messages;
-  if (!system.empty()) messages.push_back({"system", system});
-  messages.push_back({"user", text});
-  return loaded.encode_chat(messages);
+  check(batch.file.empty() || !watched,
+        "generate: --show-denoising, --trace and --replay are for one prompt, not for --batch");
 }
 
 DiffusionOptions GenerateCommand::diffusion_options(const LoadedModel& loaded) const {
@@ -70,20 +65,26 @@ DiffusionOptions GenerateCommand::diffusion_options(const LoadedModel& loaded) c
   return {};
 }
 
-nlohmann::json logprobs_of(const GenerateResult& result, const Tokenizer& tokenizer) {
-  const auto entry = [&](const TokenLogprob& token) {
-    return nlohmann::json{{"id", token.token},
-                          {"token", tokenizer.decode({token.token}, false)},
-                          {"logprob", token.logprob}};
-  };
-  auto list = nlohmann::json::array();
-  for (const Sample& sample : result.samples) {
-    auto item = entry(sample.chosen);
-    item["top_logprobs"] = nlohmann::json::array();
-    for (const TokenLogprob& other : sample.top) item["top_logprobs"].push_back(entry(other));
-    list.push_back(std::move(item));
+void GenerateCommand::run_batch(ModelSession& session) {
+  const int status = generate_batch(session, session.runtime.context(), batch,
+                                    {.options = generation.options, .form = form});
+  if (status != 0) throw CLI::RuntimeError(status);
+}
+
+void GenerateCommand::run_comparison(ModelSession& session) {
+  Comparison both(comparison, model, session);
+  const BatchDefaults defaults{.options = generation.options, .form = form};
+  if (!batch.file.empty()) {
+    const int status = both.run_batch(batch.file, defaults, json);
+    if (status != 0) throw CLI::RuntimeError(status);
+    return;
   }
-  return list;
+  const std::string text = read_prompt(prompt);
+  both.run(
+      [&](const LoadedModel& loaded) {
+        return ComparedRequest{form.encode(loaded, text), generation.options};
+      },
+      json);
 }
 
 void GenerateCommand::run() {
@@ -94,14 +95,10 @@ void GenerateCommand::run() {
   ModelSession session(model);
   generation.options.layer_masks = session.layer_masks;
   generation.options.diffusion = diffusion_options(session.model);
+  if (comparison.given()) return run_comparison(session);
+  if (!batch.file.empty()) return run_batch(session);
   const std::string text = read_prompt(prompt);
-  if (comparison.given()) {
-    const auto request = [&](const LoadedModel& loaded) {
-      return ComparedRequest{encode(loaded, text), generation.options};
-    };
-    return Comparison(comparison, model, session).run(request, json);
-  }
-  const std::vector<std::int32_t> tokens = encode(session.model, text);
+  const std::vector<std::int32_t> tokens = form.encode(session.model, text);
   const auto prompt_tokens = static_cast<std::int64_t>(tokens.size());
 
   GenerateCallbacks callbacks;
@@ -159,14 +156,24 @@ void add_generate_command(CLI::App& app) {
   auto command = std::make_shared<GenerateCommand>();
   CLI::App& sub = *app.add_subcommand("generate", "Write text after a prompt");
   sub.add_option("prompt", command->prompt, "The prompt; - reads standard input");
-  add_flag(sub, "--chat", command->chat, "Use the chat form even if the model names no template");
-  add_flag(sub, "--raw", command->raw, "Continue the prompt as it stands, without the chat form");
-  add_option(sub, "--system", command->system, "System message of the chat form");
+  add_flag(sub, "--chat", command->form.chat,
+           "Use the chat form even if the model names no template");
+  add_flag(sub, "--raw", command->form.raw,
+           "Continue the prompt as it stands, without the chat form");
+  add_option(sub, "--system", command->form.system, "System message of the chat form");
   add_flag(sub, "--json", command->json, "Print one JSON object instead of text");
   add_option(sub, "--logprobs", command->generation.options.num_top_logprobs,
              "Alternatives listed beside each token in the JSON");
   add_flag(sub, "--show-denoising", command->show_denoising,
            "Show how a diffusion model fills its blocks");
+  add_option(sub, "--batch", command->batch.file,
+             "A file of JSON lines, or -: the request of each {\"prompt\" or \"messages\", \"id\", "
+             "\"max_tokens\", \"seed\", ...}, answered side by side");
+  add_option(sub, "--batch-size", command->batch.batch_size, "Of --batch: requests at a time");
+  add_option(sub, "--kv-tokens", command->batch.kv_tokens,
+             "Of --batch: tokens whose keys are held at a time; 0: enough for --batch-size of the "
+             "longest requests");
+  add_flag(sub, "--ids", command->batch.ids, "Of --batch: add the tokens of prompt and answer");
   add_option(sub, "--trace", command->trace, "A JSON file for every step of a diffusion model");
   add_option(sub, "--replay", command->replay,
              "An animated PNG of how a diffusion model fills its blocks");
@@ -181,7 +188,8 @@ void add_generate_command(CLI::App& app) {
       "  cat letter.txt | perpend generate - --system \"Summarise in one sentence.\"\n"
       "  perpend generate \"Once upon a time\" --raw --temperature 0 --max-tokens 64 --json\n"
       "  perpend generate - --layers \"0-9,20-29: causal & (sink(64) | window(448)); rest: causal\""
-      " < long.txt");
+      " < long.txt\n"
+      "  perpend generate --batch questions.jsonl --batch-size 32 > answers.jsonl");
   sub.callback([command] { command->run(); });
 }
 
