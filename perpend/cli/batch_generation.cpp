@@ -14,6 +14,7 @@
 #include "perpend/cli/report.h"
 #include "perpend/core/range.h"
 #include "perpend/decode/engine.h"
+#include "perpend/io/atomic_file.h"
 #include "perpend/io/json_text.h"
 
 namespace perpend {
@@ -45,7 +46,7 @@ class BatchRun {
   std::int64_t kv_tokens() const;
   void submit(Engine& engine, PlacedLine& placed);
   void write(const PlacedLine& placed, const GenerateResult& result);
-  std::string summary(const Engine& engine, double seconds) const;
+  void sum_up(const Engine& engine, double seconds) const;
 
   const LoadedModel& model_;
   Context& context_;
@@ -56,6 +57,7 @@ class BatchRun {
   std::set<std::string> ids_;  // as JSON
   std::optional<ProgressBar> progress_;
   int status_ = 0;
+  std::int64_t num_lines_ = 0;  // those that are wrong too
   std::int64_t num_answers_ = 0;
   std::int64_t prompt_tokens_ = 0;
   std::int64_t new_tokens_ = 0;
@@ -109,20 +111,14 @@ void BatchRun::write(const PlacedLine& placed, const GenerateResult& result) {
   ++num_answers_;
   prompt_tokens_ += result.prompt_tokens;
   new_tokens_ += std::ssize(result.samples);
-  nlohmann::ordered_json object{{"id", placed.line.id},
-                                {"text", result.text},
-                                {"prompt_tokens", result.prompt_tokens},
-                                {"completion_tokens", result.samples.size()},
-                                {"finish_reason", name_of(result.finish_reason)}};
-  if (model_.diffusion()) {
-    object["forwards"] = result.num_forwards;
-    object["tokens_per_forward"] = result.tokens_per_forward();
-  }
+  nlohmann::ordered_json object{{"id", placed.line.id}};
+  const nlohmann::json fields = to_json(result);
+  for (const auto& [key, value] : fields.items()) object[key] = value;
   object["seed"] = placed.line.options.sampler.seed;
   if (options_.ids) {
     object["prompt_ids"] = placed.line.prompt;
-    object["ids"] = nlohmann::ordered_json::array();
-    for (const Sample& sample : result.samples) object["ids"].push_back(sample.chosen.token);
+    object["answer_ids"] = nlohmann::ordered_json::array();
+    for (const Sample& sample : result.samples) object["answer_ids"].push_back(sample.chosen.token);
   }
   if (placed.line.options.num_top_logprobs > 0) {
     object["logprobs"] = logprobs_of(result, model_.tokenizer());
@@ -131,20 +127,36 @@ void BatchRun::write(const PlacedLine& placed, const GenerateResult& result) {
   std::cout << json_line(object, placed.where) << std::endl;
 }
 
-std::string BatchRun::summary(const Engine& engine, double seconds) const {
-  return fmt::format(
-      "[{} of {} answers, {} prompt tokens, {} new in {:.1f} s: {:.0f} tokens/s, {} passes{}, KV "
-      "peak {}]",
-      num_answers_, lines_.size(), prompt_tokens_, new_tokens_, seconds,
-      static_cast<double>(new_tokens_) / seconds, engine.num_passes(),
-      engine.num_put_back() > 0 ? fmt::format(", {} put back", engine.num_put_back()) : "",
-      bytes_text(engine.kv_peak_bytes()));
+void BatchRun::sum_up(const Engine& engine, double seconds) const {
+  const double tokens_per_s = static_cast<double>(new_tokens_) / seconds;
+  fmt::print(stderr,
+             "[{} of {} answers, {} prompt tokens, {} new in {:.1f} s: {:.0f} tokens/s, {} "
+             "passes{}, KV peak {}]\n",
+             num_answers_, num_lines_, prompt_tokens_, new_tokens_, seconds, tokens_per_s,
+             engine.num_passes(),
+             engine.num_put_back() > 0 ? fmt::format(", {} put back", engine.num_put_back()) : "",
+             bytes_text(engine.kv_peak_bytes()));
+  if (options_.summary.empty()) return;
+  const nlohmann::json summary{{"requests", num_lines_},
+                               {"answers", num_answers_},
+                               {"prompt_tokens", prompt_tokens_},
+                               {"completion_tokens", new_tokens_},
+                               {"forwards", engine.num_passes()},
+                               {"put_back", engine.num_put_back()},
+                               {"seconds", seconds},
+                               {"tokens_per_s", tokens_per_s},
+                               {"kv_peak_bytes", engine.kv_peak_bytes()}};
+  AtomicFile file(options_.summary);
+  file.write(json_document(summary, options_.summary));
+  file.commit();
 }
 
 int BatchRun::run() {
-  const bool all_good = for_batch_lines(
-      options_.file,
-      [this](auto line, std::size_t number, const auto& where) { read_line(line, number, where); });
+  const bool all_good =
+      for_batch_lines(options_.file, [this](auto line, std::size_t number, const auto& where) {
+        ++num_lines_;
+        read_line(line, number, where);
+      });
   if (!all_good) status_ = 2;
   if (lines_.empty()) return status_;
   const auto start = std::chrono::steady_clock::now();
@@ -160,7 +172,7 @@ int BatchRun::run() {
   }
   progress_->finish();
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-  std::cerr << summary(engine, seconds.count()) << "\n";
+  sum_up(engine, seconds.count());
   return InterruptScope::interrupted() ? kInterrupted : status_;
 }
 

@@ -12,7 +12,8 @@ struct BatchFlags {
   std::string file;  // of JSON lines; - is standard input
   std::int64_t batch_size = 16;
   std::int64_t kv_tokens = 0;  // 0: enough for the longest requests of a batch
-  bool ids = false;
+  bool ids = false;            // adds the tokens of prompt and answer
+  std::string summary;         // a JSON file for what all answers come to; empty: none
 };
 
 // Answers the requests of a file side by side, each as `perpend generate` would answer it alone:

@@ -46,13 +46,16 @@ struct GenerateCommand {
 void GenerateCommand::check_flags() const {
   check(!(form.chat && form.raw), "generate: --chat and --raw exclude each other");
   check(batch.file.empty() || prompt.empty(), "generate: a prompt and --batch exclude each other");
-  check(!batch.file.empty() || !batch.ids, "generate: --ids is for --batch");
+  check(!batch.file.empty() || (!batch.ids && batch.summary.empty()),
+        "generate: --ids and --summary are for --batch");
   check(batch.batch_size > 0,
         concat("generate: --batch-size must be positive (", batch.batch_size, ")"));
   comparison.check_flags();
   const bool watched = show_denoising || !trace.empty() || !replay.empty();
   check(!comparison.given() || !watched,
         "generate: comparisons exclude --show-denoising, --trace and --replay");
+  check(!comparison.given() || (!batch.ids && batch.summary.empty()),
+        "generate: comparisons exclude --ids and --summary");
   check(batch.file.empty() || !watched,
         "generate: --show-denoising, --trace and --replay are for one prompt, not for --batch");
 }
@@ -174,6 +177,8 @@ void add_generate_command(CLI::App& app) {
              "Of --batch: tokens whose keys are held at a time; 0: enough for --batch-size of the "
              "longest requests");
   add_flag(sub, "--ids", command->batch.ids, "Of --batch: add the tokens of prompt and answer");
+  add_option(sub, "--summary", command->batch.summary,
+             "Of --batch: a JSON file for what all answers come to");
   add_option(sub, "--trace", command->trace, "A JSON file for every step of a diffusion model");
   add_option(sub, "--replay", command->replay,
              "An animated PNG of how a diffusion model fills its blocks");

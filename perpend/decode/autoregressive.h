@@ -30,10 +30,10 @@ class Autoregressive final : public Denoiser {
   int num_top_;
   std::span<const std::int32_t> tokens_;
   std::int64_t num_pending_ = 0;
+  std::int64_t num_rows_ = 0;
   std::int32_t last_row_ = 0;
   Sample sample_;
   std::int64_t num_forwards_ = 0;
-  std::int64_t num_rows_ = 0;
 };
 
 }  // namespace perpend

@@ -60,13 +60,4 @@ void Completion::finish() {
   }
 }
 
-void count_passes(const Denoiser& denoiser, const ElasticState& elastic, int num_layers,
-                  GenerateResult& result) {
-  const bool is_elastic = !elastic.boundaries.empty();
-  result.num_forwards = denoiser.num_forwards();
-  result.num_forward_rows = is_elastic ? elastic.num_layer_rows / num_layers : denoiser.num_rows();
-  result.elastic_boundaries = elastic.boundaries;
-  result.elastic_layer_rows = elastic.num_layer_rows;
-}
-
 }  // namespace perpend

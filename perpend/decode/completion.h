@@ -5,12 +5,10 @@
 #include <span>
 #include <string>
 
-#include "perpend/decode/denoiser.h"
 #include "perpend/decode/generate_options.h"
 #include "perpend/decode/generate_result.h"
 #include "perpend/decode/stop_matcher.h"
 #include "perpend/io/tokenizer/streaming_detokenizer.h"
-#include "perpend/models/elastic_model.h"
 #include "perpend/models/loaded_model.h"
 
 namespace perpend {
@@ -50,10 +48,5 @@ class Completion {
   double decode_seconds_ = 0;
   std::size_t num_first_ = 0;  // tokens that came with the first
 };
-
-// Adds to a result the number of its passes and their rows; of the cache elastic, whose state has
-// boundaries then, its own figures too.
-void count_passes(const Denoiser& denoiser, const ElasticState& elastic, int num_layers,
-                  GenerateResult& result);
 
 }  // namespace perpend

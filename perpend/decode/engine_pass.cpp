@@ -45,31 +45,33 @@ ForwardInput EnginePass::input() const {
   return input;
 }
 
-template <class Visit>
-void EnginePass::for_parts(Range chunk, Visit visit) const {
+void EnginePass::for_pieces(Range chunk, FunctionRef<void(const Piece&)> take) const {
+  std::vector<Piece> pieces;
   for (const Part& part : parts_) {
-    const Range both{std::max(part.wanted.begin, chunk.begin),
-                     std::min(part.wanted.end, chunk.end)};
-    if (both.begin >= both.end) continue;
-    visit(*part.request, both.begin - part.wanted.begin, both.begin - chunk.begin, both.size());
+    const std::int64_t begin = std::max(part.wanted.begin, chunk.begin);
+    const std::int64_t count = std::min(part.wanted.end, chunk.end) - begin;
+    if (count <= 0) continue;
+    pieces.push_back({part.request, begin - part.wanted.begin, begin - chunk.begin, count});
   }
+  context_.stream.threads->parallel_for(std::ssize(pieces), 1, [&](Range range) {
+    for (std::int64_t i = range.begin; i < range.end; ++i) {
+      take(pieces[static_cast<std::size_t>(i)]);
+    }
+  });
 }
 
 void EnginePass::run(PassRunner& runner) {
   runner.run(
       input(), banned_token_, num_summaries_,
-      [&](std::int64_t first, std::span<const VocabularySummary> summaries) {
-        for_parts({first, first + std::ssize(summaries)},
-                  [&](EngineRequest& request, std::int64_t wanted, std::int64_t begin,
-                      std::int64_t count) {
-                    request.take(wanted, summaries.subspan(static_cast<std::size_t>(begin),
-                                                           static_cast<std::size_t>(count)));
-                  });
+      [&](std::int64_t first, std::span<const VocabularySummary> rows) {
+        for_pieces({first, first + std::ssize(rows)}, [&](const Piece& piece) {
+          piece.request->take(piece.first, rows.subspan(static_cast<std::size_t>(piece.begin),
+                                                        static_cast<std::size_t>(piece.count)));
+        });
       },
       [&](std::int64_t first, const torch::Tensor& logits) {
-        for_parts({first, first + logits.size(0)}, [&](EngineRequest& request, std::int64_t wanted,
-                                                       std::int64_t begin, std::int64_t count) {
-          request.take(wanted, logits.narrow(0, begin, count), context_);
+        for_pieces({first, first + logits.size(0)}, [&](const Piece& piece) {
+          piece.request->take(piece.first, logits.narrow(0, piece.begin, piece.count), context_);
         });
       });
 }

@@ -24,11 +24,18 @@ class EnginePass {
     Range wanted;  // its rows among all wanted ones
   };
 
+  // Rows of one request in a chunk of wanted rows.
+  struct Piece {
+    EngineRequest* request = nullptr;
+    std::int64_t first = 0;  // of the request's wanted rows
+    std::int64_t begin = 0;  // in the chunk
+    std::int64_t count = 0;
+  };
+
   void add_wanted_rows(EngineRequest& request, std::int64_t first_row);
-  // Calls visit(request, first of its wanted rows, place in the chunk, count) for each request that
-  // has some of the wanted rows of `chunk`.
-  template <class Visit>
-  void for_parts(Range chunk, Visit visit) const;
+  // Calls take(piece) for each request that has some of the wanted rows of `chunk`, on all threads:
+  // requests draw their tokens independently.
+  void for_pieces(Range chunk, FunctionRef<void(const Piece&)> take) const;
   ForwardInput input() const;
 
   Context& context_;

@@ -152,8 +152,7 @@ GenerateResult EngineRequest::result() {
   GenerateResult result = std::move(completion_.result);
   result.prompt_tokens = prompt_tokens();
   result.prefill_layer_tokens = prompt_tokens() * model_.config().num_layers;
-  const ElasticState& elastic = run_ ? run_->elastic_state : ElasticState();
-  count_passes(*denoiser_, elastic, model_.config().num_layers, result);
+  plan_.count_work(*denoiser_, run_ ? run_->elastic_state : ElasticState(), result);
   if (!run_) return result;
   result.kv_bytes = run_->sequence.held_bytes();
   result.kv_exact_bytes = run_->sequence.exact_bytes();

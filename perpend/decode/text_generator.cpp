@@ -164,7 +164,7 @@ GenerateResult TextGenerator::generate(const std::vector<std::int32_t>& prompt,
     throw;
   }
   GenerateResult& result = answer.result;
-  count_passes(*denoiser, cache_->generation->elastic_state, model_.config().num_layers, result);
+  plan.count_work(*denoiser, cache_->generation->elastic_state, result);
   result.kv_bytes = cache_->generation->sequence.held_bytes();
   result.kv_exact_bytes = cache_->generation->sequence.exact_bytes();
   result.kv_peak_bytes = cache_->store.peak_bytes();

@@ -16,6 +16,7 @@ REQUESTS = [
     {"id": 77, "prompt": "a message", "max_tokens": 9, "top_k": 4, "temperature": 1.5, "min_p": 0.01, "seed": 6},
     {"prompt": "x" * 150, "raw": True, "max_tokens": 12, "stop": ["e", "q"]},
 ]
+MEASURED = ("_ms", "_per_s", "peak_bytes")  # what differs from run to run
 
 
 def arguments_of(request: dict) -> list[object]:
@@ -68,18 +69,27 @@ class BatchTest(unittest.TestCase):
                     self.assertRegex(said, r"^\[4 of 4 answers, \d+ prompt tokens, \d+ new in [\d.]+ s: \d+ tokens/s")
                     for number, (request, single) in enumerate(zip(requests, alone), 1):
                         answer = answers[request.get("id", number)]
-                        self.assertEqual(answer, {key: single.get(key, answer["id"]) for key in answer})
-                        self.assertEqual("tokens_per_forward" in answer, model == "diffusion")
+                        self.assertEqual(set(answer), {"id", *single})
+                        for key in (key for key in single if not key.endswith(MEASURED)):
+                            self.assertEqual(answer[key], single[key], key)
 
     def test_ids_and_messages(self):
         request = {"id": "a", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 7}
-        answers, _ = self.batch([request, {"prompt": "hello", "max_tokens": 7}], "--ids", "--logprobs", 2)
-        self.assertEqual(len(answers["a"]["ids"]), answers["a"]["completion_tokens"])
+        summary = self.folder / "summary.json"
+        requests = [request, {"prompt": "hello", "max_tokens": 7}, {"prompt": 1}]
+        answers, _ = self.batch(requests, "--ids", "--logprobs", 2, "--summary", summary, status=2)
+        totals = json.loads(summary.read_text())
+        self.assertEqual((totals["requests"], totals["answers"], totals["put_back"]), (3, 2, 0))
+        for key in ("prompt_tokens", "completion_tokens"):
+            self.assertEqual(totals[key], sum(answer[key] for answer in answers.values()))
+        self.assertGreaterEqual(totals["forwards"], max(answer["forwards"] for answer in answers.values()))
+        self.assertAlmostEqual(totals["tokens_per_s"], totals["completion_tokens"] / totals["seconds"], 3)
+        self.assertEqual(len(answers["a"]["answer_ids"]), answers["a"]["completion_tokens"])
         self.assertEqual(len(answers["a"]["prompt_ids"]), answers["a"]["prompt_tokens"])
-        self.assertEqual([token["id"] for token in answers["a"]["logprobs"]], answers["a"]["ids"])
-        self.assertEqual(answers["a"]["ids"], answers[2]["ids"])
+        self.assertEqual([token["id"] for token in answers["a"]["logprobs"]], answers["a"]["answer_ids"])
+        self.assertEqual(answers["a"]["answer_ids"], answers[2]["answer_ids"])
         again, _ = self.batch([{"prompt_ids": answers["a"]["prompt_ids"], "max_tokens": 7}], "--ids")
-        self.assertEqual(again[1]["ids"], answers["a"]["ids"])
+        self.assertEqual(again[1]["answer_ids"], answers["a"]["answer_ids"])
 
     def test_standard_input(self):
         command = [PROGRAM, *map(str, self.command("--batch", "-", "--max-tokens", 5, model="plain"))]
@@ -126,7 +136,7 @@ class BatchTest(unittest.TestCase):
             (["--batch", "/no/such/file"], "/no/such/file"),
             (["--batch", "-"], "standard input has no request"),
             (["x", "--batch", "-"], "a prompt and --batch exclude each other"),
-            (["x", "--ids"], "--ids is for --batch"),
+            (["x", "--ids"], "--ids and --summary are for --batch"),
             (["--batch", "-", "--batch-size", 0], "--batch-size must be positive (0)"),
         ]
         for arguments, expected in cases:

@@ -62,6 +62,7 @@ void expect_same(const Outcome& found, const Outcome& expected) {
   EXPECT_EQ(a.prompt_tokens, b.prompt_tokens);
   EXPECT_EQ(a.finish_reason, b.finish_reason);
   EXPECT_EQ(a.num_forwards, b.num_forwards);
+  EXPECT_EQ(a.num_forward_rows, b.num_forward_rows);
   EXPECT_EQ(a.elastic_boundaries, b.elastic_boundaries);
   EXPECT_EQ(a.elastic_layer_rows, b.elastic_layer_rows);
 }
