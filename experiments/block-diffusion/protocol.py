@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import pathlib
 import sys
 
@@ -196,7 +197,7 @@ def write_items(scale: Scale, path: pathlib.Path, items: list[Item], shots: int,
     """A folder of bytes, or text in the turns of a chat, with the base model's own answers behind it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if not scale.as_bytes:
-        staging = path.with_name(path.name + ".tmp")
+        staging = path.with_name(f"{path.name}.{os.getpid()}.tmp")  # arms may begin side by side
         with open(staging, "w") as file:
             for item, solved in with_shots(items, shots):
                 file.write(json.dumps({"prompt": prompt_of(item, solved), "completion": item.answer}) + "\n")
@@ -223,7 +224,8 @@ class Data:
     def train(self, arm: str, seed: int) -> pathlib.Path:
         shots = self.scale.shots if kind_of(arm) == "full" else 0
         name = f"train-{seed}" + (f"-shots-{shots}" if shots else "")
-        return self._make(name, self.scale.items, seed, shots, self.distilled)
+        # Each is that much longer.
+        return self._make(name, self.scale.items // (1 + shots), seed, shots, self.distilled)
 
     def test(self) -> pathlib.Path:
         return self._make("test", self.scale.test_items, TEST_SEED, 0, [])
