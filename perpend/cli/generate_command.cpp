@@ -1,9 +1,13 @@
 #include <iostream>
+#include <optional>
 
 #include <fmt/core.h>
 #include <nlohmann/json.hpp>
 
+#include "perpend/cli/batch_generation.h"
 #include "perpend/cli/commands.h"
+#include "perpend/cli/comparison.h"
+#include "perpend/cli/denoising_replay.h"
 #include "perpend/cli/denoising_trace.h"
 #include "perpend/cli/denoising_view.h"
 #include "perpend/cli/diffusion_flags.h"
@@ -20,63 +24,72 @@ struct GenerateCommand {
   ModelOptions model;
   GenerationFlags generation;
   DiffusionFlags diffusion;
+  ComparisonFlags comparison;
   bool show_denoising = false;
   std::string trace;
+  std::string replay;
+  std::string font = PERPEND_FONT;
   std::string prompt;
-  std::string system;
-  bool chat = false;
-  bool raw = false;
+  PromptForm form;
+  BatchFlags batch;
   bool json = false;
 
   void run();
-  std::vector<std::int32_t> encode(const LoadedModel& loaded) const;
+  void run_batch(ModelSession& session);
+  // Throws InvalidArgument for flags that exclude each other or need a form that is not used.
+  void check_flags() const;
   // Options of a diffusion model; throws InvalidArgument where they are given for any other.
   DiffusionOptions diffusion_options(const LoadedModel& loaded) const;
 };
 
-std::vector<std::int32_t> GenerateCommand::encode(const LoadedModel& loaded) const {
-  const std::string text = read_prompt(prompt);
-  if (raw || (!chat && !loaded.has_chat_template())) {
-    check(system.empty(), "generate: --system needs the chat form, which this run does not use");
-    return loaded.encode_text(text);
-  }
-  std::vector<ChatMessage> messages;
-  if (!system.empty()) messages.push_back({"system", system});
-  messages.push_back({"user", text});
-  return loaded.encode_chat(messages);
+void GenerateCommand::check_flags() const {
+  check(!(form.chat && form.raw), "generate: --chat and --raw exclude each other");
+  check(!batch.file.empty() || (!batch.ids && batch.summary.empty()),
+        "generate: --ids and --summary are for --batch");
+  check(batch.batch_size > 0,
+        concat("generate: --batch-size must be positive (", batch.batch_size, ")"));
+  comparison.check_flags();
+  const bool watched = show_denoising || !trace.empty() || !replay.empty();
+  check(!comparison.given() || !watched,
+        "generate: comparisons exclude --show-denoising, --trace and --replay");
+  if (batch.file.empty()) return;
+  check(prompt.empty(), "generate: a prompt and --batch exclude each other");
+  check(!comparison.given() && !watched,
+        "generate: comparisons, --show-denoising, --trace and --replay are for one prompt, not for "
+        "--batch");
 }
 
 DiffusionOptions GenerateCommand::diffusion_options(const LoadedModel& loaded) const {
   if (loaded.diffusion()) return diffusion.options();
   diffusion.check_not_given();
-  check(!show_denoising && trace.empty(),
-        "generate: --show-denoising and --trace are for models of diffusion alone");
+  check(!show_denoising && trace.empty() && replay.empty(),
+        "generate: --show-denoising, --trace and --replay are for models of diffusion alone");
   return {};
 }
 
-nlohmann::json logprobs_of(const GenerateResult& result, const Tokenizer& tokenizer) {
-  const auto entry = [&](const TokenLogprob& token) {
-    return nlohmann::json{{"id", token.token},
-                          {"token", tokenizer.decode({token.token}, false)},
-                          {"logprob", token.logprob}};
-  };
-  auto list = nlohmann::json::array();
-  for (const Sample& sample : result.samples) {
-    auto item = entry(sample.chosen);
-    item["top_logprobs"] = nlohmann::json::array();
-    for (const TokenLogprob& other : sample.top) item["top_logprobs"].push_back(entry(other));
-    list.push_back(std::move(item));
-  }
-  return list;
+void GenerateCommand::run_batch(ModelSession& session) {
+  const int status = generate_batch(session, session.runtime.context(), batch,
+                                    {.options = generation.options, .form = form});
+  if (status != 0) throw CLI::RuntimeError(status);
 }
 
 void GenerateCommand::run() {
-  check(!(chat && raw), "generate: --chat and --raw exclude each other");
+  check_flags();
   check_options(generation.options.sampler);
+  std::optional<DenoisingReplay> pictures;
+  if (!replay.empty()) pictures.emplace(replay, font);
   ModelSession session(model);
   generation.options.layer_masks = session.layer_masks;
   generation.options.diffusion = diffusion_options(session.model);
-  const std::vector<std::int32_t> tokens = encode(session.model);
+  if (!batch.file.empty()) return run_batch(session);
+  const std::string text = read_prompt(prompt);
+  if (comparison.given()) {
+    const auto request = [&](const LoadedModel& loaded) {
+      return ComparedRequest{form.encode(loaded, text), generation.options};
+    };
+    return Comparison(comparison, model, session).run(request, json);
+  }
+  const std::vector<std::int32_t> tokens = form.encode(session.model, text);
   const auto prompt_tokens = static_cast<std::int64_t>(tokens.size());
 
   GenerateCallbacks callbacks;
@@ -89,18 +102,19 @@ void GenerateCommand::run() {
   const DenoisingView::Size terminal = terminal_size();
   DenoisingView view(tokenizer, terminal.columns > 0 ? std::cout : std::cerr, terminal);
   DenoisingTrace steps;
-  if (show_denoising || !trace.empty()) {
+  if (show_denoising || !trace.empty() || pictures) {
     generation.options.diffusion.on_step = [&](const CanvasStep& step) {
       if (!trace.empty()) steps.add(step, tokenizer);
+      if (pictures) pictures->add(step);
       if (show_denoising) view.show(step, prompt_tokens);
     };
   }
   // The view draws the answer itself on a terminal.
   const bool draws_answer = show_denoising && terminal.columns > 0;
   if (!json && !draws_answer) {
-    callbacks.on_text = [&](std::string_view text) {
+    callbacks.on_text = [&](std::string_view characters) {
       progress.finish();
-      std::cout << text << std::flush;
+      std::cout << characters << std::flush;
       return std::cout.good();
     };
   }
@@ -112,6 +126,7 @@ void GenerateCommand::run() {
     const DiffusionOptions& options = generation.options.diffusion;
     steps.write(trace, result, decide(*session.model.diffusion(), options).model);
   }
+  if (pictures) pictures->write(text, result, tokenizer);
   if (!json) {
     if (draws_answer) std::cout << result.text;
     std::cout << std::endl;
@@ -132,25 +147,42 @@ void add_generate_command(CLI::App& app) {
   auto command = std::make_shared<GenerateCommand>();
   CLI::App& sub = *app.add_subcommand("generate", "Write text after a prompt");
   sub.add_option("prompt", command->prompt, "The prompt; - reads standard input");
-  add_flag(sub, "--chat", command->chat, "Use the chat form even if the model names no template");
-  add_flag(sub, "--raw", command->raw, "Continue the prompt as it stands, without the chat form");
-  add_option(sub, "--system", command->system, "System message of the chat form");
+  add_flag(sub, "--chat", command->form.chat,
+           "Use the chat form even if the model names no template");
+  add_flag(sub, "--raw", command->form.raw,
+           "Continue the prompt as it stands, without the chat form");
+  add_option(sub, "--system", command->form.system, "System message of the chat form");
   add_flag(sub, "--json", command->json, "Print one JSON object instead of text");
   add_option(sub, "--logprobs", command->generation.options.num_top_logprobs,
              "Alternatives listed beside each token in the JSON");
   add_flag(sub, "--show-denoising", command->show_denoising,
            "Show how a diffusion model fills its blocks");
+  add_option(sub, "--batch", command->batch.file,
+             "A file of JSON lines, or -: the request of each {\"prompt\" or \"messages\", \"id\", "
+             "\"max_tokens\", \"seed\", ...}, answered side by side");
+  add_option(sub, "--batch-size", command->batch.batch_size, "Of --batch: requests at a time");
+  add_option(sub, "--kv-tokens", command->batch.kv_tokens,
+             "Of --batch: tokens whose keys are held at a time; 0: enough for --batch-size of the "
+             "longest requests");
+  add_flag(sub, "--ids", command->batch.ids, "Of --batch: add the tokens of prompt and answer");
+  add_option(sub, "--summary", command->batch.summary,
+             "Of --batch: a JSON file for what all answers come to");
   add_option(sub, "--trace", command->trace, "A JSON file for every step of a diffusion model");
+  add_option(sub, "--replay", command->replay,
+             "An animated PNG of how a diffusion model fills its blocks");
+  add_option(sub, "--font", command->font, "Of --replay: a font file with letters of one width");
   command->model.add_to(sub);
   command->generation.add_to(sub);
   command->diffusion.add_to(sub);
+  command->comparison.add_to(sub);
   sub.footer(
       "Examples:\n"
       "  perpend generate \"Why is the sky blue?\"\n"
       "  cat letter.txt | perpend generate - --system \"Summarise in one sentence.\"\n"
       "  perpend generate \"Once upon a time\" --raw --temperature 0 --max-tokens 64 --json\n"
       "  perpend generate - --layers \"0-9,20-29: causal & (sink(64) | window(448)); rest: causal\""
-      " < long.txt");
+      " < long.txt\n"
+      "  perpend generate --batch questions.jsonl --batch-size 32 > answers.jsonl");
   sub.callback([command] { command->run(); });
 }
 

@@ -39,12 +39,29 @@ nlohmann::json to_json(const GenerateResult& result) {
           {"completion_tokens", result.samples.size()},
           {"finish_reason", name_of(result.finish_reason)},
           {"forwards", result.num_forwards},
+          {"rows_computed", result.num_forward_rows},
           {"tokens_per_forward", result.tokens_per_forward()},
           {"time_to_first_token_ms", result.time_to_first_token_ms},
           {"prefill_tokens_per_s", result.prefill_tokens_per_s},
           {"decode_tokens_per_s", result.decode_tokens_per_s},
           {"kv_bytes", result.kv_bytes},
           {"kv_peak_bytes", result.kv_peak_bytes}};
+}
+
+nlohmann::json logprobs_of(const GenerateResult& result, const Tokenizer& tokenizer) {
+  const auto entry = [&](const TokenLogprob& token) {
+    return nlohmann::json{{"id", token.token},
+                          {"token", tokenizer.decode({token.token}, false)},
+                          {"logprob", token.logprob}};
+  };
+  auto list = nlohmann::json::array();
+  for (const Sample& sample : result.samples) {
+    auto item = entry(sample.chosen);
+    item["top_logprobs"] = nlohmann::json::array();
+    for (const TokenLogprob& other : sample.top) item["top_logprobs"].push_back(entry(other));
+    list.push_back(std::move(item));
+  }
+  return list;
 }
 
 }  // namespace perpend

@@ -42,9 +42,8 @@ class BlockDiffusion final : public Denoiser {
   StepResult update() override;
   std::span<const Sample> block() const override;
 
-  // Passes that worked for the answer: all but those over the prompt alone that gave no token.
-  std::int64_t num_forwards() const { return num_forwards_; }
-  std::int64_t num_rows() const { return num_rows_; }  // that these computed
+  std::int64_t num_forwards() const override { return num_forwards_; }
+  std::int64_t num_rows() const override { return num_rows_; }
 
  private:
   std::int32_t mask_token() const { return setting_.model.mask_token_id; }
@@ -73,6 +72,8 @@ class BlockDiffusion final : public Denoiser {
 
   void fill(std::int64_t position, const Proposal& proposal);
   void fill_surest();
+  // Tells of the step that has ended.
+  void report();
   // Whether the block is finished, and with it answer_end_ known.
   bool is_done();
 
@@ -103,6 +104,7 @@ class BlockDiffusion final : public Denoiser {
   std::vector<std::int32_t> logit_rows_;  // and the row that predicts each
   std::vector<Proposal> proposals_;
   std::vector<FilledToken> filled_;
+  std::vector<FilledToken> guesses_;
 
   std::int64_t num_forwards_ = 0;
   std::int64_t num_rows_ = 0;

@@ -83,7 +83,8 @@ bool DecodeGraph::takes(const ForwardInput& input) const {
   const bool fits =
       std::all_of(input.sequences.begin(), input.sequences.end(),
                   [&](const KvRows& rows) { return rows.begin + rows.count <= max_tokens_; });
-  return fits && input.runs_everything() && size == size_ && &store_of(input) == store_ &&
+  return fits && input.runs_everything() && input.sequence_masks.empty() && size == size_ &&
+         &store_of(input) == store_ &&
          std::equal(layer_masks_.begin(), layer_masks_.end(), input.layer_masks.begin());
 }
 

@@ -57,6 +57,9 @@ struct ForwardInput {
   // [rows] what the rotary embedding takes for the rows' positions, below context_length; empty:
   // their places in their sequences.
   std::span<const std::int32_t> positions = {};
+  // Where sequences have different masks: of each sequence one for each layer that runs, and
+  // layer_masks are those of the first. Empty: layer_masks are those of all.
+  std::span<const std::span<const Mask>> sequence_masks = {};
 };
 
 // Rows whose heads in one layer are wanted.

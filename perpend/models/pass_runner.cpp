@@ -13,7 +13,8 @@ namespace {
 constexpr std::int64_t kLeastTokens = 1024;
 
 bool is_decoding(const ForwardInput& input) {
-  return input.runs_everything() && input.logit_rows.size() == input.sequences.size() &&
+  return input.runs_everything() && input.sequence_masks.empty() &&
+         input.logit_rows.size() == input.sequences.size() &&
          std::all_of(input.sequences.begin(), input.sequences.end(),
                      [](const KvRows& rows) { return rows.count == 1; });
 }
@@ -53,23 +54,35 @@ std::span<const VocabularySummary> PassRunner::summaries_of(const Result& result
 }
 
 void PassRunner::run(const ForwardInput& input, std::int32_t banned_token, LogitVisitor visit) {
-  if (is_captured(input) && banned_token == kNoToken) {
-    visit(0, run(input));
-    return;
-  }
-  visit_on_device(input, banned_token, [&](std::int64_t first, const torch::Tensor& logits) {
-    visit(first, logits.is_cpu() ? logits : on_host(logits, host_logits_));
-  });
+  run(
+      input, banned_token, 0, [](std::int64_t, std::span<const VocabularySummary>) {}, visit);
 }
 
 void PassRunner::summarize(const ForwardInput& input, std::int32_t banned_token,
                            SummaryVisitor visit) {
+  run(input, banned_token, static_cast<std::int64_t>(input.logit_rows.size()), visit,
+      [](std::int64_t, const torch::Tensor&) {});
+}
+
+void PassRunner::run(const ForwardInput& input, std::int32_t banned_token,
+                     std::int64_t num_summaries, SummaryVisitor visit_summaries,
+                     LogitVisitor visit_logits) {
+  const auto hand_out = [&](std::int64_t first, const Result& result) {
+    const std::int64_t count = result.logits.size(0);
+    const std::int64_t split = std::clamp<std::int64_t>(num_summaries - first, 0, count);
+    if (split > 0) {
+      visit_summaries(first, summaries_of({result.logits.narrow(0, 0, split), result.summaries}));
+    }
+    if (split == count) return;
+    const torch::Tensor logits = result.logits.narrow(0, split, count - split);
+    visit_logits(first + split, logits.is_cpu() ? logits : on_host(logits, host_logits_));
+  };
   if (is_captured(input) && banned_token == kNoToken) {
-    visit(0, summarize(input));
+    hand_out(0, run_on_device(input));
     return;
   }
   visit_on_device(input, banned_token, [&](std::int64_t first, const torch::Tensor& logits) {
-    visit(first, summaries_of({logits, {}}));
+    hand_out(first, {logits, {}});
   });
 }
 
