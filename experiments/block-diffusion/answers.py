@@ -11,6 +11,9 @@ from runs import Program, write_json
 from tasks import Item
 
 
+LAYERS = 30  # of the base model
+
+
 @dataclasses.dataclass(frozen=True)
 class Setting:
     """One way to answer: a model and how it is run."""
@@ -72,7 +75,7 @@ def measured(items: list[Item], results: dict[str, dict], summary: dict) -> dict
         "forwards": forwards,
         "tokens_per_forward": tokens / forwards if forwards else 0.0,
         "rows_computed": sum(result.get("rows_computed", 0) for result in results.values()),
-        "refreshed_layers": sum(result.get("refreshed_layers", 0) for result in results.values()),
+        "refreshed_layers": sum(LAYERS - layer for result in results.values() for layer in result.get("refreshed_from", [])),
         "seconds": summary["seconds"],
         "tokens_per_s": tokens / summary["seconds"] if summary["seconds"] else 0.0,
     }

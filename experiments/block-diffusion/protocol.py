@@ -104,6 +104,7 @@ TRIAL = dataclasses.replace(
     canvas={"canvas_tokens": 128},
     shots=1,
     warmup_steps=1,
+    threads=1,
 )
 SCALES = {"smollm2": SMOLLM2, "trial": TRIAL, "tiny": TINY}
 
