@@ -32,6 +32,7 @@ COLUMNS = {
     "tokens a forward": lambda row: f"{row['tokens_per_forward']:.2f}",
     "forwards": lambda row: row["forwards"],
     "tokens/s": lambda row: f"{row['tokens_per_s']:.0f}",
+    "of an answer behind its prompt": lambda row: f"{row['answer_tokens_per_s']:.0f}",
 }
 
 
