@@ -4,7 +4,7 @@
     experiments/block-diffusion/elastic.py --perpend build/torch/bin/perpend --out runs/elastic \\
         --base smollm2-135m-instruct --adapter runs/packed/full
 
-Questions stand behind three solved ones, about 700 tokens. Writes elastic.md, elastic.json and a plot; what was answered
+Questions stand behind four solved ones, about 700 tokens. Writes elastic.md, elastic.json and a plot; what was answered
 before is not asked again.
 """
 

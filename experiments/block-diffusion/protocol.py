@@ -63,7 +63,7 @@ SMOLLM2 = Scale(
     block_size=16,
     canvas={"canvas_tokens": 1216},
     lora={"rank": 64, "alpha": 128},
-    shots=3,
+    shots=4,
 )
 # Seconds on a CPU: shows that everything runs and learns, and proves nothing about language.
 TINY = Scale(
@@ -98,10 +98,10 @@ TRIAL = dataclasses.replace(
     test_items=2,
     item_size=0.3,
     chunk_tokens=96,
-    batch_tokens=96,
+    batch_tokens=256,
     accumulation=1,
     steps=2,
-    canvas={"canvas_tokens": 128},
+    canvas={"canvas_tokens": 192},
     shots=1,
     warmup_steps=1,
     threads=1,
