@@ -3,12 +3,16 @@
 import dataclasses
 import json
 import pathlib
+import statistics
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "common"))
 from protocol import messages_of, with_shots
 from runs import Program, write_json
 from tasks import Item
+
+
+LAYERS = 30  # of the base model
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,13 +60,17 @@ class Asker:
 
 
 def measured(items: list[Item], results: dict[str, dict], summary: dict) -> dict:
-    """`results` by the place of the item. Tokens count through the first end of text; answers that failed are wrong."""
+    """`results` by the place of the item. Tokens count through the first end of text; answers that failed are wrong.
+
+    Prompts are part of the seconds, loading is not; the median speed of single answers is without their prompts.
+    """
     right: dict[str, list[bool]] = {}
     for place, item in enumerate(items):
         text = results.get(str(place), {}).get("text")
         right.setdefault(item.task, []).append(text is not None and text.strip() == item.answer)
     tokens = sum(result.get("completion_tokens", 0) for result in results.values())
     forwards = sum(result.get("forwards", 0) for result in results.values())
+    speeds = [result["decode_tokens_per_s"] for result in results.values() if "decode_tokens_per_s" in result]
     by_task = {task: 100 * sum(found) / len(found) for task, found in right.items()}
     return {
         "items": len(items),
@@ -72,7 +80,8 @@ def measured(items: list[Item], results: dict[str, dict], summary: dict) -> dict
         "forwards": forwards,
         "tokens_per_forward": tokens / forwards if forwards else 0.0,
         "rows_computed": sum(result.get("rows_computed", 0) for result in results.values()),
-        "refreshed_layers": sum(result.get("refreshed_layers", 0) for result in results.values()),
+        "refreshed_layers": sum(LAYERS - layer for result in results.values() for layer in result.get("refreshed_from", [])),
         "seconds": summary["seconds"],
+        "answer_tokens_per_s": statistics.median(speeds) if speeds else 0.0,
         "tokens_per_s": tokens / summary["seconds"] if summary["seconds"] else 0.0,
     }

@@ -110,8 +110,8 @@ def main() -> int:
     layers = [{name: float(np.mean([step[i][name] for step in steps])) for name in steps[0][i]} for i in range(model.layers)]
     write_json(options.out / "drift.json", {"steps": len(steps), "layers": layers})
     (options.out / "drift.md").write_text(table(layers))
-    series = {name: [(i, layer[name], 0.0) for i, layer in enumerate(layers)] for name in ("keys", "values")}
-    write_line_plot(options.out / "drift.svg", "Keys and values from step to step", "layer", "mean cosine", series)
+    series = {name: [(i, 1 - layer[name], 0.0) for i, layer in enumerate(layers)] for name in ("keys", "values")}
+    write_line_plot(options.out / "drift.svg", "Keys and values from step to step", "layer", "1 - mean cosine", series)
     print(table(layers))
     return 0
 

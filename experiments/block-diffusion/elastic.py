@@ -4,7 +4,7 @@
     experiments/block-diffusion/elastic.py --perpend build/torch/bin/perpend --out runs/elastic \\
         --base smollm2-135m-instruct --adapter runs/packed/full
 
-Questions stand behind three solved ones, about 700 tokens. Writes elastic.md, elastic.json and a plot; what was answered
+Questions stand behind four solved ones, about 700 tokens. Writes elastic.md, elastic.json and a plot; what was answered
 before is not asked again.
 """
 
@@ -14,7 +14,7 @@ import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "common"))
-from answers import Asker, Setting
+from answers import LAYERS, Asker, Setting
 from line_plot import write_line_plot
 from protocol import SMOLLM2, TEST_SEED
 from runs import OutOfTime, Program, write_json
@@ -22,7 +22,6 @@ from score import of_adapter
 from tasks import make_items
 
 WINDOW = 16
-LAYERS = 30
 GAMMAS = [0.9, 0.0, 0.95, 0.85, 0.7]  # the one that is claimed first
 COLUMNS = {
     "exact match, %": lambda row: f"{row['exact_match']:.1f}",

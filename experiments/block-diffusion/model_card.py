@@ -36,7 +36,8 @@ perpend generate --model smollm2-diffusion --show-denoising "List five facts abo
 | licence | of this adapter: that of Perpend |
 
 Scored as it is stored here, on questions that it was not trained on, greedy; `ar` is the control, an adapter of the same
-size trained on the same tokens to predict the next one. {hardware}, {date}; up to 32 answers at a time unless said otherwise.
+size trained on the same tokens to predict the next one. {hardware}, {date}; up to 32 answers at a time unless said otherwise;
+tokens/s over all but loading.
 
 {scores}
 What it is for: showing, on a laptop, what such a model does. It knows what a model of 135 million parameters knows; its

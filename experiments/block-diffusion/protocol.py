@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import pathlib
 import sys
 
@@ -62,7 +63,7 @@ SMOLLM2 = Scale(
     block_size=16,
     canvas={"canvas_tokens": 1216},
     lora={"rank": 64, "alpha": 128},
-    shots=3,
+    shots=4,
 )
 # Seconds on a CPU: shows that everything runs and learns, and proves nothing about language.
 TINY = Scale(
@@ -97,12 +98,13 @@ TRIAL = dataclasses.replace(
     test_items=2,
     item_size=0.3,
     chunk_tokens=96,
-    batch_tokens=96,
+    batch_tokens=256,
     accumulation=1,
     steps=2,
-    canvas={"canvas_tokens": 128},
+    canvas={"canvas_tokens": 192},
     shots=1,
     warmup_steps=1,
+    threads=1,
 )
 SCALES = {"smollm2": SMOLLM2, "trial": TRIAL, "tiny": TINY}
 
@@ -154,6 +156,7 @@ def training_config(scale: Scale, arm: str, out: pathlib.Path, data: pathlib.Pat
         "log_every": max(1, scale.steps // 100),
         "state_every": 100,
         "keep_states": 1,
+        "peak_tflops": 0,  # no MFU, which costs a plan for each batch
         "model": scale.model,
         "data": {"path": str(data), "batch_tokens": scale.batch_tokens, **chunks},
         "optimizer": {
@@ -196,7 +199,7 @@ def write_items(scale: Scale, path: pathlib.Path, items: list[Item], shots: int,
     """A folder of bytes, or text in the turns of a chat, with the base model's own answers behind it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if not scale.as_bytes:
-        staging = path.with_name(path.name + ".tmp")
+        staging = path.with_name(f"{path.name}.{os.getpid()}.tmp")  # arms may begin side by side
         with open(staging, "w") as file:
             for item, solved in with_shots(items, shots):
                 file.write(json.dumps({"prompt": prompt_of(item, solved), "completion": item.answer}) + "\n")
@@ -223,7 +226,8 @@ class Data:
     def train(self, arm: str, seed: int) -> pathlib.Path:
         shots = self.scale.shots if kind_of(arm) == "full" else 0
         name = f"train-{seed}" + (f"-shots-{shots}" if shots else "")
-        return self._make(name, self.scale.items, seed, shots, self.distilled)
+        # Each is that much longer.
+        return self._make(name, self.scale.items // (1 + shots), seed, shots, self.distilled)
 
     def test(self) -> pathlib.Path:
         return self._make("test", self.scale.test_items, TEST_SEED, 0, [])

@@ -32,6 +32,7 @@ COLUMNS = {
     "tokens a forward": lambda row: f"{row['tokens_per_forward']:.2f}",
     "forwards": lambda row: row["forwards"],
     "tokens/s": lambda row: f"{row['tokens_per_s']:.0f}",
+    "of an answer behind its prompt": lambda row: f"{row['answer_tokens_per_s']:.0f}",
 }
 
 
@@ -49,27 +50,42 @@ def with_threshold(name: str, model: tuple[str, ...], items: int, *more: object)
     return [Setting(f"{name} tau {tau}", model, ("--threshold", tau, *more), num_items=items) for tau in THRESHOLDS]
 
 
-def settings(options: argparse.Namespace) -> list[Setting]:
-    """The most wanted ones first."""
+def main_settings(options: argparse.Namespace) -> list[Setting]:
+    """The control and the model, many answers at a time and one."""
     ar, block = of_adapter(options.base, options.ar), of_adapter(options.base, options.block)
-    found = [Setting("ar", ar, num_items=options.items)]
     whole = whole_blocks(options.block)
+    found = [Setting("ar", ar, num_items=options.items)]
     found += with_threshold("block", block, options.items, *whole)
     alone = {"num_items": min(ONE_BY_ONE, options.items), "batch_size": 1}
     found.append(Setting("ar, batch 1", ar, **alone))
     for tau in (0.95, 0.9, 0.8):
         found.append(Setting(f"block tau {tau}, batch 1", block, ("--threshold", tau, *whole), **alone))
     found.append(Setting("block token by token", block, ("--block-size", 1), num_items=options.items))
+    # What a block is in decoding and what it was in training: half as large.
+    halved = ("--threshold", 0.9, "--block-size", whole[1] // 2)
+    found.append(Setting("block tau 0.9, blocks halved", block, halved, num_items=options.items))
+    return found
+
+
+def other_settings(options: argparse.Namespace) -> list[Setting]:
+    found = []
     for other in options.other:
-        found += with_threshold(pathlib.Path(other).name, of_adapter(options.base, other), options.items, *whole_blocks(other))
-    # What a block is in decoding and what it was in training: half as large, in both ways.
-    half = whole[1] // 2
-    found.append(Setting("block tau 0.9, blocks halved", block, ("--threshold", 0.9, "--block-size", half), num_items=options.items))
+        name, model = pathlib.Path(other).name, of_adapter(options.base, other)
+        found += with_threshold(name, model, options.items, *whole_blocks(other))
+    return found
+
+
+def cache_settings(options: argparse.Namespace) -> list[Setting]:
+    found = []
     for size in SUB_BLOCKS:
         for cache in ("block", "sub-block"):
             more = ("--sub-block", size, "--cache", cache)
-            found += with_threshold(f"block S {size} cache {cache}", block, options.some_items, *more)
+            name = f"block S {size} cache {cache}"
+            found += with_threshold(name, of_adapter(options.base, options.block), options.some_items, *more)
     return found
+
+
+PARTS = {"main": main_settings, "other": other_settings, "caches": cache_settings}
 
 
 def table(rows: list[dict]) -> str:
@@ -115,12 +131,16 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=TEST_SEED, help="of the questions")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--minutes", type=float, default=1e4)
+    parser.add_argument("--parts", default=",".join(PARTS))
     options = parser.parse_args()
+    parts = options.parts.split(",")
+    if unknown := set(parts) - set(PARTS):
+        parser.error(f"--parts: {', '.join(sorted(unknown))}: expected some of {', '.join(PARTS)}")
     items = make_items(options.items, options.seed)
     asker = Asker(Program(options.perpend, time.monotonic() + 60 * options.minutes), options.out / "answers", options.device)
     rows = []
     try:
-        for setting in settings(options):
+        for setting in [setting for part in parts for setting in PARTS[part](options)]:
             rows.append(asker.ask(dataclasses.replace(setting, max_tokens=options.max_tokens), items))
             report(options.out, rows)
     except OutOfTime:

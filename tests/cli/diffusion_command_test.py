@@ -228,6 +228,15 @@ class GenerateTest(unittest.TestCase):
         window = [*fast, *full, "--fill-window", 16]
         self.check_comparison([*fast, *full, "--cache", "elastic"], window, "exact", model="plain")
 
+    def test_elastic_tells_where_it_refreshed(self):
+        full = ["--diffusion", json.dumps({"attention": "full", "block_size": 8, "mask_token_id": MASK_ID})]
+        arguments = ["seldom", "--raw", "--max-tokens", 40, "--threshold", 0.05, *full, "--cache", "elastic"]
+        layers = {gamma: self.generate(*arguments, "--gamma", gamma, model="plain")["refreshed_from"] for gamma in (0, 2)}
+        for gamma, behind in ((0, 2), (2, 1)):  # of two layers
+            self.assertEqual(layers[gamma], [0] + [behind] * (len(layers[gamma]) - 1), gamma)
+            self.assertGreater(len(layers[gamma]), 1)
+        self.assertNotIn("refreshed_from", self.generate("seldom", "--raw", "--max-tokens", 4))
+
     def test_comparisons_with_autoregression(self):
         arguments = ["what is gained", "--raw", "--max-tokens", 40, "--threshold", 0.05]
         found = self.generate(*arguments, "--compare-ar")

@@ -10,10 +10,14 @@ import tempfile
 sys.path[:0] = [str(pathlib.Path(__file__).parents[2] / "experiments" / name) for name in ("block-diffusion", "common")]
 
 import numpy as np
+from answers import Asker, Setting, measured
+from distil import good_answers
 from drift import Answer, drift_of
 from numpy_model import FullAttentionModel, read_model
 from pack_adapter import pack, pairs_of_adapter, pairs_of_change
+from runs import Program
 from safetensors_file import read_folder, write_safetensors as write_int8
+from tasks import make_items
 from tiny_models import TinyModel, train_tokenizer, write_safetensors
 
 PROGRAM = sys.argv[1]
@@ -232,6 +236,27 @@ def numpy_answers_as_the_program_does(folder: pathlib.Path) -> None:
     assert all(layer["keys"] < 1 - 1e-5 and 0 <= layer["rank"] <= 100 for layer in second), second
 
 
+def batches_are_asked_and_scored(folder: pathlib.Path) -> None:
+    """What experiments/block-diffusion reads of `perpend generate --batch`, and how it counts."""
+    template = "{% for m in messages %}{{ m['role'] }} {{ m['content'] }} {% endfor %}"
+    base = TinyModel(61).save(folder / "asked", train_tokenizer("smollm"), tokenizer_config={"chat_template": template})
+    asker = Asker(Program(PROGRAM, float("inf")), folder / "answers", "cpu")
+    items = make_items(3, 1, 0.2)
+    setting = Setting("x", ("--model", str(base)), ("--ids", "--precision", "f32"), batch_size=2, num_items=2, max_tokens=5)
+    report = asker.ask(setting, items, shots=1)
+    assert (report["items"], report["exact_match"], report["completion_tokens"]) == (2, 0, 10), report
+    assert report["forwards"] == 10 and report["tokens_per_forward"] == 1 and report["seconds"] > 0, report
+    lines = [json.loads(line) for line in (folder / "answers/x.answers.jsonl").read_text().splitlines()]
+    lines.sort(key=lambda line: line["id"])
+    assert [len(line["answer_ids"]) for line in lines] == [5, 5] and all(line["prompt_ids"] for line in lines)
+    assert good_answers([json.dumps(line) for line in lines]) == []  # they were cut
+    assert asker.ask(setting, []) == report  # not asked again
+    right = {str(place): {"text": f"{item.answer}\n", "completion_tokens": 6, "forwards": 2} for place, item in enumerate(items[:2])}
+    counted = measured(items, right, {"seconds": 4})
+    assert abs(counted["exact_match"] - 200 / 3) < 1e-9 and counted["by_task"][items[2].task] == 0, counted
+    assert (counted["tokens_per_forward"], counted["tokens_per_s"]) == (3, 3), counted
+
+
 def changes_of_whole_training_are_packed(folder: pathlib.Path) -> None:
     """A change of low rank comes back; one of full rank as near as its singular values allow."""
     before, after = TinyModel(31), TinyModel(31)
@@ -354,6 +379,7 @@ def main() -> None:
         changes_of_whole_training_are_packed(folder)
         numpy_answers_as_the_program_does(folder)
         lists_of_ids_are_texts(folder)
+        batches_are_asked_and_scored(folder)
         print("adapters: merged weights, errors, a trained ranker, many queries, int8")
 
 
