@@ -32,6 +32,10 @@ PassSize size_of(const ForwardInput& input) {
           .pages = max_pages(input.sequences)};
 }
 
+std::vector<Mask> masks_of_layer(const ForwardInput& input, std::size_t layer) {
+  return {input.layer_masks[layer]};
+}
+
 AttentionShape attention_shape(const ForwardInput& input, const ModelConfig& config) {
   AttentionShape shape;
   shape.num_q_heads = config.num_q_heads;

@@ -174,8 +174,11 @@ torch::Tensor Llama::forward(const ForwardInput& input, Context& context) const 
   return run_layers(pass, input, context);
 }
 
-torch::Tensor Llama::run(const ForwardPass& pass, Context& context) const {
-  return run_layers(pass, {}, context);
+torch::Tensor Llama::run(const ForwardPass& pass, const LogitVisitor* visit,
+                         Context& context) const {
+  ForwardInput input;
+  input.visit_logits = visit;
+  return run_layers(pass, input, context);
 }
 
 torch::Tensor Llama::run_layers(const ForwardPass& pass, const ForwardInput& input,
@@ -228,9 +231,10 @@ torch::Tensor Llama::logits(const torch::Tensor& x, const ForwardPass& pass,
   at::index_select_out(wanted, x, 0, pass.logit_rows());
   const torch::Tensor normed = final_norm_.forward(wanted, context);
   if (visit == nullptr) return head().forward_f32(normed, context);
-  for (std::int64_t first = 0; first < normed.size(0); first += kLogitRows) {
+  const std::int64_t most = most_logit_rows(context.device);
+  for (std::int64_t first = 0; first < normed.size(0); first += most) {
     const Workspace::Scope part(*context.workspace);
-    const std::int64_t count = std::min(kLogitRows, normed.size(0) - first);
+    const std::int64_t count = std::min(most, normed.size(0) - first);
     (*visit)(first, head().forward_f32(normed.narrow(0, first, count), context));
   }
   return context.workspace->take({0, config_.vocab_size});

@@ -26,6 +26,7 @@ class Llama final : public LanguageModel, public LayerwiseModel, public Differen
   torch::Tensor forward(const ForwardInput& input, Context& context) const override;
   TurnedHeads heads(const ForwardInput& input, const HeadRowsOf& wanted,
                     Context& context) const override;
+  bool is_capturable() const override { return true; }
   void prepare(const ForwardInput& input) const override;
   const LayerwiseModel* layerwise() const override { return this; }
   torch::Tensor embed(const ForwardPass& pass, Context& context) const override;
@@ -35,7 +36,8 @@ class Llama final : public LanguageModel, public LayerwiseModel, public Differen
                         Context& context) const override;
   void visit_logits(const torch::Tensor& x, const ForwardPass& pass, LogitVisitor visit,
                     Context& context) const override;
-  torch::Tensor run(const ForwardPass& pass, Context& context) const override;
+  torch::Tensor run(const ForwardPass& pass, const LogitVisitor* visit,
+                    Context& context) const override;
 
   // Every tensor of the model once, layer by layer. Throws Unsupported when matrices are packed.
   std::vector<ModelParameter> parameters() const;
