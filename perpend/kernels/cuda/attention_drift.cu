@@ -31,6 +31,9 @@ void launch_drift(const device::DriftParams& params, const Launch& launch) {
   constexpr int kBytes = device::drift_shared_bytes<Element, kHeadDim>();
   const auto statistics = device::drift_statistics<Element, kHeadDim>;
   const auto weights = device::drift_weights<Element, kHeadDim>;
+  constexpr int kThreads = device::kDriftThreads;
+  const auto join = device::drift_join<kThreads>;
+  const auto similarity = device::drift_similarity<kThreads>;
   for (const auto kernel : {statistics, weights}) {
     cuda_check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes),
                kWhat);
@@ -39,15 +42,11 @@ void launch_drift(const device::DriftParams& params, const Launch& launch) {
   const std::int64_t parts = std::int64_t{params.num_layers} * params.num_parts();
   const std::int64_t heads =
       std::int64_t{params.num_layers} * params.num_rows() * params.num_q_heads;
-  constexpr unsigned kThreads = device::kDriftThreads;
   statistics<<<ctas(parts * params.num_head_parts()), kThreads, kBytes, launch.stream()>>>(params);
-  device::
-      drift_join<<<ctas(ceil_div(heads, std::int64_t{kThreads})), kThreads, 0, launch.stream()>>>(
-          params);
+  join<<<ctas(ceil_div(heads, std::int64_t{kThreads})), kThreads, 0, launch.stream()>>>(params);
   weights<<<ctas(parts), kThreads, kBytes, launch.stream()>>>(params);
   constexpr int kSumBytes = 4 * device::kDriftWarps;
-  device::drift_similarity<<<ctas(params.num_layers), kThreads, kSumBytes, launch.stream()>>>(
-      params);
+  similarity<<<ctas(params.num_layers), kThreads, kSumBytes, launch.stream()>>>(params);
 }
 
 template <class Element>

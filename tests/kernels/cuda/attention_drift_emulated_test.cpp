@@ -19,9 +19,9 @@ void run_drift(const device::DriftParams& params, std::uint64_t seed) {
     device::run_emulated(ctas, kThreads, seed, kernel);
   };
   run(parts * params.num_head_parts(), [&] { device::drift_statistics<Bf16, kHeadDim>(params); });
-  run((heads + kThreads - 1) / kThreads, [&] { device::drift_join(params); });
+  run((heads + kThreads - 1) / kThreads, [&] { device::drift_join<kThreads>(params); });
   run(parts, [&] { device::drift_weights<Bf16, kHeadDim>(params); });
-  run(params.num_layers, [&] { device::drift_similarity(params); });
+  run(params.num_layers, [&] { device::drift_similarity<kThreads>(params); });
 }
 
 TEST(AttentionDriftEmulated, EqualsItsFormulas) {

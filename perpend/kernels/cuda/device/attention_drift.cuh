@@ -275,10 +275,11 @@ __global__ void __launch_bounds__(kDriftThreads)
 }
 
 // The second kernel: a thread for each (layer, row, head).
-inline __global__ void drift_join(const __grid_constant__ DriftParams params) {
+template <int kThreads>
+__global__ void drift_join(const __grid_constant__ DriftParams params) {
   const std::int64_t count =
       std::int64_t{params.num_layers} * params.num_rows() * params.num_q_heads;
-  const std::int64_t at = std::int64_t{blockIdx.x} * kDriftThreads + static_cast<int>(threadIdx.x);
+  const std::int64_t at = std::int64_t{blockIdx.x} * kThreads + static_cast<int>(threadIdx.x);
   if (at >= count) return;
   const DriftPart* parts = params.parts + at * params.num_parts();
   float max = -INFINITY;
@@ -291,7 +292,8 @@ inline __global__ void drift_join(const __grid_constant__ DriftParams params) {
 }
 
 // The last kernel: a CTA for each layer.
-inline __global__ void drift_similarity(const __grid_constant__ DriftParams params) {
+template <int kThreads>
+__global__ void drift_similarity(const __grid_constant__ DriftParams params) {
   // NOLINTNEXTLINE(readability-redundant-declaration): an emulated GPU has declared it
   extern __shared__ __align__(16) std::uint16_t shared_values[];
   auto* sums = reinterpret_cast<float*>(shared_values);  // [warps]
@@ -300,7 +302,7 @@ inline __global__ void drift_similarity(const __grid_constant__ DriftParams para
   const int width = params.by_keys ? 3 : 1;
   const float* first = params.cosines + std::int64_t{layer} * params.num_parts() * vectors * width;
   float sum = 0.0F;
-  for (int i = static_cast<int>(threadIdx.x); i < vectors; i += kDriftThreads) {
+  for (int i = static_cast<int>(threadIdx.x); i < vectors; i += kThreads) {
     float totals[3] = {0.0F, 0.0F, 0.0F};
     for (int part = 0; part < params.num_parts(); ++part) {
       for (int j = 0; j < width; ++j) {
