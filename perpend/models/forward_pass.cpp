@@ -113,13 +113,14 @@ void ForwardPass::write(const ForwardInput& input) {
     q_indptr[1] = q_indptr[0] + static_cast<std::int32_t>(rows.count);
     ++q_indptr;
   }
+  std::copy(input.places.begin(), input.places.end(), first_position);
   std::copy(input.positions.begin(), input.positions.end(), first_position);
   auto* slots = host_data<std::int64_t>(slots_);
   auto* page_tables = host_data<std::int32_t>(page_tables_);
   // Layers that do not run may have no pages for these rows.
   const Range kept = size_.kept_layers == 1 ? Range{0, 1} : layers_;
   for (auto layer = static_cast<int>(kept.begin); layer < kept.end; ++layer) {
-    write_slots(input.sequences, layer, slots + layer * size_.rows);
+    write_slots(input.sequences, layer, input.places, slots + layer * size_.rows);
     write_page_tables(input.sequences, layer, size_.pages,
                       page_tables + layer * size_.sequences * size_.pages);
   }

@@ -64,6 +64,10 @@ struct ForwardInput {
   // [rows] what the rotary embedding takes for the rows' positions, below context_length; empty:
   // their places in their sequences.
   std::span<const std::int32_t> positions = {};
+  // [rows] where the rows stand in their sequence, if not one after another: of one sequence alone,
+  // under the mask `all`. KvRows then counts them and their keys. The rotary embedding takes places
+  // for positions.
+  std::span<const std::int32_t> places = {};
 };
 
 // Rows whose heads in one layer are wanted.

@@ -221,10 +221,12 @@ TEST(CapturedDecoding, AnswersOfDiffusionAreThoseOfLaunches) {
       GenerateOptions options{.max_tokens = 60};
       options.diffusion.cache = kind.cache;
       options.diffusion.rule.threshold = 0.01F;
+      options.diffusion.elastic = {.gamma = 0.97F, .layers_together = 2};
       results.push_back(generator.generate({40, 41, 42, 43, 44}, options));
     }
     EXPECT_EQ(results[0].text, results[1].text);
     EXPECT_EQ(results[0].num_forwards, results[1].num_forwards);
+    EXPECT_EQ(results[0].elastic_boundaries, results[1].elastic_boundaries);
     EXPECT_FALSE(results[0].text.empty());
   }
 }
