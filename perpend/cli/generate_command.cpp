@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 #include <nlohmann/json.hpp>
 
+#include "perpend/cli/batch_generation.h"
 #include "perpend/cli/commands.h"
 #include "perpend/cli/denoising_trace.h"
 #include "perpend/cli/denoising_view.h"
@@ -23,28 +24,15 @@ struct GenerateCommand {
   bool show_denoising = false;
   std::string trace;
   std::string prompt;
-  std::string system;
-  bool chat = false;
-  bool raw = false;
+  PromptForm form;
+  BatchFlags batch;
   bool json = false;
 
   void run();
-  std::vector<std::int32_t> encode(const LoadedModel& loaded) const;
+  void run_batch(ModelSession& session);
   // Options of a diffusion model; throws InvalidArgument where they are given for any other.
   DiffusionOptions diffusion_options(const LoadedModel& loaded) const;
 };
-
-std::vector<std::int32_t> GenerateCommand::encode(const LoadedModel& loaded) const {
-  const std::string text = read_prompt(prompt);
-  if (raw || (!chat && !loaded.has_chat_template())) {
-    check(system.empty(), "generate: --system needs the chat form, which this run does not use");
-    return loaded.encode_text(text);
-  }
-  std::vector<ChatMessage> messages;
-  if (!system.empty()) messages.push_back({"system", system});
-  messages.push_back({"user", text});
-  return loaded.encode_chat(messages);
-}
 
 DiffusionOptions GenerateCommand::diffusion_options(const LoadedModel& loaded) const {
   if (loaded.diffusion()) return diffusion.options();
@@ -54,29 +42,27 @@ DiffusionOptions GenerateCommand::diffusion_options(const LoadedModel& loaded) c
   return {};
 }
 
-nlohmann::json logprobs_of(const GenerateResult& result, const Tokenizer& tokenizer) {
-  const auto entry = [&](const TokenLogprob& token) {
-    return nlohmann::json{{"id", token.token},
-                          {"token", tokenizer.decode({token.token}, false)},
-                          {"logprob", token.logprob}};
-  };
-  auto list = nlohmann::json::array();
-  for (const Sample& sample : result.samples) {
-    auto item = entry(sample.chosen);
-    item["top_logprobs"] = nlohmann::json::array();
-    for (const TokenLogprob& other : sample.top) item["top_logprobs"].push_back(entry(other));
-    list.push_back(std::move(item));
-  }
-  return list;
+void GenerateCommand::run_batch(ModelSession& session) {
+  check(prompt.empty(), "generate: a prompt and --batch exclude each other");
+  check(!show_denoising && trace.empty(),
+        "generate: --show-denoising and --trace are for one prompt, not for --batch");
+  const int status = generate_batch(session, session.runtime.context(), batch,
+                                    {.options = generation.options, .form = form});
+  if (status != 0) throw CLI::RuntimeError(status);
 }
 
 void GenerateCommand::run() {
-  check(!(chat && raw), "generate: --chat and --raw exclude each other");
+  check(!(form.chat && form.raw), "generate: --chat and --raw exclude each other");
+  check(!batch.file.empty() || (!batch.ids && batch.summary.empty()),
+        "generate: --ids and --summary are for --batch");
+  check(batch.batch_size > 0,
+        concat("generate: --batch-size must be positive (", batch.batch_size, ")"));
   check_options(generation.options.sampler);
   ModelSession session(model);
   generation.options.layer_masks = session.layer_masks;
   generation.options.diffusion = diffusion_options(session.model);
-  const std::vector<std::int32_t> tokens = encode(session.model);
+  if (!batch.file.empty()) return run_batch(session);
+  const std::vector<std::int32_t> tokens = form.encode(session.model, read_prompt(prompt));
   const auto prompt_tokens = static_cast<std::int64_t>(tokens.size());
 
   GenerateCallbacks callbacks;
@@ -132,14 +118,26 @@ void add_generate_command(CLI::App& app) {
   auto command = std::make_shared<GenerateCommand>();
   CLI::App& sub = *app.add_subcommand("generate", "Write text after a prompt");
   sub.add_option("prompt", command->prompt, "The prompt; - reads standard input");
-  add_flag(sub, "--chat", command->chat, "Use the chat form even if the model names no template");
-  add_flag(sub, "--raw", command->raw, "Continue the prompt as it stands, without the chat form");
-  add_option(sub, "--system", command->system, "System message of the chat form");
+  add_flag(sub, "--chat", command->form.chat,
+           "Use the chat form even if the model names no template");
+  add_flag(sub, "--raw", command->form.raw,
+           "Continue the prompt as it stands, without the chat form");
+  add_option(sub, "--system", command->form.system, "System message of the chat form");
   add_flag(sub, "--json", command->json, "Print one JSON object instead of text");
   add_option(sub, "--logprobs", command->generation.options.num_top_logprobs,
              "Alternatives listed beside each token in the JSON");
   add_flag(sub, "--show-denoising", command->show_denoising,
            "Show how a diffusion model fills its blocks");
+  add_option(sub, "--batch", command->batch.file,
+             "A file of JSON lines, or -: the request of each {\"prompt\" or \"messages\", \"id\", "
+             "\"max_tokens\", \"seed\", ...}, answered side by side");
+  add_option(sub, "--batch-size", command->batch.batch_size, "Of --batch: requests at a time");
+  add_option(sub, "--kv-tokens", command->batch.kv_tokens,
+             "Of --batch: tokens whose keys are held at a time; 0: enough for --batch-size of the "
+             "longest requests");
+  add_flag(sub, "--ids", command->batch.ids, "Of --batch: add the tokens of prompt and answer");
+  add_option(sub, "--summary", command->batch.summary,
+             "Of --batch: a JSON file for what all answers come to");
   add_option(sub, "--trace", command->trace, "A JSON file for every step of a diffusion model");
   command->model.add_to(sub);
   command->generation.add_to(sub);
@@ -150,7 +148,8 @@ void add_generate_command(CLI::App& app) {
       "  cat letter.txt | perpend generate - --system \"Summarise in one sentence.\"\n"
       "  perpend generate \"Once upon a time\" --raw --temperature 0 --max-tokens 64 --json\n"
       "  perpend generate - --layers \"0-9,20-29: causal & (sink(64) | window(448)); rest: causal\""
-      " < long.txt");
+      " < long.txt\n"
+      "  perpend generate --batch questions.jsonl --batch-size 32 > answers.jsonl");
   sub.callback([command] { command->run(); });
 }
 

@@ -47,4 +47,20 @@ nlohmann::json to_json(const GenerateResult& result) {
           {"kv_peak_bytes", result.kv_peak_bytes}};
 }
 
+nlohmann::json logprobs_of(const GenerateResult& result, const Tokenizer& tokenizer) {
+  const auto entry = [&](const TokenLogprob& token) {
+    return nlohmann::json{{"id", token.token},
+                          {"token", tokenizer.decode({token.token}, false)},
+                          {"logprob", token.logprob}};
+  };
+  auto list = nlohmann::json::array();
+  for (const Sample& sample : result.samples) {
+    auto item = entry(sample.chosen);
+    item["top_logprobs"] = nlohmann::json::array();
+    for (const TokenLogprob& other : sample.top) item["top_logprobs"].push_back(entry(other));
+    list.push_back(std::move(item));
+  }
+  return list;
+}
+
 }  // namespace perpend

@@ -17,8 +17,12 @@ class Autoregressive final : public Denoiser {
   void take(std::int64_t first, const torch::Tensor& logits, const Context& context) override;
   bool needs_only_summaries() const override { return sampler_.takes_likeliest() && num_top_ == 0; }
   void take(std::int64_t first, std::span<const VocabularySummary> rows) override;
-  StepResult update() override { return {.num_committed = num_pending_, .finished = true}; }
+  StepResult update() override {
+    ++num_forwards_;
+    return {.num_committed = num_pending_, .finished = true};
+  }
   std::span<const Sample> block() const override { return {&sample_, 1}; }
+  std::int64_t num_forwards() const override { return num_forwards_; }
 
  private:
   Sampler sampler_;
@@ -27,6 +31,7 @@ class Autoregressive final : public Denoiser {
   std::int64_t num_pending_ = 0;
   std::int32_t last_row_ = 0;
   Sample sample_;
+  std::int64_t num_forwards_ = 0;
 };
 
 }  // namespace perpend

@@ -42,9 +42,8 @@ class BlockDiffusion final : public Denoiser {
   StepResult update() override;
   std::span<const Sample> block() const override;
 
-  // Passes that worked for the answer: all but those over the prompt alone that gave no token.
-  std::int64_t num_forwards() const { return num_forwards_; }
-  std::int64_t num_rows() const { return num_rows_; }  // that these computed
+  std::int64_t num_forwards() const override { return num_forwards_; }
+  std::int64_t num_rows() const { return num_rows_; }  // that those computed
 
  private:
   std::int32_t mask_token() const { return setting_.model.mask_token_id; }

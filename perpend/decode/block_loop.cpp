@@ -1,7 +1,5 @@
 #include "perpend/decode/block_loop.h"
 
-#include <algorithm>
-
 #include "perpend/core/error.h"
 
 namespace perpend {
@@ -9,62 +7,38 @@ namespace perpend {
 BlockLoop::BlockLoop(const LanguageModel& model, Context& context, KvSequence& sequence,
                      CachePolicy& policy, std::span<const Mask> layer_masks,
                      std::int64_t prefill_chunk, PromptPrefill* prompt_prefill)
-    : model_(model),
-      context_(context),
+    : context_(context),
       runner_(model, context),
-      sequence_(sequence),
-      policy_(policy),
-      layer_masks_(layer_masks),
-      prefill_chunk_(prefill_chunk),
-      prompt_prefill_(prompt_prefill) {
-  check(prefill_chunk > 0, concat("prefill chunk must be positive (", prefill_chunk, ")"));
-}
-
-void BlockLoop::push(std::span<const std::int32_t> tokens) {
-  const auto total = static_cast<std::int64_t>(tokens_.size() + tokens.size());
-  check(total <= model_.config().context_length,
-        concat("prompt: ", total, " tokens do not fit the model's context of ",
-               model_.config().context_length));
-  tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
-}
+      steps_(sequence, policy, layer_masks, model.config().context_length, prefill_chunk),
+      prompt_prefill_(prompt_prefill) {}
 
 bool BlockLoop::prefill(const std::function<bool(std::int64_t)>& progress) {
-  if (prompt_prefill_ != nullptr && sequence_.length() == 0 &&
-      !prompt_prefill_->run(tokens_, progress)) {
+  if (prompt_prefill_ != nullptr && steps_.sequence().length() == 0 &&
+      !prompt_prefill_->run(tokens(), progress)) {
     return false;
   }
-  while (num_pending() > prefill_chunk_) {
-    num_committed_ = sequence_.length();
-    const Step chunk{std::span(tokens_).subspan(static_cast<std::size_t>(num_committed_),
-                                                static_cast<std::size_t>(prefill_chunk_)),
-                     {}};
+  while (steps_.has_chunk()) {
+    const Step chunk = steps_.next_chunk();
     const KvRows rows = place(chunk);
-    runner_.run({chunk.tokens, {&rows, 1}, layer_masks_, {}});
-    commit(rows.end());
-    if (progress && !progress(sequence_.length())) return false;
+    runner_.run({chunk.tokens, {&rows, 1}, steps_.masks_of(chunk), {}});
+    steps_.finish_chunk();
+    if (progress && !progress(steps_.sequence().length())) return false;
   }
   return true;
 }
 
 std::span<const Sample> BlockLoop::next_block(Denoiser& denoiser) {
-  if (num_pending() < 1) bug("BlockLoop: a block needs at least one pending token");
-  denoiser.open(tokens_, num_pending());
-  num_committed_ = sequence_.length();
-  for (bool finished = false; !finished;) {
-    const StepResult result = step(denoiser);
-    finished = result.finished;
-    if (finished || result.num_committed > 0) commit(num_committed_ + result.num_committed);
-  }
-  for (const Sample& sample : denoiser.block()) tokens_.push_back(sample.chosen.token);
+  steps_.open(denoiser);
+  do {
+    run(steps_.next_step(denoiser), denoiser);
+  } while (!steps_.finish_step(denoiser));
   return denoiser.block();
 }
 
-StepResult BlockLoop::step(Denoiser& denoiser) {
-  const Step step = denoiser.next_step();
+void BlockLoop::run(const Step& step, Denoiser& denoiser) {
   const KvRows rows = place(step);
-  const auto masks = step.layer_masks.empty() ? layer_masks_ : step.layer_masks;
-  const ForwardInput input{step.tokens, {&rows, 1}, masks, step.logit_rows};
-  if (wants_summaries(denoiser)) {
+  const ForwardInput input{step.tokens, {&rows, 1}, steps_.masks_of(step), step.logit_rows};
+  if (takes_summaries(denoiser, context_)) {
     runner_.summarize(input, step.banned_token,
                       [&](std::int64_t first, std::span<const VocabularySummary> summaries) {
                         denoiser.take(first, summaries);
@@ -74,24 +48,16 @@ StepResult BlockLoop::step(Denoiser& denoiser) {
       denoiser.take(first, logits, context_);
     });
   }
-  return denoiser.update();
 }
 
 KvRows BlockLoop::place(const Step& step) {
-  const std::int64_t first = num_committed_ + step.offset;
-  const auto count = static_cast<std::int64_t>(step.tokens.size());
-  const std::int64_t length = std::max(first + count, step.num_keys);
-  if (!sequence_.append(std::max<std::int64_t>(0, length - sequence_.length()))) {
-    throw OutOfMemory(concat("KV cache: no page left at token ", sequence_.length(), " of ",
-                             sequence_.store().config().max_tokens));
+  const std::optional<KvRows> rows = steps_.place(step);
+  if (!rows) {
+    const KvSequence& sequence = steps_.sequence();
+    throw OutOfMemory(concat("KV cache: no page left at token ", sequence.length(), " of ",
+                             sequence.store().config().max_tokens));
   }
-  return {&sequence_, first, count, step.num_keys};
-}
-
-void BlockLoop::commit(std::int64_t num_committed) {
-  num_committed_ = num_committed;
-  sequence_.truncate(num_committed);
-  policy_.commit(sequence_, num_committed);
+  return *rows;
 }
 
 }  // namespace perpend

@@ -52,6 +52,14 @@ class Denoiser {
   virtual StepResult update() = 0;
   // The finished block.
   virtual std::span<const Sample> block() const = 0;
+  // Passes that worked for the answer so far: all but those over the prompt alone that gave no
+  // token.
+  virtual std::int64_t num_forwards() const = 0;
 };
+
+// Whether only the largest logits of its steps have to leave the device.
+inline bool takes_summaries(const Denoiser& denoiser, const Context& context) {
+  return context.device.type != DeviceType::kCpu && denoiser.needs_only_summaries();
+}
 
 }  // namespace perpend

@@ -1,6 +1,7 @@
 #include "perpend/models/forward_pass.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "perpend/core/error.h"
 #include "perpend/nn/device_scope.h"
@@ -33,7 +34,10 @@ PassSize size_of(const ForwardInput& input) {
 }
 
 std::vector<Mask> masks_of_layer(const ForwardInput& input, std::size_t layer) {
-  return {input.layer_masks[layer]};
+  if (input.sequence_masks.empty()) return {input.layer_masks[layer]};
+  std::vector<Mask> masks;
+  for (const auto& of_layers : input.sequence_masks) masks.push_back(of_layers[layer]);
+  return masks;
 }
 
 AttentionShape attention_shape(const ForwardInput& input, const ModelConfig& config) {
@@ -134,10 +138,11 @@ void ForwardPass::set_schedules(const ForwardInput& input, const ModelConfig& co
   const Tiling tiling = context.kernels->attention.tiling(spec, Sweep::kRows);
   const auto first = static_cast<std::size_t>(layers_.begin);
   schedules_.resize(input.layer_masks.size());
+  std::vector<Mask> masks;
   for (std::size_t i = first; i < static_cast<std::size_t>(layers_.end); ++i) {
-    const bool same = i > first && input.layer_masks[i] == input.layer_masks[i - 1];
+    std::vector<Mask> before = std::exchange(masks, masks_of_layer(input, i));
     schedules_[i] =
-        same ? schedules_[i - 1] : context.schedules->get(input.layer_masks[i], shape, tiling);
+        masks == before ? schedules_[i - 1] : context.schedules->get(masks, shape, tiling);
   }
 }
 

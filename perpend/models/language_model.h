@@ -68,6 +68,9 @@ struct ForwardInput {
   // under the mask `all`. KvRows then counts them and their keys. The rotary embedding takes places
   // for positions.
   std::span<const std::int32_t> places = {};
+  // Where sequences have different masks: of each sequence one for each layer that runs, and
+  // layer_masks are those of the first. Empty: layer_masks are those of all.
+  std::span<const std::span<const Mask>> sequence_masks = {};
 };
 
 // Rows whose heads in one layer are wanted.

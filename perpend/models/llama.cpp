@@ -51,6 +51,12 @@ void check_tokens(const ForwardInput& input, int num_masks, const ModelConfig& c
   check_eq(static_cast<std::int64_t>(input.tokens.size()), rows, "model: tokens and rows differ");
   check_eq(static_cast<int>(input.layer_masks.size()), num_masks, "model: masks and layers differ");
   check_places(input);
+  check(input.sequence_masks.empty() || input.sequence_masks.size() == input.sequences.size(),
+        concat("model: masks and sequences differ (", input.sequence_masks.size(), " vs ",
+               input.sequences.size(), ")"));
+  for (const auto& masks : input.sequence_masks) {
+    check_eq(static_cast<int>(masks.size()), num_masks, "model: masks and layers differ");
+  }
   check_positions(input, config);
   const int num_kept = input.sequences.front().sequence->store().config().num_layers;
   check(num_kept == 1 || num_kept >= num_masks,

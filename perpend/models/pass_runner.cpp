@@ -39,33 +39,42 @@ std::span<const VocabularySummary> PassRunner::summarize(const ForwardInput& inp
 }
 
 void PassRunner::run(const ForwardInput& input, std::int32_t banned_token, LogitVisitor visit) {
-  const std::vector<std::int32_t> rows = filled_rows(input);
-  const ForwardInput filled = with_rows(input, rows);
-  const auto wanted = std::ssize(input.logit_rows);
-  if (DecodeGraph* graph = graph_with_logits(filled, banned_token)) {
-    graph->run(filled);
-    visit(0, on_host(graph->logits()->narrow(0, 0, wanted), host_logits_));
-    return;
-  }
-  visit_on_device(filled, banned_token, [&](std::int64_t first, const torch::Tensor& logits) {
-    const std::int64_t count = std::min(logits.size(0), wanted - first);
-    if (count > 0) visit(first, on_host(logits.narrow(0, 0, count), host_logits_));
-  });
+  run(
+      input, banned_token, 0, [](std::int64_t, std::span<const VocabularySummary>) {}, visit);
 }
 
 void PassRunner::summarize(const ForwardInput& input, std::int32_t banned_token,
                            SummaryVisitor visit) {
+  run(input, banned_token, std::ssize(input.logit_rows), visit,
+      [](std::int64_t, const torch::Tensor&) {});
+}
+
+void PassRunner::run(const ForwardInput& input, std::int32_t banned_token,
+                     std::int64_t num_summaries, SummaryVisitor visit_summaries,
+                     LogitVisitor visit_logits) {
   const std::vector<std::int32_t> rows = filled_rows(input);
   const ForwardInput filled = with_rows(input, rows);
   const auto wanted = std::ssize(input.logit_rows);
-  if (DecodeGraph* graph = graphs_.find(filled, banned_token)) {
+  DecodeGraph* graph = num_summaries < wanted ? graph_with_logits(filled, banned_token)
+                                              : graphs_.find(filled, banned_token);
+  if (graph != nullptr) {
     graph->run(filled);
-    visit(0, summaries_on_host(graph->summaries(), wanted));
+    if (num_summaries > 0) {
+      visit_summaries(0, summaries_on_host(graph->summaries(), num_summaries));
+    }
+    if (num_summaries < wanted) {
+      const torch::Tensor logits =
+          graph->logits()->narrow(0, num_summaries, wanted - num_summaries);
+      visit_logits(num_summaries, on_host(logits, host_logits_));
+    }
     return;
   }
   visit_on_device(filled, banned_token, [&](std::int64_t first, const torch::Tensor& logits) {
-    const std::int64_t count = std::min(logits.size(0), wanted - first);
-    if (count > 0) visit(first, summaries_of(logits.narrow(0, 0, count)));
+    const std::int64_t count = std::clamp<std::int64_t>(wanted - first, 0, logits.size(0));
+    const std::int64_t split = std::clamp<std::int64_t>(num_summaries - first, 0, count);
+    if (split > 0) visit_summaries(first, summaries_of(logits.narrow(0, 0, split)));
+    if (split == count) return;
+    visit_logits(first + split, on_host(logits.narrow(0, split, count - split), host_logits_));
   });
 }
 

@@ -33,6 +33,9 @@ class PassRunner {
   using SummaryVisitor =
       FunctionRef<void(std::int64_t first, std::span<const VocabularySummary> rows)>;
   void summarize(const ForwardInput& input, std::int32_t banned_token, SummaryVisitor visit);
+  // Of one pass both: summaries of the first `num_summaries` wanted rows, logits of the others.
+  void run(const ForwardInput& input, std::int32_t banned_token, std::int64_t num_summaries,
+           SummaryVisitor visit_summaries, LogitVisitor visit_logits);
 
   const PassGraphs& graphs() const { return graphs_; }
 

@@ -189,4 +189,5 @@ class GenerateTest(unittest.TestCase):
             self.assertEqual(converted["text"], by_flag["text"])
 
 
-unittest.main(argv=sys.argv[:1] + sys.argv[2:])
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1] + sys.argv[2:])

@@ -1,11 +1,13 @@
 #pragma once
 
+#include <algorithm>
 #include <functional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "perpend/core/random.h"
+#include "perpend/formats/block_format.h"
 #include "perpend/io/gguf_writer.h"
 #include "perpend/io/tokenizer/byte_alphabet.h"
 #include "perpend/io/tokenizer/utf8.h"
@@ -28,6 +30,8 @@ struct TinyLlama {
   std::int64_t num_kv_heads = 2;
   std::int64_t context_length = 512;
   std::int32_t end_token = kEnd;
+  // Of matrices; their rows must be whole blocks of it.
+  BlockFormat format = BlockFormat::kF32;
   Weight weight;
 
   // Norms of one, everything else uniform and large enough that attention matters.
@@ -58,18 +62,31 @@ struct TinyLlama {
     GgufWriter writer(path, metadata(), tensors());
     for (const TensorSpec& tensor : tensors()) {
       const std::int64_t columns = tensor.shape.size() == 2 ? tensor.shape[1] : 1;
-      std::vector<float> values;
+      std::vector<std::byte> bytes;
       for (std::int64_t row = 0; row < tensor.shape[0]; ++row) {
+        std::vector<float> values;
         for (std::int64_t column = 0; column < columns; ++column) {
           values.push_back(weight(tensor.name, row, column));
         }
+        const std::size_t end = bytes.size();
+        bytes.resize(end + row_bytes(tensor.format, columns));
+        write_row(tensor.format, values, std::span(bytes).subspan(end));
       }
-      writer.write(tensor.name, std::as_bytes(std::span(values)));
+      writer.write(tensor.name, bytes);
     }
     writer.finish();
   }
 
  private:
+  static void write_row(BlockFormat format, std::span<const float> values,
+                        std::span<std::byte> to) {
+    if (format == BlockFormat::kF32) {
+      std::ranges::copy(std::as_bytes(values), to.begin());
+    } else {
+      quantize_row(format, values, to);
+    }
+  }
+
   GgufMetadata metadata() const {
     const auto count = [](std::int64_t value) { return static_cast<std::uint32_t>(value); };
     GgufMetadata metadata;
@@ -102,7 +119,8 @@ struct TinyLlama {
     const std::int64_t kv_dim = num_kv_heads * head_dim();
     std::vector<TensorSpec> list;
     const auto add = [&](const std::string& name, std::vector<std::int64_t> shape) {
-      list.push_back({name + ".weight", BlockFormat::kF32, std::move(shape)});
+      const BlockFormat kind = shape.size() == 2 ? format : BlockFormat::kF32;
+      list.push_back({name + ".weight", kind, std::move(shape)});
     };
     add("token_embd", {kVocabSize, model_dim});
     add("output", {kVocabSize, model_dim});

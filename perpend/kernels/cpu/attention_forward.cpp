@@ -151,18 +151,24 @@ class ForwardWorker {
   void finish(int block) {
     const LaneState<Real> state = state_of(block);
     alignas(64) std::array<Real, tile::kLanes> factors;
+    const int first = block * tile::kLanes;
+    int head = rows_.head(first);
+    std::int64_t token = rows_.token(first);
     for (int lane = 0; lane < tile::kLanes; ++lane) {
       const Real sum = state.row_sum[lane];
       const bool empty = sum == 0;
       factors[static_cast<std::size_t>(lane)] = empty ? Real{0} : 1 / sum;
-      const int row = block * tile::kLanes + lane;
-      if (row >= rows_.num_rows()) continue;
+      if (first + lane >= rows_.num_rows()) continue;
       // Whatever dead keys hold, such a row is zero.
       for (int d = 0; empty && d < call_.dim; ++d) state.sums[d * tile::kLanes + lane] = 0;
       if (!call_.lse) continue;
-      call_.lse.template at<Real>(rows_.sequence, rows_.head(row), rows_.token(row)) =
+      call_.lse.template at<Real>(rows_.sequence, head, token) =
           empty ? -std::numeric_limits<Real>::infinity()
                 : state.base[lane] * std::numbers::ln2_v<Real> + std::log(sum);
+      if (++token == rows_.begin + rows_.size) {
+        token = rows_.begin;
+        ++head;
+      }
     }
     call_.micro.store_lanes(state.sums, factors.data(), rows_.pointers(call_.o, block));
   }

@@ -1,5 +1,6 @@
 #include "perpend/kernels/cpu/attention_operands.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -45,10 +46,14 @@ std::int64_t TokenRows::run_length(std::int64_t token) const {
 RowPointers OuterRows::pointers(const TokenRows& operand, int block) const {
   RowPointers pointers{operand.dtype(), operand.dim(), {}};
   const int first = block * tile::kLanes;
-  for (int lane = 0; lane < tile::kLanes; ++lane) {
-    const int at = first + lane;
-    pointers.rows[static_cast<std::size_t>(lane)] =
-        at < num_rows() ? operand.row(sequence, head(at), token(at)) : nullptr;
+  const int end = std::min(first + tile::kLanes, num_rows());
+  for (int row = first; row < end;) {
+    const std::int64_t left = std::min<std::int64_t>(size - row % size, end - row);
+    const auto count = static_cast<int>(std::min(left, operand.run_length(token(row))));
+    std::byte* at = operand.row(sequence, head(row), token(row));
+    for (int i = 0; i < count; ++i, ++row, at += operand.stride()) {
+      pointers.rows[static_cast<std::size_t>(row - first)] = at;
+    }
   }
   return pointers;
 }

@@ -31,28 +31,39 @@ inline __m512 widen(__m256i values) {
 
 // 32 rows in terms, [kTerms][32][padded dim], with zeros beyond their ends.
 template <int kTerms>
-struct Staging {
-  explicit Staging(const RowPointers& rows) : stride(padded(rows.dim)) {
+class Staging {
+ public:
+  explicit Staging(const RowPointers& rows) : stride_(padded(rows.dim)) {
+    const bool in_place = kTerms == 1 && rows.dtype == DType::kBF16 && rows.dim == stride_;
     for (std::size_t row = 0; row < rows.rows.size(); ++row) {
-      std::uint16_t* to = terms + static_cast<int>(row) * stride;
+      std::uint16_t* to = terms_ + static_cast<int>(row) * stride_;
+      rows_[row] = to;
       if (rows.rows[row] == nullptr) {
         for (int term = 0; term < kTerms; ++term) {
-          std::memset(to + term * term_size(), 0, static_cast<std::size_t>(stride) * 2);
+          std::memset(to + term * term_size(), 0, static_cast<std::size_t>(stride_) * 2);
         }
+      } else if (in_place) {
+        rows_[row] = reinterpret_cast<const std::uint16_t*>(rows.rows[row]);
       } else if (kTerms == 1 && rows.dtype == DType::kBF16) {
         const auto dim = static_cast<std::size_t>(rows.dim);
         std::memcpy(to, rows.rows[row], dim * 2);
-        std::memset(to + dim, 0, (static_cast<std::size_t>(stride) - dim) * 2);
+        std::memset(to + dim, 0, (static_cast<std::size_t>(stride_) - dim) * 2);
       } else {
         split_row(rows.dtype, rows.rows[row], rows.dim, to);
       }
     }
   }
 
+  const std::uint16_t* row(int term, int index) const {
+    return rows_[static_cast<std::size_t>(index)] + term * term_size();
+  }
+  int num_values() const { return stride_; }  // of a row
+
+ private:
   void split_row(DType dtype, const std::byte* row, int dim, std::uint16_t* to) const {
     alignas(64) float values[tile::kMaxDim];
-    load_values<avx512::Vec>(dtype, row, dim, stride, values);
-    for (int d = 0; d < stride; d += 16) {
+    load_values<avx512::Vec>(dtype, row, dim, stride_, values);
+    for (int d = 0; d < stride_; d += 16) {
       __m512 rest = _mm512_load_ps(values + d);
       for (int term = 0; term < kTerms; ++term) {
         const auto part = reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(rest));
@@ -62,21 +73,19 @@ struct Staging {
     }
   }
 
-  const std::uint16_t* row(int term, int index) const {
-    return terms + term * term_size() + index * stride;
-  }
-  int term_size() const { return tile::kUnit * stride; }
+  int term_size() const { return tile::kUnit * stride_; }
 
-  int stride;
-  alignas(64) std::uint16_t terms[kTerms * tile::kUnit * tile::kMaxDim];
+  int stride_;
+  std::array<const std::uint16_t*, tile::kUnit> rows_;  // those of the caller where they will do
+  alignas(64) std::uint16_t terms_[kTerms * tile::kUnit * tile::kMaxDim];
 };
 
 template <int kTerms>
 void stage_to_rows(const Staging<kTerms>& staging, std::byte* panel) {
   for (int term = 0; term < kTerms; ++term) {
-    for (int d = 0; d < staging.stride; d += 32) {
+    for (int d = 0; d < staging.num_values(); d += 32) {
       for (int row = 0; row < tile::kUnit; ++row, panel += 64) {
-        _mm512_store_si512(panel, _mm512_load_si512(staging.row(term, row) + d));
+        _mm512_store_si512(panel, _mm512_loadu_si512(staging.row(term, row) + d));
       }
     }
   }
@@ -86,17 +95,17 @@ void stage_to_rows(const Staging<kTerms>& staging, std::byte* panel) {
 template <int kTerms>
 void stage_to_columns(const Staging<kTerms>& staging, std::byte* panel) {
   const auto load = [](const std::uint16_t* from) {
-    return _mm512_cvtepu16_epi32(_mm256_load_si256(reinterpret_cast<const __m256i*>(from)));
+    return _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
   };
-  alignas(64) std::uint32_t zipped[16][16];
   for (int term = 0; term < kTerms; ++term) {
-    for (int d = 0; d < staging.stride; d += 16, panel += 16 * 64) {
-      for (int pair = 0; pair < 16; ++pair) {
-        const std::uint16_t* even = staging.row(term, 2 * pair) + d;
-        const __m512i high = _mm512_slli_epi32(load(even + staging.stride), 16);
-        _mm512_store_si512(zipped[pair], _mm512_or_si512(load(even), high));
-      }
-      avx512::transpose_words(zipped, 16, panel, 16);
+    for (int d = 0; d < staging.num_values(); d += 16, panel += 16 * 64) {
+      avx512::transpose_words(
+          [&](int pair) {
+            const __m512i even = load(staging.row(term, 2 * pair) + d);
+            const __m512i odd = load(staging.row(term, 2 * pair + 1) + d);
+            return _mm512_or_si512(even, _mm512_slli_epi32(odd, 16));
+          },
+          [&](int j, __m512i column) { _mm512_store_si512(panel + j * 64, column); });
     }
   }
 }
@@ -112,23 +121,47 @@ template <int kTerms>
 void pack_lanes(const RowPointers& rows, std::byte* panel) {
   const Staging<kTerms> staging(rows);
   for (int term = 0; term < kTerms; ++term) {
-    for (int d = 0; d < staging.stride; d += 32, panel += kBlockBytes) {
+    for (int d = 0; d < staging.num_values(); d += 32, panel += kBlockBytes) {
       for (int lane = 0; lane < tile::kLanes; lane += 16) {
-        avx512::transpose_words(staging.row(term, lane) + d, staging.stride / 2, panel + lane * 4,
-                                tile::kLanes);
+        avx512::transpose_words(
+            [&](int i) { return _mm512_loadu_si512(staging.row(term, lane + i) + d); },
+            [&](int j, __m512i column) {
+              _mm512_store_si512(panel + (j * tile::kLanes + lane) * 4, column);
+            });
       }
     }
   }
 }
 
+// The first `count` of 16 values.
+[[gnu::always_inline]] inline void store_part(DType dtype, __m512 values, int count,
+                                              std::byte* to) {
+  const auto wanted = static_cast<__mmask16>((std::uint32_t{1} << count) - 1);
+  if (dtype == DType::kF32) return _mm512_mask_storeu_ps(to, wanted, values);
+  const __m256i halves = dtype == DType::kF16
+                             ? _mm512_cvtps_ph(values, _MM_FROUND_TO_NEAREST_INT)
+                             : reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(values));
+  _mm256_mask_storeu_epi16(to, wanted, halves);
+}
+
 inline void store_lanes(const float* sums, const float* factors, const RowPointers& rows) {
-  alignas(64) float staging[tile::kLanes * tile::kMaxDim];
-  const int stride = padded(rows.dim);
-  lanes_to_rows<avx512::Vec>(stride, sums, factors, staging);
-  for (int lane = 0; lane < tile::kLanes; ++lane) {
-    std::byte* to = rows.rows[static_cast<std::size_t>(lane)];
-    if (to != nullptr) {
-      store_values<avx512::Vec>(rows.dtype, staging + lane * stride, rows.dim, to);
+  constexpr int kWidth = avx512::Vec::kWidth;
+  const std::size_t bytes = size_of(rows.dtype);
+  for (int lane = 0; lane < tile::kLanes; lane += kWidth) {
+    const __m512 factor = _mm512_load_ps(factors + lane);
+    for (int d = 0; d < rows.dim; d += kWidth) {
+      const int count = std::min(kWidth, rows.dim - d);
+      avx512::transpose_words(
+          [&](int i) {
+            const float* from = sums + (d + i) * tile::kLanes + lane;
+            return _mm512_castps_si512(_mm512_mul_ps(_mm512_loadu_ps(from), factor));
+          },
+          [&](int i, __m512i row) {
+            std::byte* to = rows.rows[static_cast<std::size_t>(lane + i)];
+            if (to == nullptr) return;
+            store_part(rows.dtype, _mm512_castsi512_ps(row), count,
+                       to + static_cast<std::size_t>(d) * bytes);
+          });
     }
   }
 }

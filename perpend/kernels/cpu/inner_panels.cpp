@@ -32,8 +32,13 @@ void PanelForms::pack(std::int32_t sequence, int head, const Tokens& tokens,
   for (std::size_t i = 0; i < operands_.size(); ++i) {
     const InnerOperand& operand = operands_[i];
     RowPointers pointers{operand.rows.dtype(), operand.rows.dim(), {}};
+    std::int64_t left = 0;  // rows from here on that follow the one before
     for (std::size_t row = 0; row < tokens.size(); ++row) {
-      if (tokens[row] >= 0) pointers.rows[row] = operand.rows.row(sequence, head, tokens[row]);
+      if (tokens[row] < 0) continue;
+      const bool follows = left > 0 && tokens[row] == tokens[row - 1] + 1;
+      left = follows ? left - 1 : operand.rows.run_length(tokens[row]) - 1;
+      pointers.rows[row] = follows ? pointers.rows[row - 1] + operand.rows.stride()
+                                   : operand.rows.row(sequence, head, tokens[row]);
     }
     const bool wants_rows = operand.as_rows || !micro_.transposes;
     const bool wants_columns = operand.as_columns && micro_.transposes;

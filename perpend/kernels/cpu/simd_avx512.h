@@ -6,16 +6,14 @@
 
 namespace perpend::avx512 {
 
-// Transposes 16 rows of 16 words; strides in words.
-inline void transpose_words(const void* from, std::int64_t from_stride, void* to,
-                            std::int64_t to_stride) {
-  const auto* in = static_cast<const std::int32_t*>(from);
-  auto* out = static_cast<std::int32_t*>(to);
+// Transposes 16 rows of 16 words, load(i) to store(j, column j).
+template <class Load, class Store>
+[[gnu::always_inline]] inline void transpose_words(Load load, Store store) {
   __m512i pairs[16];
   __m512i fours[16];
   for (int i = 0; i < 8; ++i) {
-    const __m512i even = _mm512_loadu_si512(in + 2 * i * from_stride);
-    const __m512i odd = _mm512_loadu_si512(in + (2 * i + 1) * from_stride);
+    const __m512i even = load(2 * i);
+    const __m512i odd = load(2 * i + 1);
     pairs[2 * i] = _mm512_unpacklo_epi32(even, odd);
     pairs[2 * i + 1] = _mm512_unpackhi_epi32(even, odd);
   }
@@ -31,11 +29,20 @@ inline void transpose_words(const void* from, std::int64_t from_stride, void* to
     const __m512i even_high = _mm512_shuffle_i32x4(fours[8 + j], fours[12 + j], 0x88);
     const __m512i odd_low = _mm512_shuffle_i32x4(fours[j], fours[4 + j], 0xdd);
     const __m512i odd_high = _mm512_shuffle_i32x4(fours[8 + j], fours[12 + j], 0xdd);
-    _mm512_storeu_si512(out + j * to_stride, _mm512_shuffle_i32x4(even_low, even_high, 0x88));
-    _mm512_storeu_si512(out + (4 + j) * to_stride, _mm512_shuffle_i32x4(odd_low, odd_high, 0x88));
-    _mm512_storeu_si512(out + (8 + j) * to_stride, _mm512_shuffle_i32x4(even_low, even_high, 0xdd));
-    _mm512_storeu_si512(out + (12 + j) * to_stride, _mm512_shuffle_i32x4(odd_low, odd_high, 0xdd));
+    store(j, _mm512_shuffle_i32x4(even_low, even_high, 0x88));
+    store(4 + j, _mm512_shuffle_i32x4(odd_low, odd_high, 0x88));
+    store(8 + j, _mm512_shuffle_i32x4(even_low, even_high, 0xdd));
+    store(12 + j, _mm512_shuffle_i32x4(odd_low, odd_high, 0xdd));
   }
+}
+
+// The same in memory; strides in words.
+inline void transpose_words(const void* from, std::int64_t from_stride, void* to,
+                            std::int64_t to_stride) {
+  const auto* in = static_cast<const std::int32_t*>(from);
+  auto* out = static_cast<std::int32_t*>(to);
+  transpose_words([&](int i) { return _mm512_loadu_si512(in + i * from_stride); },
+                  [&](int j, __m512i column) { _mm512_storeu_si512(out + j * to_stride, column); });
 }
 
 // The vector interface of the loops in this folder: sixteen floats (see simd_scalar.h).

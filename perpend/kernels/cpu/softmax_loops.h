@@ -251,8 +251,10 @@ class SoftmaxLoops {
     find_tops(step.units, step.scores + lane, lane, top);
     Vec shrink[kVecs];
     bool moves = false;
+    bool has_sums = false;
     for (int v = 0; v < kVecs; ++v) {
       const Vec old_base = base[v];
+      has_sums |= Vec::any_less(Vec::set1(kLowestBase), old_base);
       const Vec limit = old_base + Vec::set1(kSlack);
       top[v] = top[v] * Vec::set1(step.scale);
       moves |= Vec::any_less(limit, top[v]);
@@ -262,7 +264,7 @@ class SoftmaxLoops {
       base[v] = Vec::max(base[v], Vec::set1(kLowestBase));
       shrink[v] = exp2(Vec::max(old_base, Vec::set1(kLowestBase)) - base[v]);
     }
-    if (moves) rescale(dim, shrink, state.row_sum + lane, state.sums + lane);
+    if (moves && has_sums) rescale(dim, shrink, state.row_sum + lane, state.sums + lane);
   }
 
   static void rescale(int dim, const Vec (&shrink)[kVecs], Real* row_sum, Real* sums) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 
@@ -15,6 +16,7 @@ class StepBatch {
   // Adds what it needs for items of up to `max_rows` rows to `layout`.
   StepBatch(const PanelForms& forms, int max_rows, ScratchLayout& layout)
       : forms_(&forms),
+        capacity_(capacity_for(forms)),
         max_rows_(max_rows),
         bits_at_(layout.add<std::uint32_t>(count(max_rows) * tile::kMaxUnits)),
         states_at_(layout.add<std::uint8_t>(count(max_rows) / tile::kLanes * tile::kMaxUnits)),
@@ -26,10 +28,10 @@ class StepBatch {
     gathered_ = scratch.at<std::byte>(gathered_at_);
   }
 
-  // Units of a batch.
+  // The most units of a batch.
   static constexpr int kCapacity = tile::kMaxUnits / 2;
 
-  // Calls flush() for all steps of a list, up to kCapacity units at a time.
+  // Calls flush() for all steps of a list, as many units at a time as suit the caches.
   template <class Flush>
   void for_batches(const TileRun& run, const Schedule& schedule, const OuterRows& rows,
                    int inner_head, std::span<const TileEntry> list, Flush flush) {
@@ -37,7 +39,7 @@ class StepBatch {
     for (const TileEntry& entry : list) {
       for_units(schedule, entry, inner_len, [&](int column, std::int64_t token, int num_rows) {
         add(run, schedule, rows, inner_head, entry, column, token, num_rows);
-        if (end_ - begin_ == kCapacity) turn(flush);
+        if (end_ - begin_ == capacity_) turn(flush);
       });
     }
     if (end_ > begin_) turn(flush);
@@ -75,6 +77,14 @@ class StepBatch {
     PanelForms::Tokens tokens;
   };
 
+  // Panels of a batch that stay in the first cache beside scores, weights and sums while all blocks
+  // of lanes use them. Where they do not, more units spare the sums some ways.
+  static constexpr std::size_t kCachedBytes = std::size_t{36} << 10;
+  static int capacity_for(const PanelForms& forms) {
+    constexpr int kFew = 3;
+    return forms.unit_bytes() * kFew <= kCachedBytes ? kFew : kCapacity;
+  }
+
   static constexpr std::size_t count(int n) { return static_cast<std::size_t>(n); }
   // Batches take the two halves of the arrays in turns.
   template <class Flush>
@@ -94,6 +104,7 @@ class StepBatch {
   }
 
   const PanelForms* forms_;
+  int capacity_;
   int max_rows_;
   std::size_t bits_at_;
   std::size_t states_at_;
