@@ -75,15 +75,15 @@ void BenchDiffusion::run() {
 }
 
 void BenchDiffusion::print_setup(const DiffusionTimer& timer) const {
-  const DeviceRates& rates = timer.rates();
+  const DeviceRates& device_rates = timer.rates();
   const Json object = {{"shape", benchmark.shape},
                        {"device", concat(benchmark.device)},
                        {"prompt", benchmark.prompt},
                        {"tokens", benchmark.tokens},
                        {"graph", timer.is_captured()},
                        {"weight_bytes", timer.weight_bytes()},
-                       {"copy_gb_s", rates.copy_bytes_per_s / 1e9},
-                       {"product_tflops", rates.product_flops_per_s / 1e12}};
+                       {"copy_gb_s", device_rates.copy_bytes_per_s / 1e9},
+                       {"product_tflops", device_rates.product_flops_per_s / 1e12}};
   if (json) {
     std::cout << object.dump() << std::endl;
     return;
@@ -91,9 +91,9 @@ void BenchDiffusion::print_setup(const DiffusionTimer& timer) const {
   fmt::print("{} on {}, weights {}, prompt {}, {} tokens, {}\n", benchmark.shape,
              concat(benchmark.device), bytes_text(timer.weight_bytes()), benchmark.prompt,
              benchmark.tokens, timer.is_captured() ? "captured graphs" : "launch by launch");
-  if (!rates.known()) return;
+  if (!device_rates.known()) return;
   fmt::print("bounds: copies of {:.0f} GB/s, products of {:.0f} TFLOP/s\n",
-             rates.copy_bytes_per_s / 1e9, rates.product_flops_per_s / 1e12);
+             device_rates.copy_bytes_per_s / 1e9, device_rates.product_flops_per_s / 1e12);
 }
 
 void BenchDiffusion::run_blocks(DiffusionTimer& timer) const {
@@ -166,8 +166,7 @@ void BenchDiffusion::run_canvas(DiffusionTimer& timer) const {
       DecodeKind kind{.rate = rate, .cache = CanvasCache::kElastic, .refreshed = share};
       const ElasticTimes times = timer.decode_elastic(kind);
       const std::vector<double>& all = times.all.passes.back().ms;
-      // The first step computes the whole canvas, once.
-      const double step_ms = mean({all.begin() + 1, all.end()});
+      const double step_ms = mean(times.step_ms);
       Json object = {{"cache", "elastic"},
                      {"rate", rate},
                      {"refreshed", share},

@@ -5,6 +5,7 @@
 #include "perpend/decode/autoregressive.h"
 #include "perpend/decode/block_diffusion.h"
 #include "perpend/models/model_plan.h"
+#include "perpend/ops/any_tensor.h"
 
 namespace perpend {
 namespace {
@@ -48,7 +49,10 @@ std::unique_ptr<Denoiser> DecodeLanes::make_denoiser(std::int64_t tokens) {
                              .num_layers = model_.config().num_layers,
                              .num_top_logprobs = 0,
                              .is_stop = {}},
-      [this](const CanvasStep& step) { seen_ = step; });
+      [this](const CanvasStep& step) {
+        seen_ = step;
+        num_filled_ = std::ssize(step.filled);
+      });
 }
 
 void DecodeLanes::restart(std::int64_t tokens) {
@@ -73,6 +77,7 @@ void DecodeLanes::restart(std::int64_t tokens) {
 DecodeTimes DecodeLanes::decode(std::int64_t tokens, std::int64_t most_passes) {
   restart(tokens);
   DecodeTimes times;
+  std::int64_t num_given = 0;  // with the prompt
   // Of a model whose tokens keep no keys, the canvas is the prompt too.
   if (!diffusion_ || keeps_finished(diffusion_->cache)) {
     const double ms = ms_of(context_, [&] {
@@ -86,15 +91,14 @@ DecodeTimes DecodeLanes::decode(std::int64_t tokens, std::int64_t most_passes) {
                             .rows = std::ssize(lanes_) * sizes_.prompt,
                             .logit_rows = static_cast<double>(lanes_.size()),
                             .ms = {ms}});
+    num_given = diffusion_ ? num_filled_ : 1;
   }
   const Lane& first = lanes_.front();
   const auto num_answered = [&] { return std::ssize(first.steps->tokens()) - sizes_.prompt; };
-  // With the prompt comes a token, but where each row predicts its own.
-  const std::int64_t given = !diffusion_ || diffusion_->model.shifted ? 1 : 0;
   while (num_answered() < tokens && (most_passes == 0 || times.num_forwards < most_passes)) {
     run_pass(lanes_, times);
   }
-  times.num_tokens = std::ssize(lanes_) * (num_answered() - given);
+  times.num_tokens = std::ssize(lanes_) * (num_answered() - num_given);
   return times;
 }
 

@@ -57,7 +57,8 @@ class DecodeLanes {
   KvStore store_;
   PassRunner runner_;
   std::vector<Lane> lanes_;
-  CanvasStep seen_;  // by the denoiser of the first sequence
+  CanvasStep seen_;              // by the last denoiser
+  std::int64_t num_filled_ = 0;  // then
 };
 
 }  // namespace perpend

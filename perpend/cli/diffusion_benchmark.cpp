@@ -20,6 +20,8 @@ namespace {
 constexpr std::uint64_t kWeightSeed = 1;
 constexpr std::int64_t kWarmUpBlocks = 3;
 constexpr std::int64_t kWarmUpTokens = 8;  // of autoregression
+// Of Elastic-Cache: the first computes everything, in the next ones graphs are captured.
+constexpr std::size_t kUncountedSteps = 16;
 
 ModelConfig checked_config(const DiffusionBenchmark& benchmark) {
   check(
@@ -31,8 +33,12 @@ ModelConfig checked_config(const DiffusionBenchmark& benchmark) {
       bench_shape("diffusion", benchmark.shape, benchmark.prompt + benchmark.tokens);
   check(config.diffusion.has_value(),
         concat("bench diffusion: --shape: ", benchmark.shape, " is no model of diffusion"));
-  check(benchmark.prompt + benchmark.tokens <= config.context_length,
-        "bench diffusion: prompt and tokens are longer than the model's context");
+  check(benchmark.prompt >= config.diffusion->block_size,
+        concat("bench diffusion: --prompt must be a block of ", config.diffusion->block_size,
+               " at least (", benchmark.prompt, ")"));
+  // Of random weights any token may be the mask.
+  config.diffusion->mask_token_id = static_cast<std::int32_t>(
+      std::min<std::int64_t>(config.diffusion->mask_token_id, config.vocab_size - 1));
   return config;
 }
 
@@ -125,8 +131,6 @@ class DiffusionTimer::Work {
                       kind.num_measurements};
     const ElasticModel network(model_, model_, elastic, config_.diffusion->mask_token_id, state);
     DecodeLanes lanes(model_, network, runtime_.context(), 1, lane_sizes(), diffusion);
-    lanes.decode(benchmark_.tokens, kWarmUpTokens);
-    state = {};
     ElasticTimes times{.all = lanes.decode(benchmark_.tokens, 0)};
     add_steps(state, times);
     return times;
@@ -146,20 +150,24 @@ class DiffusionTimer::Work {
   void add_steps(const ElasticState& state, ElasticTimes& times) const {
     const PassTimes& steps = times.all.passes.back();
     const int layers = config_.num_layers;
-    std::int64_t refreshed = 0;
-    // The first step of a canvas always computes everything.
-    for (std::size_t step = 1; step < state.boundaries.size(); ++step) {
+    const std::size_t count = state.boundaries.size();
+    const std::size_t first_counted =
+        std::max<std::size_t>(1, std::min(kUncountedSteps, count / 3));
+    std::int64_t whole_layers = 0;
+    for (std::size_t step = 0; step < count; ++step) {
       const int boundary = state.boundaries[step];
-      refreshed += layers - boundary;
+      whole_layers += layers - boundary;
+      if (step < first_counted) continue;
+      times.refreshed += (layers - boundary) / static_cast<double>(layers);
+      times.step_ms.push_back(steps.ms[step]);
       if (boundary == layers) times.reuse_ms.push_back(steps.ms[step]);
       if (boundary == 0) times.whole_ms.push_back(steps.ms[step]);
     }
-    const auto count = static_cast<double>(state.boundaries.size() - 1);
-    times.refreshed = static_cast<double>(refreshed) / (count * layers);
+    times.refreshed /= static_cast<double>(times.step_ms.size());
     const std::int64_t canvas = benchmark_.prompt + benchmark_.tokens;
-    const std::int64_t few = state.num_layer_rows - (layers + refreshed) * canvas;
-    times.rows =
-        static_cast<double>(few) / std::max(1.0, count * layers - static_cast<double>(refreshed));
+    const std::int64_t few_layers = static_cast<std::int64_t>(count) * layers - whole_layers;
+    times.rows = static_cast<double>(state.num_layer_rows - whole_layers * canvas) /
+                 static_cast<double>(std::max<std::int64_t>(1, few_layers));
   }
 };
 

@@ -34,18 +34,18 @@ std::string_view name_of(PassKind kind);
 
 struct PassTimes {
   PassKind kind = PassKind::kToken;
-  std::int64_t rows = 0;   // of the batch
-  double logit_rows = 0;   // of the batch, the mean
-  std::vector<double> ms;  // of each pass
-  double bytes = 0;        // weights, keys and values that one reads, the mean
-  double flops = 0;        // of one, the mean
+  std::int64_t rows = 0;        // of the batch
+  double logit_rows = 0;        // of the batch, the mean
+  std::vector<double> ms = {};  // of each pass
+  double bytes = 0;             // weights, keys and values that one reads, the mean
+  double flops = 0;             // of one, the mean
 
   double median_ms() const;
 };
 
 // One decoding of a batch.
 struct DecodeTimes {
-  std::vector<PassTimes> passes;
+  std::vector<PassTimes> passes = {};
   double decode_ms = 0;         // all but the prompts
   std::int64_t num_tokens = 0;  // of all sequences
   std::int64_t num_forwards = 0;
@@ -63,13 +63,14 @@ struct DecodeKind {
   int num_measurements = 1;
 };
 
-// Steps of Elastic-Cache by what they computed.
+// Steps of Elastic-Cache by what they computed, without the first ones, which capture graphs.
 struct ElasticTimes {
   DecodeTimes all;
-  std::vector<double> reuse_ms;  // of steps that computed no layer whole
-  std::vector<double> whole_ms;  // of steps that computed all
-  double refreshed = 0;          // share of layers that computed all rows, without the first step
-  double rows = 0;               // mean of a layer that did not
+  std::vector<double> step_ms = {};
+  std::vector<double> reuse_ms = {};  // of steps that computed no layer whole
+  std::vector<double> whole_ms = {};  // of steps that computed all
+  double refreshed = 0;               // share of layers that computed all rows
+  double rows = 0;                    // mean of a layer that did not, of all steps
 };
 
 // A model that is made once and decodes many times.

@@ -273,7 +273,7 @@ TEST_F(BlockDiffusionTest, LayersThatRanInVainChangeNothing) {
   const LoadedModel model = load(Attention::kFull, 8);
   DiffusionOptions options{.window = 6, .cache = CanvasCache::kElastic, .rule = threshold(0.02F)};
   std::set<int> boundaries;
-  for (const float gamma : {0.8F, 0.93F, 0.97F, 0.99F}) {
+  for (const float gamma : {0.93F, 0.97F, 0.99F, 0.998F}) {
     options.elastic = {.gamma = gamma, .layers_together = 1};
     const GenerateResult expected = run(model, prompt_of(11), options, 24);
     boundaries.insert(expected.elastic_boundaries.begin(), expected.elastic_boundaries.end());
@@ -285,7 +285,7 @@ TEST_F(BlockDiffusionTest, LayersThatRanInVainChangeNothing) {
       EXPECT_EQ(result.elastic_layer_rows, expected.elastic_layer_rows);
     }
   }
-  EXPECT_GT(boundaries.size(), 3U);
+  EXPECT_GT(boundaries.size(), 2U);  // some in the middle
 }
 
 TEST_F(BlockDiffusionTest, BoundariesMayBeReplayed) {

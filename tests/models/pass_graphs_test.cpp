@@ -145,8 +145,8 @@ TEST_F(PassGraphsTest, StepsOfBlocksAreThoseOfLaunches) {
     }
     expect_equal({{a, 8, 0}, {b, 8, 0}}, mask, {7, 15}, seed++);
   }
-  // 16 rows with 16 and with 2 logits, 8 rows with 8 and with 2.
-  EXPECT_EQ(captured_.graphs().num_graphs(), 4U);
+  // 16 rows with 16 and with 2 logits, 8 rows with 8 and with 2, and the prompts, which run twice.
+  EXPECT_EQ(captured_.graphs().num_graphs(), 5U);
 }
 
 // A mask that changes with every block has one graph as long as its plan has room.
@@ -156,11 +156,11 @@ TEST_F(PassGraphsTest, MasksMayChange) {
     const std::string mask = concat("block_decode(8, ", 8 * block, ")");
     expect_equal({{8 * block, 8, 0}}, mask, first_rows(8), block);
   }
-  EXPECT_EQ(captured_.graphs().num_graphs(), 1U);
+  EXPECT_EQ(captured_.graphs().num_graphs(), 2U);  // with that of the prompt
   const std::string apart = "heads(0: causal & window(3); rest: block_decode(8, 80))";
   expect_equal({{80, 8, 0}}, apart, first_rows(8), 3);
   expect_equal({{80, 8, 0}}, "block_decode(8, 80)", first_rows(8), 4);
-  EXPECT_EQ(captured_.graphs().num_graphs(), 1U);
+  EXPECT_EQ(captured_.graphs().num_graphs(), 2U);
 }
 
 TEST_F(PassGraphsTest, TheOldestGraphGoes) {

@@ -94,29 +94,38 @@ class DriftWeights {
         part_(static_cast<int>(blockIdx.x) % params.num_parts()),
         layer_(static_cast<int>(blockIdx.x) / params.num_parts()),
         tiles_(params, layer_, part_, shared),
+        joined_(reinterpret_cast<float*>(shared)),
         attended_(reinterpret_cast<float*>(shared + DriftTiles<Element, kHeadDim>::kValues)) {}
 
   __device__ __forceinline__ void run() {
     const int window_tiles = num_tiles(params_.num_window);
     const int tiles = window_tiles + num_tiles(params_.num_tracked);
+    const int warp = static_cast<int>(threadIdx.x) / 32;
     float attended = 0.0F;  // of the key of this thread
     for (int first = 0; first < tiles; first += kDriftWarps) {
-      const int tile = first + static_cast<int>(threadIdx.x) / 32;
+      // Warps that would have no rows take some heads of those that have.
+      const int width = min(kDriftWarps, tiles - first);
+      const int num_teams = kDriftWarps / width;
+      const int team = warp / width;
+      const int tile = first + warp % width;
+      const bool is_window = team < num_teams && tile < window_tiles;
+      const bool is_tracked = team < num_teams && tile >= window_tiles;
       clear();
       tiles_.run(0, params_.num_kv_heads, [&](int kv_head) {
         for (int i = 0; i < params_.group_size(); ++i) {
           const int head = kv_head * params_.group_size() + i;
-          if (tile < window_tiles) {
-            add_window(head, tile);
-          } else if (tile < tiles) {
-            add_tracked(head, tile - window_tiles);
-          }
+          if (head % num_teams != team) continue;
+          if (is_window) add_window(head, tile);
+          if (is_tracked) add_tracked(head, tile - window_tiles);
         }
       });
-      if (tile >= window_tiles && tile < tiles && !params_.by_keys) {
-        put_cosines(tile - window_tiles);
+      if (!params_.by_keys) {
+        for (int other = 1; other < num_teams; ++other) {
+          join_teams(warp % width, is_tracked && team == 0, is_tracked && team == other);
+        }
+        if (is_tracked && team == 0) put_cosines(tile - window_tiles);
       }
-      attended = add_attended(attended, tile < window_tiles);
+      attended = add_attended(attended, is_window);
     }
     const int key = part_ * kDriftKeys + static_cast<int>(threadIdx.x);
     if (threadIdx.x < kDriftKeys && key < params_.canvas) {
@@ -200,6 +209,31 @@ class DriftWeights {
     }
   }
 
+  // Adds the sums of one warp to those of another that has the same rows, by way of memory in which
+  // no keys are any more.
+  __device__ __forceinline__ void join_teams(int place, bool takes, bool gives) {
+    const int lane = static_cast<int>(threadIdx.x) % 32;
+    float* shared = joined_ + place * 3 * kScores * 32 + lane;
+    if (gives) {
+#pragma unroll
+      for (int i = 0; i < kScores; ++i) {
+        shared[3 * i * 32] = both_[i];
+        shared[(3 * i + 1) * 32] = before_[i];
+        shared[(3 * i + 2) * 32] = after_[i];
+      }
+    }
+    __syncthreads();
+    if (takes) {
+#pragma unroll
+      for (int i = 0; i < kScores; ++i) {
+        both_[i] += shared[3 * i * 32];
+        before_[i] += shared[(3 * i + 1) * 32];
+        after_[i] += shared[(3 * i + 2) * 32];
+      }
+    }
+    __syncthreads();
+  }
+
   // Of each row the sum of the cosines of these keys.
   __device__ __forceinline__ void put_cosines(int tile) {
 #pragma unroll
@@ -246,6 +280,7 @@ class DriftWeights {
   int part_;
   int layer_;
   DriftTiles<Element, kHeadDim> tiles_;
+  float* joined_;    // shared, [tiles, 3 sums, scores, lanes], where the keys are else
   float* attended_;  // shared, [warps, keys]
   // Sums over heads, of window rows the weights alone.
   float both_[kScores];
@@ -255,6 +290,8 @@ class DriftWeights {
 
 template <class Element, int kHeadDim>
 constexpr int drift_shared_bytes() {
+  // Two tiles at most are joined: more leave no warp for a second team.
+  static_assert(2 * DriftTiles<Element, kHeadDim>::kValues >= 2 * 3 * kDriftKeys / 2 * 32 * 4);
   return 2 * DriftTiles<Element, kHeadDim>::kValues + 4 * kDriftWarps * kDriftKeys;
 }
 
