@@ -117,6 +117,22 @@ void Comparison::run(const RequestFor& request, bool json, const std::string& na
              columns > 0 ? columns : kUsualColumns);
 }
 
-void Comparison::print_total(bool json) const { json ? total_.print_json() : total_.print_text(); }
+int Comparison::run_batch(const std::string& file, const BatchDefaults& defaults, bool json) {
+  const bool all_good = for_batch_lines(
+      file, [&](std::string_view line, std::size_t number, const std::string& where) {
+        const auto request = [&](const LoadedModel& model) {
+          BatchLine read = read_batch_line(line, number, where, model, defaults);
+          return ComparedRequest{std::move(read.prompt), std::move(read.options)};
+        };
+        const auto id = read_batch_line(line, number, where, ways_[0].session->model, defaults).id;
+        run(request, json, id.is_string() ? id.get<std::string>() : id.dump());
+      });
+  if (json) {
+    total_.print_json();
+  } else if (total_.num_prompts() > 0) {
+    total_.print_text();
+  }
+  return all_good ? 0 : 2;
+}
 
 }  // namespace perpend

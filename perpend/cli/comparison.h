@@ -8,6 +8,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "perpend/cli/batch_line.h"
 #include "perpend/cli/comparison_report.h"
 #include "perpend/cli/model_options.h"
 #include "perpend/decode/text_generator.h"
@@ -47,8 +48,9 @@ class Comparison {
   // Answers one prompt and prints both answers: a table and the texts side by side, or a line of
   // JSON. `name`, where there are several, tells it from others.
   void run(const RequestFor& request, bool json, const std::string& name = "");
-  // Of all prompts together, the same without texts.
-  void print_total(bool json) const;
+  // The same for the lines of a file (batch_line.h), one after another, with a sum of all last.
+  // Lines that can not be answered are reported. Returns the exit status: 2 where there were such.
+  int run_batch(const std::string& file, const BatchDefaults& defaults, bool json);
 
  private:
   // One of the two.

@@ -85,6 +85,7 @@ void print_text(const AnswerPair& pair, const std::string& name, const Tokenizer
                 int columns) {
   const ComparedAnswer& a = pair.first;
   const ComparedAnswer& b = pair.second;
+  if (!name.empty()) std::cout << "\n";
   print_row(name, a.title, b.title);
   if (!a.cache.empty()) print_row("cache", a.cache, b.cache);
   print_counts(pair);
@@ -148,6 +149,7 @@ void ComparisonTotal::print_text() const {
 
 void ComparisonTotal::print_json() const {
   nlohmann::json total{{"prompts", num_prompts_}};
+  if (num_prompts_ == 0) return print_line({{"total", total}});
   for (const Side* side : {&first_, &second_}) {
     total[side->key] = {{"completion_tokens", side->num_tokens},
                         {"forwards", side->num_forwards},

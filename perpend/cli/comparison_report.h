@@ -35,6 +35,7 @@ void print_json(const AnswerPair& pair, const std::string& name);
 class ComparisonTotal {
  public:
   void add(const AnswerPair& pair);
+  std::int64_t num_prompts() const { return num_prompts_; }
   void print_text() const;
   void print_json() const;
 
@@ -49,8 +50,8 @@ class ComparisonTotal {
   };
   static void add(const ComparedAnswer& answer, Side& side);
 
-  Side first_;
-  Side second_;
+  Side first_ = {};
+  Side second_ = {};
   std::int64_t num_prompts_ = 0;
   std::int64_t num_same_ = 0;                 // prompts whose answers are equal
   std::optional<AnswerAgreement> agreement_;  // counts alone

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "perpend/cache/kv_clear.h"
 #include "perpend/core/range.h"
 
 namespace perpend {
@@ -50,6 +51,7 @@ std::int64_t EngineRequest::held_pages() const {
 void EngineRequest::start(KvStore& store) {
   run_.emplace(store, plan_, masks_, model_.config());
   run_->steps.push(work_.prompt);
+  is_prefilled_ = !plan_.keeps_finished();
 }
 
 void EngineRequest::put_back() {
@@ -67,8 +69,10 @@ const Step& EngineRequest::step() {
 }
 
 Step EngineRequest::next_step() {
-  is_chunk_ = !is_open_ && plan_.keeps_finished() && run_->steps.has_chunk();
+  // Only the prompt: what a block leaves pending is run by the next one.
+  is_chunk_ = !is_prefilled_ && run_->steps.has_chunk();
   if (is_chunk_) return run_->steps.next_chunk();
+  is_prefilled_ = true;
   if (!is_open_) run_->steps.open(*denoiser_);
   is_open_ = true;
   return SequenceSteps::next_step(*denoiser_);
@@ -135,6 +139,8 @@ void EngineRequest::end() {
     return true;
   });
   GenerateResult ended = result();
+  // They may hold what is no number.
+  if (!done && run_) clear_pages(run_->sequence);
   run_.reset();
   if (done) {
     if (work_.callbacks.on_done) work_.callbacks.on_done(std::move(ended));

@@ -18,8 +18,8 @@ from terminal import Terminal
 PROGRAM, MODEL = sys.argv[1:3]
 ASSETS = pathlib.Path(__file__).parents[2] / "assets"
 JSON_KEYS = set(
-    "text prompt_tokens completion_tokens finish_reason forwards tokens_per_forward time_to_first_token_ms"
-    " prefill_tokens_per_s decode_tokens_per_s kv_bytes kv_peak_bytes seed".split()
+    "text prompt_tokens completion_tokens finish_reason forwards rows_computed tokens_per_forward"
+    " time_to_first_token_ms prefill_tokens_per_s decode_tokens_per_s kv_bytes kv_peak_bytes seed".split()
 )
 GREEDY = ["--temperature", "0"]
 STORY = "Write a story about a lighthouse keeper."

@@ -250,6 +250,27 @@ class GenerateTest(unittest.TestCase):
         alone = self.generate(*arguments[:-2], "--block-size", 1, model="nbdiff")
         self.assertEqual(other["autoregressive"]["text"], alone["text"])
 
+    def test_comparisons_of_a_batch(self):
+        path = self.folder / "prompts.jsonl"
+        lines = [{"prompt": "one", "id": "first"}, {"prompt": 2}, {"prompt": "three", "max_tokens": 20}]
+        path.write_text("\n".join(map(json.dumps, lines)))
+        arguments = ["--raw", "--sub-block", 4, "--threshold", 1, "--cache", "sub-block", "--compare", "exact"]
+        command = self.command("--batch", path, *arguments, "--max-tokens", 30)
+        result = run(*command, "--json")
+        self.assertEqual(result.returncode, 2)
+        self.assertRegex(result.stderr, r"^perpend: .*prompts.jsonl: line 2: .*\n$")
+        *answers, last = map(json.loads, result.stdout.splitlines())
+        self.assertEqual([answer.pop("id") for answer in answers], ["first", "3"])
+        alone = self.generate("three", *arguments, "--max-tokens", 20)
+        for name in ("compared", "reference"):
+            self.assertEqual(answers[1][name]["text"], alone[name]["text"])
+            for key in ("completion_tokens", "forwards", "rows_computed"):
+                self.assertEqual(last["total"][name][key], sum(answer[name][key] for answer in answers))
+        self.assertEqual(answers[1]["agreement"], alone["agreement"])
+        equal = sum(answer["agreement"]["equal"] for answer in answers)
+        self.assertEqual((last["total"]["agreement"]["equal"], last["total"]["prompts"]), (equal, 2))
+        self.assertRegex(run(*command).stdout, r"\n2 prompts +this run +exact\ntokens +50 +50\n")
+
     def test_comparisons_as_text(self):
         arguments = ["side by side", "--raw", "--max-tokens", 40]
         slow = ["--sub-block", 4, "--threshold", 1, "--cache", "sub-block"]
