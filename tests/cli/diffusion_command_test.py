@@ -340,6 +340,60 @@ class GenerateTest(unittest.TestCase):
             converted = self.generate(*arguments, model=target.name)
             self.assertEqual(converted["text"], by_flag["text"])
 
+    def bench(self, model: str, *arguments: object) -> list[dict]:
+        shape = self.folder / model / "config.json"
+        result = run("bench", "diffusion", "--shape", shape, "--device", "cpu", "--threads", 1, "--json", *arguments)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        return [json.loads(line) for line in result.stdout.splitlines()]
+
+    def test_bench_replays_schedules(self):
+        arguments = ["--prompt", 16, "--tokens", 32, "--batch", "1,2", "--rate", "1,3.5", "--sub-block", 4]
+        setup, *lines = self.bench("diffusion", *arguments)
+        self.assertEqual((setup["prompt"], setup["graph"]), (16, False))
+        self.assertEqual(len(lines), 2 * (1 + 2 * 2))
+        counts = {}
+        for line in lines:
+            name = (line["batch"], line.get("rate", 0), line.get("cache"))
+            counts[name] = {of["kind"]: (of["count"], of["rows"] // line["batch"]) for of in line["passes"]}
+            counts[name]["forwards"] = line["forwards"]
+            self.assertAlmostEqual(line["tokens_per_s"] * line["decode_ms"] / 1e3, 31 * line["batch"], delta=1e-6)
+        for batch in (1, 2):
+            self.assertEqual(counts[batch, 0, None], {"prompt": (1, 16), "token": (31, 1), "forwards": 31})
+            # Seven tokens of each of four blocks, one by one; the first comes with the block before.
+            by_blocks = {"prompt": (1, 16), "block": (28, 8), "finished": (3, 8), "forwards": 31}
+            self.assertEqual(counts[batch, 1, "block"], by_blocks)
+            self.assertEqual(counts[batch, 3.5, "block"] | {"prompt": 0}, {"prompt": 0, "block": (8, 8), "finished": (3, 8), "forwards": 11})
+            parts = counts[batch, 1, "sub-block"]
+            self.assertEqual(parts["block"][0] + parts["sub-block"][0], 28)
+            self.assertEqual((parts["sub-block"][1], parts["finished"]), (4, (3, 8)))
+
+    def test_bench_replays_elastic_steps(self):
+        config = json.loads((self.folder / "diffusion" / "config.json").read_text())
+        (self.folder / "full").mkdir(exist_ok=True)
+        (self.folder / "full" / "config.json").write_text(json.dumps(config | {"model_type": "Dream", "mask_token_id": MASK_ID}))
+        arguments = ["--prompt", 40, "--tokens", 30, "--rate", 2, "--refreshed", "0,1", "--fill-window", 6, "--tracked", 5]
+        _, bare, reused, whole = self.bench("full", *arguments)
+        self.assertEqual((bare["cache"], bare["rate"]), ("none", 1))
+        self.assertEqual((reused["found_refreshed"], whole["found_refreshed"]), (0, 1))
+        self.assertEqual((reused["steps"], whole["steps"]), (15, 15))
+        # A window of six, two that the last step filled, five that are tracked.
+        self.assertGreater(reused["rows"], 8)
+        self.assertLessEqual(reused["rows"], 13)
+        self.assertTrue({"reuse_ms", "drift_ms"} <= reused.keys() and "layer_ms" in whole)
+
+    def test_bench_says_what_is_wrong(self):
+        cases = [
+            (["--shape", "llama2-7b"], "llama2-7b is no model of diffusion"),
+            (["--shape", "nothing"], "--shape: expected dream-7b"),
+            (["--shape", "fast-dllm-v2-1.5b", "--prompt", 31], "--prompt must be a block of 32 at least (31)"),
+            (["--shape", self.folder / "diffusion" / "config.json", "--device", "cpu", "--batch", "1,x"], "--batch: expected numbers from 1 to 1024"),
+        ]
+        for arguments, expected in cases:
+            with self.subTest(expected):
+                result = run("bench", "diffusion", *arguments)
+                self.assertEqual(result.returncode, 2)
+                self.assertIn(expected, result.stderr)
+
 
 if __name__ == "__main__":
     unittest.main(argv=sys.argv[:1] + sys.argv[2:])
