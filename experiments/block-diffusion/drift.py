@@ -107,6 +107,8 @@ def main() -> int:
     for place, prompt in enumerate(prompts):
         steps += drift_of(model, Answer(prompt, options.length, mask, options.end, options.window, options.threshold))
         print(f"question {place + 1} of {len(prompts)}: {len(steps)} steps", flush=True)
+    if not steps:
+        parser.error("no answer took more than one step: there is nothing to compare")
     layers = [{name: float(np.mean([step[i][name] for step in steps])) for name in steps[0][i]} for i in range(model.layers)]
     write_json(options.out / "drift.json", {"steps": len(steps), "layers": layers})
     (options.out / "drift.md").write_text(table(layers))

@@ -1,7 +1,10 @@
 #include "perpend/train/text_dataset.h"
 
+#include <algorithm>
 #include <fstream>
+#include <future>
 #include <limits>
+#include <thread>
 
 #include <nlohmann/json.hpp>
 
@@ -70,21 +73,47 @@ class LineReader {
   std::optional<std::int32_t> end_token_;
 };
 
+struct Line {
+  int number = 0;
+  std::string text;
+};
+
+// Those that are not empty.
+std::vector<Line> read_lines(const std::string& path) {
+  std::ifstream file(path);
+  if (!file) throw IoError(path + ": can not be read");
+  std::vector<Line> lines;
+  std::string text;
+  for (int number = 1; std::getline(file, text); ++number) {
+    if (text.find_first_not_of(" \t\r") != std::string::npos) lines.push_back({number, text});
+  }
+  if (file.bad()) throw IoError(path + ": can not be read to its end");
+  return lines;
+}
+
 }  // namespace
 
 std::vector<TrainingSequence> read_text_examples(const std::string& path,
                                                  const Tokenizer& tokenizer,
                                                  std::optional<std::int32_t> end_token) {
-  std::ifstream file(path);
-  if (!file) throw IoError(path + ": can not be read");
   const LineReader reader(tokenizer, end_token);
-  std::vector<TrainingSequence> examples;
-  std::string line;
-  for (int number = 1; std::getline(file, line); ++number) {
-    if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
-    examples.push_back(reader.read(line, concat(path, ":", number)));
+  const std::vector<Line> lines = read_lines(path);
+  std::vector<TrainingSequence> examples(lines.size());
+  const auto read_part = [&](std::size_t begin, std::size_t end) {
+    for (std::size_t i = begin; i < end; ++i) {
+      examples[i] = reader.read(lines[i].text, concat(path, ":", lines[i].number));
+    }
+  };
+  constexpr std::size_t kLeastLines = 256;  // that are worth a thread
+  const std::size_t num_parts = std::clamp<std::size_t>(lines.size() / kLeastLines, 1,
+                                                        std::thread::hardware_concurrency() + 1);
+  std::vector<std::future<void>> parts;
+  for (std::size_t part = 0; part < num_parts; ++part) {
+    parts.push_back(std::async(std::launch::async, read_part, part * lines.size() / num_parts,
+                               (part + 1) * lines.size() / num_parts));
   }
-  if (file.bad()) throw IoError(path + ": can not be read to its end");
+  // The first error in the order of lines.
+  for (std::future<void>& part : parts) part.get();
   return examples;
 }
 

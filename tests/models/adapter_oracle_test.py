@@ -352,6 +352,11 @@ learning_rate = 1e-2
     assert logs[0] == logs[1], logs
     (folder / "ids.jsonl").write_text('{"prompt": [3, -1], "completion": "x"}\n')
     check_fails("ids.jsonl:1: expected", "train", folder / "ids.toml", "--resume")
+    many = ['{"text": "the day"}'] * 800  # which threads share
+    for wrong in (700, 400):
+        many[wrong - 1] = '{"txt": 1}'
+        (folder / "ids.jsonl").write_text("\n".join(many))
+        check_fails(f"ids.jsonl:{wrong}: expected", "train", folder / "ids.toml", "--resume")
 
 
 def many_queries(folder: pathlib.Path, docs: pathlib.Path) -> None:
