@@ -1,7 +1,6 @@
 #include "perpend/cli/denoising_view.h"
 
 #include <algorithm>
-#include <array>
 #include <string_view>
 #include <vector>
 
@@ -9,17 +8,17 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "perpend/cli/confidence_color.h"
+
 namespace perpend {
 namespace {
 
 constexpr std::string_view kPlain = "\x1b[0m";
+constexpr std::string_view kDim = "\x1b[2m";
+constexpr std::string_view kMasked = "\xC2\xB7";  // a middle dot
 
-// Of the 256 colours of terminals, from red over yellow to green.
-std::string colour_of(float confidence) {
-  constexpr std::array kColours = {160, 166, 172, 178, 148, 112, 76, 40};
-  const auto last = static_cast<float>(kColours.size() - 1);
-  const auto index = static_cast<std::size_t>(std::clamp(confidence, 0.0F, 1.0F) * last);
-  return fmt::format("\x1b[38;5;{}m", kColours[index]);
+std::string style_of(const FilledToken& token) {
+  return fmt::format("\x1b[38;5;{}m", confidence_color(token.confidence).terminal);
 }
 
 // Lines of at most `columns` characters, each with the colours that hold in it.
@@ -27,7 +26,7 @@ class Lines {
  public:
   explicit Lines(int columns) : columns_(columns) {}
 
-  void add(std::string_view text, const std::string& style) {
+  void add(std::string_view text, std::string_view style) {
     for (std::size_t begin = 0; begin < text.size();) {
       std::size_t end = begin + 1;
       while (end < text.size() && (static_cast<unsigned char>(text[end]) & 0xC0U) == 0x80U) ++end;
@@ -75,6 +74,8 @@ std::string DenoisingView::text_of(std::int32_t token) const {
 void DenoisingView::show(const CanvasStep& step, std::int64_t prompt_tokens) {
   ++num_steps_;
   for (const FilledToken& token : step.filled) filled_[token.position] = token;
+  guesses_.clear();
+  for (const FilledToken& token : step.guesses) guesses_[token.position] = token;
   if (size_.columns == 0) {
     print_line(step);
   } else {
@@ -96,13 +97,13 @@ void DenoisingView::print_line(const CanvasStep& step) {
 void DenoisingView::draw(const CanvasStep& step, std::int64_t prompt_tokens) {
   Lines lines(size_.columns);
   for (std::int64_t position = prompt_tokens; position < step.block.end; ++position) {
-    const auto found = filled_.find(position);
-    if (found == filled_.end()) {
-      lines.add("\xC2\xB7", "\x1b[2m");  // a middle dot, dim
-    } else {
+    if (const auto found = filled_.find(position); found != filled_.end()) {
       const bool open = step.block.contains(position);
-      lines.add(text_of(found->second.chosen.token),
-                open ? colour_of(found->second.confidence) : "");
+      lines.add(text_of(found->second.chosen.token), open ? style_of(found->second) : "");
+    } else if (const auto guess = guesses_.find(position); guess != guesses_.end()) {
+      lines.add(text_of(guess->second.chosen.token), kDim);
+    } else {
+      lines.add(kMasked, kDim);
     }
   }
   finish();

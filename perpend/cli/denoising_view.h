@@ -12,7 +12,8 @@ namespace perpend {
 
 // Draws the answer of a diffusion model while it is filled. On a terminal the same lines are drawn
 // again and again: tokens of the open block in a colour that says how sure the model was, from red
-// to green, masked ones as dim dots, and what is final plainly. Elsewhere each step is one line.
+// to green, dim what it would have for masked ones, dim dots where it was not asked, and what is
+// final plainly. Elsewhere each step is one line.
 class DenoisingView {
  public:
   // Of the terminal; no columns: it is none. Borrows both.
@@ -40,7 +41,8 @@ class DenoisingView {
   const Tokenizer& tokenizer_;
   std::ostream& out_;
   Size size_;
-  std::map<std::int64_t, FilledToken> filled_;  // by position
+  std::map<std::int64_t, FilledToken> filled_;   // by position
+  std::map<std::int64_t, FilledToken> guesses_;  // of the last step
   std::int64_t num_steps_ = 0;
   int num_drawn_ = 0;  // lines
 };

@@ -1,10 +1,13 @@
 #include <iostream>
+#include <optional>
 
 #include <fmt/core.h>
 #include <nlohmann/json.hpp>
 
 #include "perpend/cli/batch_generation.h"
 #include "perpend/cli/commands.h"
+#include "perpend/cli/comparison.h"
+#include "perpend/cli/denoising_replay.h"
 #include "perpend/cli/denoising_trace.h"
 #include "perpend/cli/denoising_view.h"
 #include "perpend/cli/diffusion_flags.h"
@@ -21,48 +24,84 @@ struct GenerateCommand {
   ModelOptions model;
   GenerationFlags generation;
   DiffusionFlags diffusion;
+  ComparisonFlags comparison;
   bool show_denoising = false;
   std::string trace;
+  std::string replay;
+  std::string font = PERPEND_FONT;
   std::string prompt;
   PromptForm form;
   BatchFlags batch;
   bool json = false;
 
   void run();
+  // Throws InvalidArgument for flags that exclude each other or need others.
+  void check_flags() const;
   void run_batch(ModelSession& session);
+  void run_comparison(ModelSession& session);
   // Options of a diffusion model; throws InvalidArgument where they are given for any other.
   DiffusionOptions diffusion_options(const LoadedModel& loaded) const;
 };
 
+void GenerateCommand::check_flags() const {
+  check(!(form.chat && form.raw), "generate: --chat and --raw exclude each other");
+  check(batch.file.empty() || prompt.empty(), "generate: a prompt and --batch exclude each other");
+  check(!batch.file.empty() || (!batch.ids && batch.summary.empty()),
+        "generate: --ids and --summary are for --batch");
+  check(batch.batch_size > 0,
+        concat("generate: --batch-size must be positive (", batch.batch_size, ")"));
+  comparison.check_flags();
+  const bool watched = show_denoising || !trace.empty() || !replay.empty();
+  check(!comparison.given() || !watched,
+        "generate: comparisons exclude --show-denoising, --trace and --replay");
+  check(!comparison.given() || (!batch.ids && batch.summary.empty()),
+        "generate: comparisons exclude --ids and --summary");
+  check(batch.file.empty() || !watched,
+        "generate: --show-denoising, --trace and --replay are for one prompt, not for --batch");
+}
+
 DiffusionOptions GenerateCommand::diffusion_options(const LoadedModel& loaded) const {
   if (loaded.diffusion()) return diffusion.options();
   diffusion.check_not_given();
-  check(!show_denoising && trace.empty(),
-        "generate: --show-denoising and --trace are for models of diffusion alone");
+  check(!show_denoising && trace.empty() && replay.empty(),
+        "generate: --show-denoising, --trace and --replay are for models of diffusion alone");
   return {};
 }
 
 void GenerateCommand::run_batch(ModelSession& session) {
-  check(prompt.empty(), "generate: a prompt and --batch exclude each other");
-  check(!show_denoising && trace.empty(),
-        "generate: --show-denoising and --trace are for one prompt, not for --batch");
   const int status = generate_batch(session, session.runtime.context(), batch,
                                     {.options = generation.options, .form = form});
   if (status != 0) throw CLI::RuntimeError(status);
 }
 
+void GenerateCommand::run_comparison(ModelSession& session) {
+  Comparison both(comparison, model, session);
+  const BatchDefaults defaults{.options = generation.options, .form = form};
+  if (!batch.file.empty()) {
+    const int status = both.run_batch(batch.file, defaults, json);
+    if (status != 0) throw CLI::RuntimeError(status);
+    return;
+  }
+  const std::string text = read_prompt(prompt);
+  both.run(
+      [&](const LoadedModel& loaded) {
+        return ComparedRequest{form.encode(loaded, text), generation.options};
+      },
+      json);
+}
+
 void GenerateCommand::run() {
-  check(!(form.chat && form.raw), "generate: --chat and --raw exclude each other");
-  check(!batch.file.empty() || (!batch.ids && batch.summary.empty()),
-        "generate: --ids and --summary are for --batch");
-  check(batch.batch_size > 0,
-        concat("generate: --batch-size must be positive (", batch.batch_size, ")"));
+  check_flags();
   check_options(generation.options.sampler);
+  std::optional<DenoisingReplay> pictures;
+  if (!replay.empty()) pictures.emplace(replay, font);
   ModelSession session(model);
   generation.options.layer_masks = session.layer_masks;
   generation.options.diffusion = diffusion_options(session.model);
+  if (comparison.given()) return run_comparison(session);
   if (!batch.file.empty()) return run_batch(session);
-  const std::vector<std::int32_t> tokens = form.encode(session.model, read_prompt(prompt));
+  const std::string text = read_prompt(prompt);
+  const std::vector<std::int32_t> tokens = form.encode(session.model, text);
   const auto prompt_tokens = static_cast<std::int64_t>(tokens.size());
 
   GenerateCallbacks callbacks;
@@ -75,18 +114,19 @@ void GenerateCommand::run() {
   const DenoisingView::Size terminal = terminal_size();
   DenoisingView view(tokenizer, terminal.columns > 0 ? std::cout : std::cerr, terminal);
   DenoisingTrace steps;
-  if (show_denoising || !trace.empty()) {
+  if (show_denoising || !trace.empty() || pictures) {
     generation.options.diffusion.on_step = [&](const CanvasStep& step) {
       if (!trace.empty()) steps.add(step, tokenizer);
+      if (pictures) pictures->add(step);
       if (show_denoising) view.show(step, prompt_tokens);
     };
   }
   // The view draws the answer itself on a terminal.
   const bool draws_answer = show_denoising && terminal.columns > 0;
   if (!json && !draws_answer) {
-    callbacks.on_text = [&](std::string_view text) {
+    callbacks.on_text = [&](std::string_view characters) {
       progress.finish();
-      std::cout << text << std::flush;
+      std::cout << characters << std::flush;
       return std::cout.good();
     };
   }
@@ -98,6 +138,7 @@ void GenerateCommand::run() {
     const DiffusionOptions& options = generation.options.diffusion;
     steps.write(trace, result, decide(*session.model.diffusion(), options).model);
   }
+  if (pictures) pictures->write(text, result, tokenizer);
   if (!json) {
     if (draws_answer) std::cout << result.text;
     std::cout << std::endl;
@@ -139,9 +180,13 @@ void add_generate_command(CLI::App& app) {
   add_option(sub, "--summary", command->batch.summary,
              "Of --batch: a JSON file for what all answers come to");
   add_option(sub, "--trace", command->trace, "A JSON file for every step of a diffusion model");
+  add_option(sub, "--replay", command->replay,
+             "An animated PNG of how a diffusion model fills its blocks");
+  add_option(sub, "--font", command->font, "Of --replay: a font file with letters of one width");
   command->model.add_to(sub);
   command->generation.add_to(sub);
   command->diffusion.add_to(sub);
+  command->comparison.add_to(sub);
   sub.footer(
       "Examples:\n"
       "  perpend generate \"Why is the sky blue?\"\n"

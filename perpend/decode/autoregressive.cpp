@@ -5,6 +5,7 @@ namespace perpend {
 void Autoregressive::open(std::span<const std::int32_t> tokens, std::int64_t num_pending) {
   tokens_ = tokens;
   num_pending_ = num_pending;
+  num_rows_ += num_pending;
   last_row_ = static_cast<std::int32_t>(num_pending - 1);
 }
 

@@ -23,12 +23,14 @@ class Autoregressive final : public Denoiser {
   }
   std::span<const Sample> block() const override { return {&sample_, 1}; }
   std::int64_t num_forwards() const override { return num_forwards_; }
+  std::int64_t num_rows() const override { return num_rows_; }
 
  private:
   Sampler sampler_;
   int num_top_;
   std::span<const std::int32_t> tokens_;
   std::int64_t num_pending_ = 0;
+  std::int64_t num_rows_ = 0;
   std::int32_t last_row_ = 0;
   Sample sample_;
   std::int64_t num_forwards_ = 0;

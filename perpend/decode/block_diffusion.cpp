@@ -122,8 +122,12 @@ std::vector<std::int64_t> BlockDiffusion::candidates() const {
 
 Step BlockDiffusion::step_over(Range rows, std::int64_t num_keys, std::span<const Mask> masks) {
   if (rows.begin < num_committed_) bug(concat("diffusion: rows ", rows, " are committed"));
-  seen_ = {
-      .denoises = denoises_, .block = block_, .rows = rows, .num_keys = num_keys, .filled = {}};
+  seen_ = {.denoises = denoises_,
+           .block = block_,
+           .rows = rows,
+           .num_keys = num_keys,
+           .filled = {},
+           .guesses = {}};
   logit_rows_.clear();
   for (const std::int64_t position : wanted_) {
     logit_rows_.push_back(static_cast<std::int32_t>(position - shift() - rows.begin));
@@ -178,12 +182,20 @@ StepResult BlockDiffusion::update() {
       num_committed_ = block_.begin;
     }
   }
-  if (on_step_) {
-    seen_.filled = filled_;
-    on_step_(seen_);
-  }
+  if (on_step_) report();
   result.finished = is_done();
   return result;
+}
+
+void BlockDiffusion::report() {
+  guesses_.clear();
+  for (std::size_t i = 0; i < wanted_.size(); ++i) {
+    if (!is_masked(wanted_[i])) continue;
+    guesses_.push_back({wanted_[i], proposals_[i].sample.chosen, proposals_[i].confidence});
+  }
+  seen_.filled = filled_;
+  seen_.guesses = guesses_;
+  on_step_(seen_);
 }
 
 void BlockDiffusion::fill(std::int64_t position, const Proposal& proposal) {

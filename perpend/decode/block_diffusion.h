@@ -43,7 +43,7 @@ class BlockDiffusion final : public Denoiser {
   std::span<const Sample> block() const override;
 
   std::int64_t num_forwards() const override { return num_forwards_; }
-  std::int64_t num_rows() const { return num_rows_; }  // that those computed
+  std::int64_t num_rows() const override { return num_rows_; }
 
  private:
   std::int32_t mask_token() const { return setting_.model.mask_token_id; }
@@ -72,6 +72,8 @@ class BlockDiffusion final : public Denoiser {
 
   void fill(std::int64_t position, const Proposal& proposal);
   void fill_surest();
+  // Tells of the step that has ended.
+  void report();
   // Whether the block is finished, and with it answer_end_ known.
   bool is_done();
 
@@ -102,6 +104,7 @@ class BlockDiffusion final : public Denoiser {
   std::vector<std::int32_t> logit_rows_;  // and the row that predicts each
   std::vector<Proposal> proposals_;
   std::vector<FilledToken> filled_;
+  std::vector<FilledToken> guesses_;
 
   std::int64_t num_forwards_ = 0;
   std::int64_t num_rows_ = 0;

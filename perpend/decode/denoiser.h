@@ -55,6 +55,7 @@ class Denoiser {
   // Passes that worked for the answer so far: all but those over the prompt alone that gave no
   // token.
   virtual std::int64_t num_forwards() const = 0;
+  virtual std::int64_t num_rows() const = 0;  // that these computed
 };
 
 // Whether only the largest logits of its steps have to leave the device.

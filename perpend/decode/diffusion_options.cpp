@@ -60,4 +60,11 @@ DiffusionSetting decide(const DiffusionConfig& model, const DiffusionOptions& op
   return setting;
 }
 
+DiffusionOptions exact_options(const DiffusionConfig& model, const DiffusionOptions& options) {
+  DiffusionOptions exact = options;
+  exact.window = decide(model, options).window;  // that of the cache elastic is another's too
+  exact.cache.reset();
+  return exact;
+}
+
 }  // namespace perpend

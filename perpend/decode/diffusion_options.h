@@ -13,7 +13,7 @@
 
 namespace perpend {
 
-// A token that a step made final.
+// A token that a step made final, or would have had next.
 struct FilledToken {
   std::int64_t position = 0;  // in the canvas, which begins with the prompt
   TokenLogprob chosen;
@@ -27,6 +27,7 @@ struct CanvasStep {
   Range rows;             // that were computed
   std::int64_t num_keys = 0;
   std::span<const FilledToken> filled;
+  std::span<const FilledToken> guesses;  // of the tokens that it could have filled and did not
 };
 
 // How a diffusion model is run, as far as it is not the model's own.
@@ -60,5 +61,9 @@ struct DiffusionSetting {
 // Throws InvalidArgument for sizes that do not fit each other, a cache that is not for the model
 // and a rule that is not for the confidence.
 DiffusionSetting decide(const DiffusionConfig& model, const DiffusionOptions& options);
+
+// Options whose cache is exact and keeps most; blocks, window and rule are those of `options`.
+// Throws as decide() does.
+DiffusionOptions exact_options(const DiffusionConfig& model, const DiffusionOptions& options);
 
 }  // namespace perpend

@@ -26,9 +26,9 @@ struct EngineOptions {
 // Runs many requests side by side, each with its own sampler, masks, cache rule and seed:
 // autoregressive ones, diffusion and chunks of prompts in one forward pass a turn. An answer is
 // the one that TextGenerator gives to its request alone: what a sequence runs, in which steps and
-// over which keys, depends on itself, and on a CPU the products, attention and norms of a row do
-// not depend on the rows beside it. (On a GPU LibTorch's products may choose another kernel for
-// another number of rows, so that logits differ in their last bits.)
+// over which keys, depends on itself, and the CPU's own products, attention and norms of a row do
+// not depend on the rows beside it. (Where weights are tensors of LibTorch, as on a GPU, its
+// products may take another kernel for another number of rows, so that last bits differ.)
 //
 // First come, first served: a turn takes the steps of the requests in the order in which they were
 // submitted, as far as they fit in a pass. Where pages run out, the latest request that runs is put

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "perpend/cache/kv_clear.h"
 #include "perpend/core/range.h"
 
 namespace perpend {
@@ -50,6 +51,7 @@ std::int64_t EngineRequest::held_pages() const {
 void EngineRequest::start(KvStore& store) {
   run_.emplace(store, plan_, masks_, model_.config());
   run_->steps.push(work_.prompt);
+  is_prefilled_ = !plan_.keeps_finished();
 }
 
 void EngineRequest::put_back() {
@@ -67,8 +69,10 @@ const Step& EngineRequest::step() {
 }
 
 Step EngineRequest::next_step() {
-  is_chunk_ = !is_open_ && plan_.keeps_finished() && run_->steps.has_chunk();
+  // Only the prompt: what a block leaves pending is run by the next one.
+  is_chunk_ = !is_prefilled_ && run_->steps.has_chunk();
   if (is_chunk_) return run_->steps.next_chunk();
+  is_prefilled_ = true;
   if (!is_open_) run_->steps.open(*denoiser_);
   is_open_ = true;
   return SequenceSteps::next_step(*denoiser_);
@@ -135,6 +139,8 @@ void EngineRequest::end() {
     return true;
   });
   GenerateResult ended = result();
+  // They may hold what is no number.
+  if (!done && run_) clear_pages(run_->sequence);
   run_.reset();
   if (done) {
     if (work_.callbacks.on_done) work_.callbacks.on_done(std::move(ended));
@@ -152,10 +158,9 @@ GenerateResult EngineRequest::result() {
   GenerateResult result = std::move(completion_.result);
   result.prompt_tokens = prompt_tokens();
   result.prefill_layer_tokens = prompt_tokens() * model_.config().num_layers;
-  result.num_forwards = denoiser_->num_forwards();
+  const ElasticState nothing_ran;
+  plan_.count_work(*denoiser_, run_ ? run_->elastic_state : nothing_ran, result);
   if (!run_) return result;
-  result.elastic_boundaries = run_->elastic_state.boundaries;
-  result.elastic_layer_rows = run_->elastic_state.num_layer_rows;
   result.kv_bytes = run_->sequence.held_bytes();
   result.kv_exact_bytes = run_->sequence.exact_bytes();
   result.kv_peak_bytes = result.kv_bytes;

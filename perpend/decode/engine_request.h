@@ -107,10 +107,11 @@ class EngineRequest {
   std::optional<Run> run_;
   std::optional<Step> step_;
   std::optional<KvRows> rows_;
-  bool is_chunk_ = false;  // whether the step is one of the prompt alone
-  bool is_open_ = false;   // whether a block is
-  std::size_t num_handed_ =
-      0;  // samples that were handed out before it was put back, still to come
+  bool is_chunk_ = false;      // whether the step is one of the prompt alone
+  bool is_prefilled_ = false;  // whether the prompt needs no such step any more
+  bool is_open_ = false;       // whether a block is
+  // Samples that were handed out before it was put back and have not come again yet.
+  std::size_t num_handed_ = 0;
   std::exception_ptr error_;
 };
 

@@ -24,6 +24,8 @@ struct GenerateResult {
   // Passes after the prompt was run, with the last of it where that gave a token: one a token
   // without diffusion.
   std::int64_t num_forwards = 0;
+  // Rows that these computed; of the cache elastic a mean over layers.
+  std::int64_t num_forward_rows = 0;
   // Of the cache elastic: see ElasticState.
   std::vector<int> elastic_boundaries;
   std::int64_t elastic_layer_rows = 0;

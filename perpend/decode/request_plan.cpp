@@ -95,4 +95,15 @@ std::unique_ptr<Denoiser> RequestPlan::denoiser() const {
       options_.diffusion.on_step);
 }
 
+void RequestPlan::count_work(const Denoiser& denoiser, const ElasticState& elastic,
+                             GenerateResult& result) const {
+  result.num_forwards = denoiser.num_forwards();
+  result.num_forward_rows = denoiser.num_rows();
+  result.elastic_boundaries = elastic.boundaries;
+  result.elastic_layer_rows = elastic.num_layer_rows;
+  if (is_elastic()) {
+    result.num_forward_rows = elastic.num_layer_rows / model_.config().num_layers;
+  }
+}
+
 }  // namespace perpend

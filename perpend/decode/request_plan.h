@@ -8,6 +8,7 @@
 
 #include "perpend/decode/denoiser.h"
 #include "perpend/decode/generate_options.h"
+#include "perpend/decode/generate_result.h"
 #include "perpend/models/elastic_model.h"
 #include "perpend/models/loaded_model.h"
 
@@ -32,6 +33,9 @@ class RequestPlan {
   // Empty unless only rows that have drifted are to be computed; borrows `state`.
   std::optional<ElasticModel> elastic_model(ElasticState& state) const;
   std::unique_ptr<Denoiser> denoiser() const;
+  // What denoiser and cache did, for the result.
+  void count_work(const Denoiser& denoiser, const ElasticState& elastic,
+                  GenerateResult& result) const;
 
  private:
   void check_prompt() const;

@@ -164,9 +164,7 @@ GenerateResult TextGenerator::generate(const std::vector<std::int32_t>& prompt,
     throw;
   }
   GenerateResult& result = answer.result;
-  result.num_forwards = denoiser->num_forwards();
-  result.elastic_boundaries = cache_->generation->elastic_state.boundaries;
-  result.elastic_layer_rows = cache_->generation->elastic_state.num_layer_rows;
+  plan.count_work(*denoiser, cache_->generation->elastic_state, result);
   result.kv_bytes = cache_->generation->sequence.held_bytes();
   result.kv_exact_bytes = cache_->generation->sequence.exact_bytes();
   result.kv_peak_bytes = cache_->store.peak_bytes();

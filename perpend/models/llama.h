@@ -42,6 +42,7 @@ class Llama final : public LanguageModel, public LayerwiseModel, public Differen
 
   std::vector<NamedParameter> named_parameters() const override;
   std::vector<NamedLinear> layer_linears() override;
+  torch::Tensor embedding_weight() const override { return embedding_.weight(); }
   torch::Tensor head_weight() const override { return head().weight(); }
   TrainOutput train_forward(const TrainInput& input) const override;
   // Adds the adapters of all matrices to them.

@@ -1,6 +1,7 @@
 #include "perpend/train/text_dataset.h"
 
 #include <fstream>
+#include <limits>
 
 #include <nlohmann/json.hpp>
 
@@ -21,9 +22,13 @@ class LineReader {
     const bool whole = object.contains("text");
     if (object.size() != (whole ? 1 : 2)) fail(place);
     TrainingSequence sequence;
-    append(sequence, text_of(object, whole ? "text" : "prompt", place), true, whole ? 1.0F : 0.0F);
-    if (!whole) append(sequence, text_of(object, "completion", place), false, 1.0F);
-    if (end_token_) {
+    append(sequence, tokens_of(object, whole ? "text" : "prompt", true, place),
+           whole ? 1.0F : 0.0F);
+    if (!whole) append(sequence, tokens_of(object, "completion", false, place), 1.0F);
+    // A model's answer, given as tokens, has its end.
+    const bool has_end = !whole && object["completion"].is_array() && !sequence.tokens.empty() &&
+                         sequence.tokens.back() == end_token_;
+    if (end_token_ && !has_end) {
       sequence.tokens.push_back(*end_token_);
       sequence.weights.push_back(1.0F);
     }
@@ -33,20 +38,30 @@ class LineReader {
  private:
   [[noreturn]] static void fail(const std::string& place) {
     throw IoError(place +
-                  R"(: expected {"text": "..."} or {"prompt": "...", "completion": "..."})");
+                  R"(: expected {"text": "..."} or {"prompt": "...", "completion": "..."}, )"
+                  "each a text or a list of token ids");
   }
 
-  static std::string text_of(const nlohmann::json& object, const char* key,
-                             const std::string& place) {
+  std::vector<std::int32_t> tokens_of(const nlohmann::json& object, const char* key, bool begins,
+                                      const std::string& place) const {
     const auto found = object.find(key);
-    if (found == object.end() || !found->is_string()) fail(place);
-    return found->get<std::string>();
+    if (found == object.end()) fail(place);
+    if (found->is_string()) {
+      return tokenizer_.encode(found->get<std::string>(),
+                               {.add_special_tokens = begins, .parse_special = true});
+    }
+    if (!found->is_array()) fail(place);
+    std::vector<std::int32_t> tokens;
+    for (const nlohmann::json& token : *found) {
+      constexpr std::int64_t kMost = std::numeric_limits<std::int32_t>::max();
+      if (!token.is_number_integer() || token < 0 || token > kMost) fail(place);
+      tokens.push_back(token.get<std::int32_t>());
+    }
+    return tokens;
   }
 
-  void append(TrainingSequence& sequence, const std::string& text, bool begins,
-              float weight) const {
-    const auto tokens =
-        tokenizer_.encode(text, {.add_special_tokens = begins, .parse_special = true});
+  static void append(TrainingSequence& sequence, const std::vector<std::int32_t>& tokens,
+                     float weight) {
     sequence.tokens.insert(sequence.tokens.end(), tokens.begin(), tokens.end());
     sequence.weights.resize(sequence.tokens.size(), weight);
   }

@@ -1,11 +1,15 @@
 #include "perpend/cache/kv_sequence.h"
 
+#include <algorithm>
+#include <cmath>
+#include <limits>
 #include <memory>
 #include <set>
 
 #include <gtest/gtest.h>
 
 #include "perpend/cache/kv_batch.h"
+#include "perpend/cache/kv_clear.h"
 #include "perpend/core/error.h"
 
 namespace perpend {
@@ -102,6 +106,36 @@ TEST(KvSequence, OnlyWholePagesCanBeLeftOut) {
   EXPECT_FALSE(sequence.append_pages(20, {0, 2}));
   EXPECT_EQ(sequence.length(), 8);
   EXPECT_EQ(store.pool().num_used(), 2);
+}
+
+TEST(KvSequence, ClearedPagesAreZerosAndOthersStay) {
+  KvStore store({.num_layers = 2,
+                 .num_kv_heads = 1,
+                 .head_dim = 2,
+                 .page_size = 4,
+                 .dtype = DType::kF32,
+                 .max_tokens = 32});
+  KvSequence first(store);
+  KvSequence second(store);
+  ASSERT_TRUE(first.append(4) && second.append(9) && first.append(4));
+  const TensorView k = store.k_pages();
+  const TensorView v = store.v_pages();
+  const std::int64_t count = k.size(0) * k.stride(0);
+  std::fill_n(k.as<float>(), count, std::numeric_limits<float>::quiet_NaN());
+  std::fill_n(v.as<float>(), count, 3.0F);
+  second.release_page(1, 0);
+  clear_pages(second);
+  for (int layer = 0; layer < 2; ++layer) {
+    for (const KvSequence* sequence : {&first, &second}) {
+      for (const std::int32_t page : sequence->page_table(layer)) {
+        if (page == KvSequence::kNoPage) continue;
+        for (std::int64_t i = page * k.stride(0); i < (page + 1) * k.stride(0); ++i) {
+          EXPECT_EQ(std::isnan(k.as<float>()[i]), sequence == &first);
+          EXPECT_EQ(v.as<float>()[i], sequence == &first ? 3.0F : 0.0F);
+        }
+      }
+    }
+  }
 }
 
 TEST(KvSequence, BatchesGatherTablesAndSlots) {

@@ -1,4 +1,7 @@
-"""`perpend generate` with a tiny random diffusion model: JSON, trace, views, wrong use. diffusion_command_test.py PROGRAM"""
+"""`perpend generate` with a tiny random diffusion model: JSON, trace, views, comparisons, wrong use.
+
+diffusion_command_test.py PROGRAM
+"""
 
 import json
 import os
@@ -11,6 +14,8 @@ import unittest
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "models"))
 sys.path.insert(1, str(pathlib.Path(__file__).resolve().parent.parent / "io"))
 from gguf_vocabularies import write_pieces  # noqa: E402
+from PIL import Image  # noqa: E402
+from png_rows import png_chunks  # noqa: E402
 from terminal import Terminal  # noqa: E402
 from tiny_models import TinyModel  # noqa: E402
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers  # noqa: E402
@@ -151,10 +156,154 @@ class GenerateTest(unittest.TestCase):
         self.assertIn("\x1b[2m\u00b7", seen)
         self.assertIn("\x1b[38;5;", seen)
 
+    def test_replay(self):
+        trace, replay = self.folder / "replay.json", self.folder / "replay.png"
+        arguments = ["show me", "--raw", "--max-tokens", 24, "--threshold", 0.05]
+        self.generate(*arguments, "--trace", trace, "--replay", replay)
+        num_steps = len(json.loads(trace.read_text())["steps"])
+        chunks = png_chunks(replay.read_bytes())
+        kinds = [kind for kind, _ in chunks]
+        self.assertEqual((kinds[:4], kinds[-1]), ([b"IHDR", b"acTL", b"fcTL", b"IDAT"], b"IEND"))
+        numbers = [int.from_bytes(body[:4], "big") for kind, body in chunks if kind in (b"fcTL", b"fdAT")]
+        self.assertEqual(numbers, list(range(len(numbers))))
+        frames, delays = [], []
+        with Image.open(replay) as animation:
+            self.assertEqual((animation.n_frames, animation.info["loop"]), (num_steps + 2, 0))
+            for index in range(animation.n_frames):
+                animation.seek(index)
+                frames.append(animation.convert("RGB"))
+                delays.append(animation.info["duration"])
+        self.assertEqual(delays, [600] + [160] * num_steps + [4000])
+        self.assertEqual({frame.size for frame in frames}, {frames[0].size})
+        # Below status and prompt: colours tell how sure the model was, and in the end there are none.
+        coloured = [self.colours_below(frame, 100) for frame in frames]
+        self.assertEqual((coloured[0], coloured[-1]), (set(), set()))
+        self.assertTrue(all(coloured[1:-1]))
+        self.assertEqual(len({frame.tobytes() for frame in frames}), len(frames))
+        # A path that can not be written leaves nothing behind.
+        result = run(*self.command(*arguments, "--replay", self.folder / "none" / "a.png"))
+        self.assertIn("none/a.png", result.stderr)
+
+    def colours_below(self, frame: Image.Image, top: int) -> set[tuple[int, ...]]:
+        """Pixels in full colour, which text and dots in grey have not."""
+        pixels = frame.crop((0, top, *frame.size)).getcolors(1 << 24)
+        return {pixel for _, pixel in pixels if max(pixel) - min(pixel) > 100}
+
+    def traced(self, *arguments: object, model: str = "diffusion") -> tuple[dict, dict]:
+        path = self.folder / "traced.json"
+        result = self.generate(*arguments, "--trace", path, model=model)
+        return result, json.loads(path.read_text())
+
+    def check_comparison(self, compared: list[object], reference: list[object], kind: str, model: str = "diffusion"):
+        """Against both answers by themselves, compared once more."""
+        found = self.generate(*compared, "--compare", kind, model=model)
+        runs = [self.traced(*arguments, model=model) for arguments in (compared, reference)]
+        for name, (result, _) in zip(("compared", "reference"), runs):
+            for key in ("text", "forwards", "rows_computed", "completion_tokens"):
+                self.assertEqual(found[name][key], result[key], (name, key))
+        tokens = [trace["tokens"] for _, trace in runs]
+        steps = [
+            [{(t["position"], t["id"]) for t in step["filled"]} for step in trace["steps"] if step["filled"]]
+            for _, trace in runs
+        ]
+        same = [a == b for a, b in zip(*tokens)]
+        agreement = found["agreement"]
+        self.assertEqual((agreement["equal"], agreement["tokens"]), (sum(same), max(map(len, tokens))))
+        self.assertAlmostEqual(agreement["share"], sum(same) / max(map(len, tokens)))
+        for name, (a, b) in (("first_token", tokens), ("first_step", steps)):
+            differ = [x != y for x, y in zip(a, b)] + [True]
+            self.assertEqual(agreement[name], None if a == b else differ.index(True), name)
+        return agreement
+
+    def test_comparisons_with_exact_decoding(self):
+        arguments = ["how far do they agree", "--raw", "--max-tokens", 60]
+        slow = [*arguments, "--sub-block", 4, "--threshold", 1]
+        agreement = self.check_comparison([*slow, "--cache", "sub-block"], slow, "exact")
+        self.assertLess(agreement["share"], 1)
+        self.assertGreater(agreement["first_step"], 0)
+        fast = [*arguments, "--threshold", 0.05]
+        agreement = self.check_comparison(fast, [*arguments, "--unmask", "count"], "sequential")
+        self.assertEqual(agreement["first_step"], 0)
+        full = ["--diffusion", json.dumps({"attention": "full", "block_size": 8, "mask_token_id": MASK_ID})]
+        window = [*fast, *full, "--fill-window", 16]
+        self.check_comparison([*fast, *full, "--cache", "elastic"], window, "exact", model="plain")
+
+    def test_elastic_tells_where_it_refreshed(self):
+        full = ["--diffusion", json.dumps({"attention": "full", "block_size": 8, "mask_token_id": MASK_ID})]
+        arguments = ["seldom", "--raw", "--max-tokens", 40, "--threshold", 0.05, *full, "--cache", "elastic"]
+        layers = {gamma: self.generate(*arguments, "--gamma", gamma, model="plain")["refreshed_from"] for gamma in (0, 2)}
+        for gamma, behind in ((0, 2), (2, 1)):  # of two layers
+            self.assertEqual(layers[gamma], [0] + [behind] * (len(layers[gamma]) - 1), gamma)
+            self.assertGreater(len(layers[gamma]), 1)
+        self.assertNotIn("refreshed_from", self.generate("seldom", "--raw", "--max-tokens", 4))
+
+    def test_comparisons_with_autoregression(self):
+        arguments = ["what is gained", "--raw", "--max-tokens", 40, "--threshold", 0.05]
+        found = self.generate(*arguments, "--compare-ar")
+        self.assertEqual(found["diffusion"]["text"], self.generate(*arguments)["text"])
+        by_tokens = self.generate(*arguments, "--block-size", 1)
+        self.assertEqual(found["autoregressive"]["text"], by_tokens["text"])
+        self.assertEqual(found["autoregressive"]["tokens_per_forward"], 1)
+        speeds = [found[name]["decode_tokens_per_s"] for name in ("diffusion", "autoregressive")]
+        self.assertAlmostEqual(found["speedup"], speeds[0] / speeds[1])
+        other = self.generate(*arguments, "--compare-ar", "--ar-model", self.folder / "nbdiff")
+        alone = self.generate(*arguments[:-2], "--block-size", 1, model="nbdiff")
+        self.assertEqual(other["autoregressive"]["text"], alone["text"])
+
+    def test_comparisons_of_a_batch(self):
+        path = self.folder / "prompts.jsonl"
+        lines = [{"prompt": "one", "id": "first"}, {"prompt": 2}, {"prompt": "three", "max_tokens": 20}]
+        path.write_text("\n".join(map(json.dumps, lines)))
+        arguments = ["--raw", "--sub-block", 4, "--threshold", 1, "--cache", "sub-block", "--compare", "exact"]
+        command = self.command("--batch", path, *arguments, "--max-tokens", 30)
+        result = run(*command, "--json")
+        self.assertEqual(result.returncode, 2)
+        self.assertRegex(result.stderr, r"^perpend: .*prompts.jsonl: line 2: .*\n$")
+        *answers, last = map(json.loads, result.stdout.splitlines())
+        self.assertEqual([answer.pop("id") for answer in answers], ["first", "3"])
+        alone = self.generate("three", *arguments, "--max-tokens", 20)
+        for name in ("compared", "reference"):
+            self.assertEqual(answers[1][name]["text"], alone[name]["text"])
+            for key in ("completion_tokens", "forwards", "rows_computed"):
+                self.assertEqual(last["total"][name][key], sum(answer[name][key] for answer in answers))
+        self.assertEqual(answers[1]["agreement"], alone["agreement"])
+        equal = sum(answer["agreement"]["equal"] for answer in answers)
+        self.assertEqual((last["total"]["agreement"]["equal"], last["total"]["prompts"]), (equal, 2))
+        self.assertRegex(run(*command).stdout, r"\n2 prompts +this run +exact\ntokens +50 +50\n")
+
+    def test_comparisons_as_text(self):
+        arguments = ["side by side", "--raw", "--max-tokens", 40]
+        slow = ["--sub-block", 4, "--threshold", 1, "--cache", "sub-block"]
+        result = run(*self.command(*arguments, *slow, "--compare", "exact"))
+        self.assertEqual(result.returncode, 0, result.stderr)
+        for line in (
+            r"cache +sub-block +block",
+            r"tokens +40 +40",
+            r"equal tokens: \d+ of 40 \(\d+\.\d %\)",
+            r"first token that differs: after \d+, \".+\" vs \".+\"",
+            r"first step that differs: after \d+",
+            r"this run +\| exact",
+        ):
+            self.assertRegex(result.stdout, line)
+        result = run(*self.command(*arguments, "--threshold", 0.05, "--compare-ar"))
+        self.assertRegex(result.stdout, r"tokens a forward +\d\.\d\d +1\.00\n")
+        self.assertRegex(result.stdout, r"diffusion +\| autoregressive\n")
+        self.assertNotIn("equal tokens", result.stdout)
+
     def test_wrong_use(self):
+        full = '{"attention": "full", "mask_token_id": 259}'
         cases = [
+            (["--compare", "exact"], "plain", "--compare and --compare-ar are for models of diffusion"),
+            (["--compare", "best"], "diffusion", "--compare: expected exact or sequential (best)"),
+            (["--compare", "exact", "--compare-ar"], "diffusion", "--compare and --compare-ar exclude each other"),
+            (["--compare-ar", "--trace", "t.json"], "diffusion", "comparisons exclude --show-denoising, --trace and"),
+            (["--compare-ar", "--diffusion", full], "plain", "under full attention no weights are autoregressive"),
+            (["--ar-model", "x"], "diffusion", "--ar-model needs --compare-ar"),
+            (["--compare-ar", "--ar-adapter", "x"], "diffusion", "--ar-adapter needs --ar-model"),
+            (["--replay", "a.gif"], "diffusion", "--replay: expected a path ending in .png or .apng (a.gif)"),
+            (["--replay", "a.png"], "plain", "--show-denoising, --trace and --replay are for models of diffusion"),
             (["--block-size", 4], "plain", "--block-size is for models of diffusion alone"),
-            (["--show-denoising"], "plain", "--show-denoising and --trace are for models of diffusion"),
+            (["--show-denoising"], "plain", "--show-denoising, --trace and --replay are for models of diffusion"),
             (["--layers", "all: causal"], "diffusion", "masks of layers are not for a model of diffusion"),
             (["--cache", "dual"], "diffusion", "cache dual is not for attention block; none, block and sub-block are"),
             (["--cache", "big"], "diffusion", "expected none, block, sub-block, prefix, dual or elastic (big)"),
@@ -171,6 +320,9 @@ class GenerateTest(unittest.TestCase):
                 self.assertEqual((result.returncode, result.stdout), (2, ""))
                 self.assertIn(expected, result.stderr)
                 self.assertEqual(result.stderr.count("\n"), 1)
+        result = run(*self.command("x", "--replay", "a.png", "--font", self.folder / "none.ttf"))
+        self.assertEqual(result.returncode, 2)
+        self.assertRegex(result.stderr, "font .*none.ttf: is not there or no font that FreeType reads")
         text = self.folder / "text.txt"
         text.write_text("some words")
         result = run("perplexity", "--text", text, "--model", self.folder / "diffusion")

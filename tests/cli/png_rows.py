@@ -20,16 +20,24 @@ def unfiltered(kind: int, row: bytes, above: bytes) -> bytes:
     return bytes(result)
 
 
-def read_png(data: bytes) -> list[bytes]:
-    """Rows of RGB; checks what makes a PNG valid."""
+def png_chunks(data: bytes) -> list[tuple[bytes, bytes]]:
+    """Kinds and bodies; checks signature and sums."""
     assert data[:8] == b"\x89PNG\r\n\x1a\n"
-    chunks, place = {}, 8
+    chunks, place = [], 8
     while place < len(data):
         (size,) = struct.unpack_from(">I", data, place)
         kind, body = data[place + 4 : place + 8], data[place + 8 : place + 8 + size]
         assert struct.unpack_from(">I", data, place + 8 + size)[0] == zlib.crc32(kind + body)
-        chunks[kind] = chunks.get(kind, b"") + body
+        chunks.append((kind, body))
         place += 12 + size
+    return chunks
+
+
+def read_png(data: bytes) -> list[bytes]:
+    """Rows of RGB; checks what makes a PNG valid."""
+    chunks = {}
+    for kind, body in png_chunks(data):
+        chunks[kind] = chunks.get(kind, b"") + body
     width, height, *form = struct.unpack(">IIBBBBB", chunks[b"IHDR"])
     assert form == [8, 2, 0, 0, 0] and b"IEND" in chunks
     stored = zlib.decompress(chunks[b"IDAT"])

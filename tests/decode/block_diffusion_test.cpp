@@ -4,87 +4,16 @@
 #include <set>
 
 #include <gmock/gmock.h>
-#include <gtest/gtest.h>
 
 #include "perpend/core/error.h"
-#include "perpend/decode/text_generator.h"
-#include "perpend/nn/runtime.h"
-#include "tests/decode/tiny_llama.h"
-#include "tests/io/temporary_folder.h"
+#include "tests/decode/tiny_diffusion.h"
 
 namespace perpend {
 namespace {
 
+using BlockDiffusionTest = TinyDiffusion;
 using Attention = DiffusionAttention;
 using Kind = UnmaskRule::Kind;
-
-constexpr std::int32_t kMask = 200;
-
-std::vector<std::int32_t> ids_of(const GenerateResult& result) {
-  std::vector<std::int32_t> ids;
-  for (const Sample& sample : result.samples) ids.push_back(sample.chosen.token);
-  return ids;
-}
-
-UnmaskRule threshold(float value) { return {.kind = Kind::kThreshold, .threshold = value}; }
-
-// One tiny random network, run as every kind of diffusion model. No token of it ends an answer
-// unless a test says so.
-class BlockDiffusionTest : public testing::Test {
- protected:
-  BlockDiffusionTest() { write(TinyLlama::kEnd); }
-
-  void write(std::int32_t end_token, std::int64_t num_layers = 2) {
-    const TinyLlama::Weight random = TinyLlama::random(5);
-    // Many rows would rather have the mask token than any other, and few the end.
-    TinyLlama{
-        .num_layers = num_layers,
-        .end_token = end_token,
-        .weight =
-            [random](const std::string& tensor, std::int64_t row, std::int64_t column) mutable {
-              const float value = random(tensor, row, column);
-              if (tensor != "output.weight") return value;
-              return row == kMask ? 8 * value : row == TinyLlama::kEnd ? 0 : value;
-            }}
-        .write(path_);
-  }
-
-  LoadedModel load(Attention attention, std::int64_t block_size, bool shifted = true) {
-    LoadOptions options;
-    options.changes.diffusion = DiffusionConfig{attention, block_size, shifted, kMask, ""};
-    return {path_, LinearMode::kF32, runtime_.context(), options};
-  }
-  LoadedModel load_plain() { return {path_, LinearMode::kF32, runtime_.context()}; }
-
-  // Steps of the last call are kept.
-  GenerateResult run(const LoadedModel& model, const std::vector<std::int32_t>& prompt,
-                     DiffusionOptions options, std::int64_t max_tokens = 40,
-                     const SamplerOptions& sampler = {}) {
-    steps_.clear();
-    options.on_step = [&](const CanvasStep& step) {
-      steps_.push_back({step, {step.filled.begin(), step.filled.end()}});
-      EXPECT_TRUE(!step.denoises || !step.filled.empty());
-    };
-    TextGenerator generator(model, runtime_.context(), DType::kF32);
-    return generator.generate(
-        prompt, {.max_tokens = max_tokens, .sampler = sampler, .diffusion = std::move(options)});
-  }
-
-  std::vector<std::int32_t> prompt_of(std::size_t length) const {
-    std::vector<std::int32_t> prompt(length);
-    for (std::size_t i = 0; i < length; ++i)
-      prompt[i] = static_cast<std::int32_t>(i * 37 % 190 + 1);
-    return prompt;
-  }
-
-  TemporaryFolder folder_;
-  std::string path_ = folder_.file("tiny.gguf");
-  Runtime runtime_{1};
-  struct RecordedStep : CanvasStep {
-    std::vector<FilledToken> filled;  // a copy
-  };
-  std::vector<RecordedStep> steps_;
-};
 
 TEST_F(BlockDiffusionTest, ABlockOfOneIsAutoregression) {
   const LoadedModel plain = load_plain();
@@ -104,6 +33,7 @@ TEST_F(BlockDiffusionTest, ABlockOfOneIsAutoregression) {
         auto ids = ids_of(result);
         ASSERT_EQ(ids.size(), 30U);
         EXPECT_EQ(result.num_forwards, 30);
+        for (const RecordedStep& step : steps_) EXPECT_FALSE(step.denoises);
         if (temperature > 0) continue;  // the banned token moves every draw
         EXPECT_TRUE(std::equal(ids.begin(), ids.begin() + until, expected_ids.begin()))
             << name_of(attention) << ", prompt of " << length;
@@ -142,7 +72,16 @@ TEST_F(BlockDiffusionTest, ASubBlockCacheIsExactWhereASubBlockIsABlock) {
     const auto exact = ids_of(run(model, prompt_of(19), options));
     options.cache = CanvasCache::kSubBlock;
     EXPECT_EQ(ids_of(run(model, prompt_of(19), options)), exact);
-    // With smaller ones it computes fewer rows, and the first step of each sees all of the block.
+    // The first token of a sub-block of one is always masked, so that every step is over the block.
+    options.sub_block_size = 1;
+    const auto refreshed = ids_of(run(model, prompt_of(19), options));
+    for (const RecordedStep& step : steps_) {
+      EXPECT_TRUE(!step.denoises || step.rows == step.block);
+    }
+    options.cache = CanvasCache::kNone;
+    EXPECT_EQ(ids_of(run(model, prompt_of(19), options)), refreshed);
+    options.cache = CanvasCache::kSubBlock;
+    // With others it computes fewer rows, and the first step of each sees all of the block.
     options.sub_block_size = 4;
     options.rule = threshold(1.0F);
     run(model, prompt_of(19), options);
@@ -183,138 +122,19 @@ TEST_F(BlockDiffusionTest, ACacheThatIsRefreshedAlwaysIsNone) {
   }
 }
 
-// --- Elastic-Cache
-
-TEST_F(BlockDiffusionTest, AWindowOverTheCanvasIsOneBlockOfIt) {
-  for (const bool shifted : {true, false}) {
-    const LoadedModel model = load(Attention::kFull, 24, shifted);
-    const UnmaskRule rule = threshold(0.02F);
-    const auto block = ids_of(run(model, prompt_of(11), {.rule = rule}, 24));
-    EXPECT_EQ(ids_of(run(model, prompt_of(11), {.window = 24, .rule = rule}, 24)), block);
-    run(model, prompt_of(11), {.window = 5, .rule = rule}, 24);
-    std::vector<bool> filled(24);
-    for (const RecordedStep& step : steps_) {
-      EXPECT_EQ(step.rows, (Range{0, 35}));
-      for (const FilledToken& token : step.filled) {
-        // At most four of those to its left are still masked.
-        const auto end = filled.begin() + token.position - 11;
-        EXPECT_LT(std::count(filled.begin(), end, false), 5);
-      }
-      for (const FilledToken& token : step.filled) {
-        filled[static_cast<std::size_t>(token.position - 11)] = true;
-      }
-    }
+// Of each block that was wholly masked, one pass over what is final and all steps but one.
+void expect_forwards_of_blocks(const std::vector<RecordedStep>& steps, std::int64_t block_size) {
+  std::map<std::int64_t, std::pair<std::int64_t, std::int64_t>> counts;
+  std::set<std::int64_t> whole;
+  for (const RecordedStep& step : steps) {
+    auto& [num_context, num_denoise] = counts[step.block.begin];
+    (step.denoises ? num_denoise : num_context) += 1;
+    const bool opens = !step.filled.empty() && step.filled.front().position == step.block.begin;
+    if (!step.denoises && opens) whole.insert(step.block.begin);
   }
-}
-
-TEST_F(BlockDiffusionTest, ElasticThatRefreshesAlwaysIsNoCache) {
-  for (const bool shifted : {true, false}) {
-    const LoadedModel model = load(Attention::kFull, 8, shifted);
-    DiffusionOptions options{.window = 6, .rule = threshold(0.02F)};
-    const auto exact = ids_of(run(model, prompt_of(11), options, 24));
-    options.cache = CanvasCache::kElastic;
-    options.elastic = {.gamma = 0, .refreshes_always = true};
-    EXPECT_EQ(ids_of(run(model, prompt_of(11), options, 24)), exact);
-  }
-}
-
-// Where every token is tracked or wanted, steps that refresh nothing compute everything.
-TEST_F(BlockDiffusionTest, ElasticThatTracksEverythingIsNoCache) {
-  const LoadedModel model = load(Attention::kFull, 8);
-  DiffusionOptions options{.window = 24, .rule = threshold(0.02F)};
-  const auto exact = ids_of(run(model, prompt_of(11), options, 24));
-  options.cache = CanvasCache::kElastic;
-  options.elastic = {.gamma = 2, .num_tracked = 1000};
-  const GenerateResult result = run(model, prompt_of(11), options, 24);
-  EXPECT_EQ(ids_of(result), exact);
-  EXPECT_EQ(result.elastic_layer_rows, 2 * 35 * result.num_forwards);
-}
-
-// The keys of the first layer depend on tokens and positions alone.
-TEST_F(BlockDiffusionTest, ElasticIsExactWithOneLayer) {
-  write(TinyLlama::kEnd, 1);
-  for (const bool shifted : {true, false}) {
-    const LoadedModel model = load(Attention::kFull, 8, shifted);
-    DiffusionOptions options{.window = 6, .rule = threshold(0.02F)};
-    const auto exact = ids_of(run(model, prompt_of(11), options, 24));
-    options.cache = CanvasCache::kElastic;
-    for (const float gamma : {-1.0F, 0.9F, 2.0F}) {
-      for (const auto similarity :
-           {ElasticConfig::Similarity::kHeads, ElasticConfig::Similarity::kKeys}) {
-        options.elastic = {.gamma = gamma, .similarity = similarity};
-        EXPECT_EQ(ids_of(run(model, prompt_of(11), options, 24)), exact);
-      }
-    }
-  }
-}
-
-TEST_F(BlockDiffusionTest, GammaDecidesWhereElasticRefreshes) {
-  write(TinyLlama::kEnd, 4);
-  const LoadedModel model = load(Attention::kFull, 8);
-  DiffusionOptions options{.window = 6, .cache = CanvasCache::kElastic, .rule = threshold(1.0F)};
-  // Never: cosines of weights are not negative. Always: behind the first layer.
-  for (const auto& [gamma, boundary] : {std::pair{0.0F, 4}, std::pair{2.0F, 1}}) {
-    options.elastic.gamma = gamma;
-    const GenerateResult result = run(model, prompt_of(11), options, 24);
-    EXPECT_EQ(std::ssize(result.elastic_boundaries), result.num_forwards);
-    std::vector<int> expected(result.elastic_boundaries.size(), boundary);
-    expected.front() = 0;
-    EXPECT_EQ(result.elastic_boundaries, expected);
-    // Of the 35 rows a layer computes some before the boundary and all from it on.
-    const std::int64_t all = 4 * 35 * result.num_forwards;
-    const bool computes_most = result.elastic_layer_rows > all * 3 / 4;
-    EXPECT_EQ(computes_most, boundary == 1) << result.elastic_layer_rows << " of " << all;
-  }
-}
-
-// However many layers run before drift is asked for.
-TEST_F(BlockDiffusionTest, LayersThatRanInVainChangeNothing) {
-  write(TinyLlama::kEnd, 5);
-  const LoadedModel model = load(Attention::kFull, 8);
-  DiffusionOptions options{.window = 6, .cache = CanvasCache::kElastic, .rule = threshold(0.02F)};
-  std::set<int> boundaries;
-  for (const float gamma : {0.93F, 0.97F, 0.99F, 0.998F}) {
-    options.elastic = {.gamma = gamma, .layers_together = 1};
-    const GenerateResult expected = run(model, prompt_of(11), options, 24);
-    boundaries.insert(expected.elastic_boundaries.begin(), expected.elastic_boundaries.end());
-    for (const int together : {2, 3, 100}) {
-      options.elastic.layers_together = together;
-      const GenerateResult result = run(model, prompt_of(11), options, 24);
-      EXPECT_EQ(ids_of(result), ids_of(expected));
-      EXPECT_EQ(result.elastic_boundaries, expected.elastic_boundaries);
-      EXPECT_EQ(result.elastic_layer_rows, expected.elastic_layer_rows);
-    }
-  }
-  EXPECT_GT(boundaries.size(), 2U);  // some in the middle
-}
-
-TEST_F(BlockDiffusionTest, BoundariesMayBeReplayed) {
-  write(TinyLlama::kEnd, 4);
-  const LoadedModel model = load(Attention::kFull, 8);
-  DiffusionOptions options{.window = 6, .cache = CanvasCache::kElastic, .rule = threshold(1.0F)};
-  int step = 0;
-  options.elastic.replay = {.boundary = [&](int num_layers) { return step++ % (num_layers + 1); },
-                            .tracked = {2, 5},
-                            .num_measurements = 2};
-  const GenerateResult result = run(model, prompt_of(11), options, 24);
-  const std::vector<int>& found = result.elastic_boundaries;
-  EXPECT_EQ(found.front(), 0);
-  for (std::size_t i = 1; i < found.size(); ++i) {
-    EXPECT_EQ(found[i], static_cast<int>(i - 1) % 5);
-  }
-}
-
-TEST_F(BlockDiffusionTest, ElasticEndsWithAStopTokenToo) {
-  for (const CanvasCache cache : {CanvasCache::kNone, CanvasCache::kElastic}) {
-    write(TinyLlama::kEnd);
-    const DiffusionOptions options{.window = 6, .cache = cache, .rule = threshold(0.02F)};
-    const auto whole = ids_of(run(load(Attention::kFull, 8), prompt_of(11), options, 32));
-    const std::int32_t stop = whole[9];
-    write(stop);
-    const auto ids = ids_of(run(load(Attention::kFull, 8), prompt_of(11), options, 32));
-    EXPECT_EQ(ids.back(), stop);
-    EXPECT_EQ(std::count(ids.begin(), ids.end(), stop), 1);
-    EXPECT_THAT(ids, testing::Not(testing::Contains(kMask)));
+  EXPECT_GE(whole.size(), 4U);
+  for (const std::int64_t begin : whole) {
+    EXPECT_EQ(counts.at(begin), std::pair(std::int64_t{1}, block_size - 1)) << begin;
   }
 }
 
@@ -332,6 +152,7 @@ TEST_F(BlockDiffusionTest, OneTokenAForwardAboveEveryProbability) {
     const auto result = run(model, prompt_of(test.prompt), {.rule = threshold(1.0F)}, test.tokens);
     EXPECT_EQ(result.num_forwards, test.tokens) << name_of(test.attention);
     EXPECT_EQ(result.tokens_per_forward(), 1.0);
+    if (test.attention != Attention::kFull) expect_forwards_of_blocks(steps_, 8);
     const UnmaskRule one{.kind = Kind::kCount, .tokens_per_step = 1};
     EXPECT_EQ(ids_of(run(model, prompt_of(test.prompt), {.rule = one}, test.tokens)),
               ids_of(result));
@@ -445,6 +266,48 @@ TEST_F(BlockDiffusionTest, StepsTellOfEachTokenOnce) {
   }
   for (std::size_t i = 0; i < ids.size(); ++i) {
     EXPECT_EQ(filled.at(13 + static_cast<std::int64_t>(i)), ids[i]);
+  }
+}
+
+TEST_F(BlockDiffusionTest, StepsTellWhatTheyWouldHaveFilled) {
+  const LoadedModel model = load(Attention::kBlock, 8);
+  run(model, prompt_of(13), {.sub_block_size = 4, .rule = threshold(0.3F)}, 35);
+  std::set<std::int64_t> filled;
+  std::size_t num_guesses = 0;
+  for (const RecordedStep& step : steps_) {
+    for (const FilledToken& token : step.filled) filled.insert(token.position);
+    float surest = 0;
+    for (const FilledToken& guess : step.guesses) {
+      EXPECT_FALSE(filled.contains(guess.position));
+      EXPECT_NE(guess.chosen.token, kMask);
+      surest = std::max(surest, guess.confidence);
+    }
+    for (const FilledToken& token : step.filled) EXPECT_GE(token.confidence, surest);
+    // A step is asked for all that is masked in a sub-block.
+    const auto asked = step.filled.size() + step.guesses.size();
+    EXPECT_LE(asked, step.denoises ? 4U : 1U);
+    num_guesses += step.guesses.size();
+  }
+  EXPECT_GT(num_guesses, 5U);
+}
+
+TEST_F(BlockDiffusionTest, RowsOfItsPassesAreCounted) {
+  struct Case {
+    Attention attention;
+    CanvasCache cache;
+  };
+  for (const Case& test :
+       {Case{Attention::kBlock, CanvasCache::kNone},
+        Case{Attention::kBlock, CanvasCache::kSubBlock}, Case{Attention::kFull, CanvasCache::kDual},
+        Case{Attention::kFull, CanvasCache::kNone}}) {
+    const LoadedModel model = load(test.attention, 8);
+    const DiffusionOptions options{
+        .sub_block_size = 4, .cache = test.cache, .rule = threshold(0.02F)};
+    const GenerateResult result = run(model, prompt_of(16), options, 24);
+    std::int64_t rows = 0;
+    for (const RecordedStep& step : steps_) rows += step.rows.size();
+    EXPECT_EQ(std::ssize(steps_), result.num_forwards);
+    EXPECT_EQ(result.num_forward_rows, rows);
   }
 }
 

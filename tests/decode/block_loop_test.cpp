@@ -59,6 +59,7 @@ class LeftToRight final : public Denoiser {
 
   std::span<const Sample> block() const override { return block_; }
   std::int64_t num_forwards() const override { return 0; }
+  std::int64_t num_rows() const override { return 0; }
 
  private:
   std::size_t block_size_;

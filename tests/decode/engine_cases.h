@@ -47,6 +47,16 @@ struct EngineCase {
     return request;
   }
 
+  // What may tell why it fails.
+  std::string text() const {
+    const DiffusionOptions& diffusion = options.diffusion;
+    return concat("prompt ", prompt.size(), ", max ", options.max_tokens, ", temperature ",
+                  options.sampler.temperature, ", chunk ", options.prefill_chunk, ", masks ",
+                  options.layer_masks.size(), ", block ", diffusion.block_size, ", threshold ",
+                  diffusion.rule.threshold, ", cache ",
+                  diffusion.cache ? name_of(*diffusion.cache) : "usual");
+  }
+
   // A listener that has enough after `pieces`; appends to `text`.
   GenerateCallbacks listener(std::string& text) const {
     GenerateCallbacks callbacks;

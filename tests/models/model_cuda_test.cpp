@@ -8,8 +8,10 @@
 #include <gtest/gtest.h>
 
 #include "perpend/cache/retained_policy.h"
+#include "perpend/decode/engine.h"
 #include "perpend/decode/text_generator.h"
 #include "perpend/mask/layer_masks.h"
+#include "perpend/mask/mask_parser.h"
 #include "perpend/models/llama.h"
 #include "perpend/models/named_shapes.h"
 #include "perpend/models/pass_runner.h"
@@ -323,6 +325,48 @@ TEST_F(ModelCuda, TextOfAFile) {
     }
   }
   for (const std::string& text : texts) EXPECT_EQ(text, texts.front());
+}
+
+// One at a time requests run the passes that they run alone. Side by side products may come from
+// kernels for other numbers of rows: greedy ones, of which summaries come, beside drawn ones, of
+// which logits come, all of them whole, and the same with graphs and without.
+TEST_F(ModelCuda, RequestsSideBySide) {
+  const TemporaryFolder folder;
+  const std::string path = folder.file("tiny.gguf");
+  TinyLlama{.weight = TinyLlama::random(11)}.write(path);
+  const LoadedModel model(path, torch::kBFloat16, gpu_->context());
+  std::vector<GenerateOptions> requests(5, {.max_tokens = 40});
+  requests[1].sampler = {.temperature = 1, .seed = 3};
+  requests[2].layer_masks = {parse_mask("causal & (sink(4) | window(64))"), Mask::causal()};
+  requests[3].prefill_chunk = 64;
+  requests[4].max_tokens = 90;
+  const Tokens prompt(150, 'a');
+  const auto texts = [&](std::int64_t max_running) {
+    std::vector<std::string> found(requests.size());
+    Engine engine(model, gpu_->context(),
+                  {.kv_dtype = DType::kBF16, .max_running = max_running, .max_tokens = 1280});
+    for (std::size_t i = 0; i < requests.size(); ++i) {
+      engine.submit(prompt, requests[i], {.on_done = [&, i](const GenerateResult& result) {
+                      EXPECT_TRUE(result.finish_reason == FinishReason::kStop ||
+                                  std::ssize(result.samples) == requests[i].max_tokens);
+                      found[i] = result.text;
+                    }});
+    }
+    engine.run();
+    EXPECT_EQ(engine.kv_bytes(), 0);
+    return found;
+  };
+  std::vector<std::string> alone;
+  for (const GenerateOptions& request : requests) {
+    TextGenerator generator(model, gpu_->context(), DType::kBF16);
+    alone.push_back(generator.generate(prompt, request).text);
+  }
+  capture(false);
+  const std::vector<std::string> launched = texts(4);
+  EXPECT_EQ(texts(1), alone);
+  capture(true);
+  EXPECT_EQ(texts(1), alone);
+  EXPECT_EQ(texts(4), launched);
 }
 
 // Answers of every kind of diffusion model, by graphs and by launches.

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 #include <torch/autograd.h>
 
+#include "perpend/cache/kv_sequence.h"
 #include "perpend/core/concat.h"
 #include "tests/train/tiny_noising.h"
 
@@ -76,6 +77,78 @@ TEST(DiffusionTraining, NoisedBlocksAreThoseOfDecoding) {
     const Mask clean = parse_mask(attention == Attention::kBlock ? "block_causal(4)" : "causal");
     EXPECT_LT(error_between(hidden.narrow(0, 2 * length, length), hidden_of(model, text, clean)),
               1e-5);
+  }
+}
+
+// Logits of `block` behind clean tokens, decoded: those before it are in the cache as their own
+// mask makes them, the block runs under `block_mask`.
+torch::Tensor decoded_logits(const TinyModel& model, const std::vector<std::int32_t>& clean,
+                             const Mask& clean_mask, const std::vector<std::int32_t>& block,
+                             const Mask& block_mask) {
+  const ModelConfig& config = model.llama.config();
+  KvStore store({.num_layers = config.num_layers,
+                 .num_kv_heads = config.num_kv_heads,
+                 .head_dim = config.head_dim,
+                 .dtype = DType::kF32,
+                 .max_tokens = config.context_length});
+  KvSequence sequence(store);
+  Runtime runtime{2};
+  const auto run = [&](const std::vector<std::int32_t>& tokens, const Mask& mask,
+                       const std::vector<std::int32_t>& logit_rows) {
+    const std::int64_t begin = sequence.length();
+    const auto count = static_cast<std::int64_t>(tokens.size());
+    EXPECT_TRUE(sequence.append(count));
+    const KvRows rows{&sequence, begin, count, begin + count};
+    const std::vector<Mask> masks(static_cast<std::size_t>(config.num_layers), mask);
+    return model.llama.forward({tokens, {&rows, 1}, masks, logit_rows}, runtime.context()).clone();
+  };
+  if (!clean.empty()) run(clean, clean_mask, {});
+  std::vector<std::int32_t> all(block.size());
+  std::iota(all.begin(), all.end(), 0);
+  return run(block, block_mask, all);
+}
+
+TEST(DiffusionTraining, LogitsOfNoisedBlocksAreThoseOfTheDecoder) {
+  const TinyModel model;
+  const at::NoGradGuard no_grad;
+  for (const Attention attention : {Attention::kBlock, Attention::kContextCausal}) {
+    const std::int64_t length = 16;
+    const TrainingSequence text = answered_text(3, length - 3, 45);
+    const TrainingSequence rows = noised(text, small_diffusion(attention, 2));
+    const torch::Tensor logits =
+        hidden_of(model, rows, Mask::causal()).matmul(model.llama.head_weight().t());
+    for (int view = 0; view < 2; ++view) {
+      for (std::int64_t begin = 0; begin < length; begin += 4) {
+        const std::int64_t first = view * length + begin;
+        const Mask mask =
+            parse_mask(attention == Attention::kBlock ? std::string("block_causal(4)")
+                                                      : concat("block_decode(4, ", begin, ")"));
+        const torch::Tensor decoded =
+            decoded_logits(model, part_of(text, 0, begin).tokens,
+                           attention == Attention::kBlock ? mask : Mask::causal(),
+                           part_of(rows, first, first + 4).tokens, mask);
+        EXPECT_LT(error_between(logits.narrow(0, first, 4), decoded), 1e-5) << begin;
+      }
+    }
+  }
+}
+
+// So an adapted model begins where the base model ended.
+TEST(DiffusionTraining, TheNextTokenLossOfACleanCopyIsThatOfTheTextAlone) {
+  const TinyModel model;
+  const at::NoGradGuard no_grad;
+  const TrainingSequence text = answered_text(3, 20, 46);
+  const auto loss_of = [&](const TrainingSequence& sequence) {
+    const PackedBatch batch = packed({sequence});
+    const TrainOutput output = model.llama.train_forward(input_of(batch));
+    const LossInput input{batch, output.hidden, model.llama.head_weight(), {}};
+    return NextTokenLoss().sum(input).item<double>();
+  };
+  const double alone = loss_of(text);
+  for (const std::int64_t block_size : {1, 4, 8}) {
+    NoisingOptions options = small_diffusion(Attention::kContextCausal, 2);
+    options.block_size = {.first = block_size, .last = block_size};
+    EXPECT_NEAR(loss_of(noised(text, options)), alone, 1e-5 * alone);
   }
 }
 
