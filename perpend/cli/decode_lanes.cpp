@@ -24,6 +24,14 @@ KvStoreConfig store_config(const ModelConfig& config, const Context& context, st
           .device = context.device};
 }
 
+// Tokens as they were found, which are then filled from left to right: of random weights those that
+// are surest lie anywhere, and the first token of a sub-block would stay masked for long.
+std::vector<VocabularySummary> equally_sure(std::span<const VocabularySummary> found) {
+  std::vector<VocabularySummary> summaries(found.begin(), found.end());
+  for (VocabularySummary& summary : summaries) summary.max = summary.logsumexp = 0;
+  return summaries;
+}
+
 }  // namespace
 
 DecodeLanes::DecodeLanes(const Llama& model, const LanguageModel& network, Context& context,
@@ -134,14 +142,16 @@ void DecodeLanes::run_pass(std::span<Lane> lanes, DecodeTimes& times) {
     }
     first_wanted.push_back(std::ssize(logit_rows));
     const ForwardInput input{tokens, rows, lanes.front().steps->masks_of(step), logit_rows};
-    const auto hand_out = [&](std::int64_t first, std::span<const VocabularySummary> summaries) {
+    const auto hand_out = [&](std::int64_t first, std::span<const VocabularySummary> found) {
+      const std::vector<VocabularySummary> summaries = equally_sure(found);
       const Range chunk{first, first + std::ssize(summaries)};
       for (std::size_t i = 0; i < lanes.size(); ++i) {
         const Range part = intersect({first_wanted[i], first_wanted[i + 1]}, chunk);
         if (part.empty()) continue;
-        lanes[i].denoiser->take(part.begin - first_wanted[i],
-                                summaries.subspan(static_cast<std::size_t>(part.begin - first),
-                                                  static_cast<std::size_t>(part.size())));
+        lanes[i].denoiser->take(
+            part.begin - first_wanted[i],
+            std::span(summaries).subspan(static_cast<std::size_t>(part.begin - first),
+                                         static_cast<std::size_t>(part.size())));
       }
     };
     runner_.summarize(input, step.banned_token, hand_out);
