@@ -37,16 +37,30 @@ class Program:
 
     def run(self, *arguments: object, log: pathlib.Path) -> list[dict]:
         """The JSON objects that it prints, one a line; its other words go to `log`. Raises RuntimeError with the last of them."""
+        printed = log.with_name(log.name + ".out")
+        try:
+            self.run_to_end(printed, *arguments, log=log)
+            return [json.loads(line) for line in printed.read_text().splitlines()]
+        finally:
+            printed.unlink(missing_ok=True)
+
+    def run_to_end(self, path: pathlib.Path, *arguments: object, log: pathlib.Path) -> None:
+        """Writes what it prints to `path`. Raises RuntimeError as run() does."""
+        if not self.run_into(path, *arguments, log=log):
+            raise OutOfTime
+
+    def run_into(self, path: pathlib.Path, *arguments: object, log: pathlib.Path) -> bool:
+        """Writes what it prints to `path`; whether it came to its end before the time was over."""
         if time.monotonic() >= self.deadline:
             raise OutOfTime
-        with open(log, "w") as errors:
-            process = subprocess.Popen([self.path, *map(str, arguments)], stdout=subprocess.PIPE, stderr=errors, text=True)
+        with open(path, "w") as output, open(log, "w") as errors:
+            process = subprocess.Popen([self.path, *map(str, arguments)], stdout=output, stderr=errors)
             try:
-                output, _ = process.communicate(timeout=min(self.deadline - time.monotonic(), LONGEST_WAIT))
+                process.wait(min(self.deadline - time.monotonic(), LONGEST_WAIT))
             except subprocess.TimeoutExpired:
                 process.send_signal(signal.SIGINT)
-                process.communicate()
-                raise OutOfTime from None
+                process.wait()
+                return False
             except BaseException:
                 process.kill()
                 process.wait()
@@ -54,7 +68,7 @@ class Program:
         if process.returncode != 0:
             command = " ".join([self.path, *map(str, arguments)])
             raise RuntimeError(f"{command}: {log.read_text().strip()[-500:]}")
-        return [json.loads(line) for line in output.splitlines()]
+        return True
 
 
 def write_json(path: pathlib.Path, value: object) -> None:

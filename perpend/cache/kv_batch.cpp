@@ -22,10 +22,12 @@ void write_page_tables(std::span<const KvRows> batch, int layer, std::int64_t nu
   }
 }
 
-void write_slots(std::span<const KvRows> batch, int layer, std::int64_t* to) {
+void write_slots(std::span<const KvRows> batch, int layer, std::span<const std::int32_t> places,
+                 std::int64_t* to) {
+  std::size_t next = 0;
   for (const KvRows& rows : batch) {
     for (std::int64_t row = 0; row < rows.count; ++row) {
-      *to++ = rows.sequence->slot(layer, rows.begin + row);
+      *to++ = rows.sequence->slot(layer, places.empty() ? rows.begin + row : places[next++]);
     }
   }
 }

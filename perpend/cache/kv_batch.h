@@ -36,7 +36,9 @@ std::int64_t max_pages(std::span<const KvRows> batch);
 // may be longer.
 void write_page_tables(std::span<const KvRows> batch, int layer, std::int64_t num_pages,
                        std::int32_t* to);
-// The slots of all rows in one layer: [rows].
-void write_slots(std::span<const KvRows> batch, int layer, std::int64_t* to);
+// The slots of all rows in one layer: [rows]. `places` of the rows in their sequences, if they do
+// not stand one after another.
+void write_slots(std::span<const KvRows> batch, int layer, std::span<const std::int32_t> places,
+                 std::int64_t* to);
 
 }  // namespace perpend

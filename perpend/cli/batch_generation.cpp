@@ -11,13 +11,11 @@
 
 #include "perpend/cli/interrupt_scope.h"
 #include "perpend/cli/progress_bar.h"
-#include "perpend/cli/prompt_source.h"
 #include "perpend/cli/report.h"
 #include "perpend/core/range.h"
 #include "perpend/decode/engine.h"
 #include "perpend/io/atomic_file.h"
 #include "perpend/io/json_text.h"
-#include "perpend/io/text_file.h"
 
 namespace perpend {
 namespace {
@@ -43,7 +41,6 @@ class BatchRun {
   int run();
 
  private:
-  void read_lines();
   void read_line(std::string_view line, std::size_t number, const std::string& where);
   void report(const std::string& where, const std::exception& error);
   std::int64_t kv_tokens() const;
@@ -66,26 +63,6 @@ class BatchRun {
   std::int64_t new_tokens_ = 0;
 };
 
-void BatchRun::read_lines() {
-  const bool is_input = options_.file == "-";
-  const std::string name = is_input ? "standard input" : options_.file;
-  const std::string text = is_input ? read_standard_input("batch") : read_text_file(options_.file);
-  std::string_view rest = text;
-  for (std::size_t number = 1; !rest.empty(); ++number) {
-    const std::string_view line = rest.substr(0, rest.find('\n'));
-    rest.remove_prefix(std::min(rest.size(), line.size() + 1));
-    if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
-    const std::string where = concat(name, ": line ", number);
-    ++num_lines_;
-    try {
-      read_line(line, number, where);
-    } catch (const Error& error) {
-      report(where, error);
-    }
-  }
-  check(num_lines_ > 0, concat("generate: ", name, " has no request"));
-}
-
 void BatchRun::read_line(std::string_view line, std::size_t number, const std::string& where) {
   BatchLine request = read_batch_line(line, number, where, model_, defaults_);
   // What is wrong with it shows before the first pass.
@@ -96,8 +73,7 @@ void BatchRun::read_line(std::string_view line, std::size_t number, const std::s
 
 void BatchRun::report(const std::string& where, const std::exception& error) {
   if (progress_) progress_->finish();
-  const std::string_view what = error.what();
-  std::cerr << "perpend: " << (what.starts_with(where) ? "" : where + ": ") << what << "\n";
+  report_at(where, error);
   status_ = 2;
 }
 
@@ -176,7 +152,12 @@ void BatchRun::sum_up(const Engine& engine, double seconds) const {
 }
 
 int BatchRun::run() {
-  read_lines();
+  const bool all_good =
+      for_batch_lines(options_.file, [this](auto line, std::size_t number, const auto& where) {
+        ++num_lines_;
+        read_line(line, number, where);
+      });
+  if (!all_good) status_ = 2;
   if (lines_.empty()) return status_;
   const auto start = std::chrono::steady_clock::now();
   Engine engine(

@@ -1,12 +1,16 @@
 #include "perpend/cli/batch_line.h"
 
+#include <algorithm>
+#include <iostream>
 #include <limits>
 #include <set>
 #include <type_traits>
 #include <utility>
 
+#include "perpend/cli/prompt_source.h"
 #include "perpend/core/error.h"
 #include "perpend/io/json_text.h"
+#include "perpend/io/text_file.h"
 #include "perpend/mask/layer_masks.h"
 
 namespace perpend {
@@ -188,6 +192,35 @@ BatchLine read_batch_line(std::string_view line, std::size_t number, const std::
   read_diffusion(object, model, options.diffusion);
   object.check_all_read();
   return result;
+}
+
+bool for_batch_lines(const std::string& file, const BatchLineVisitor& visit) {
+  const bool is_input = file == "-";
+  const std::string name = is_input ? "standard input" : file;
+  const std::string text = is_input ? read_standard_input("batch") : read_text_file(file);
+  bool all_good = true;
+  bool any = false;
+  std::string_view rest = text;
+  for (std::size_t number = 1; !rest.empty(); ++number) {
+    const std::string_view line = rest.substr(0, rest.find('\n'));
+    rest.remove_prefix(std::min(rest.size(), line.size() + 1));
+    if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
+    any = true;
+    const std::string where = concat(name, ": line ", number);
+    try {
+      visit(line, number, where);
+    } catch (const Error& error) {
+      report_at(where, error);
+      all_good = false;
+    }
+  }
+  check(any, concat("generate: ", name, " has no request"));
+  return all_good;
+}
+
+void report_at(const std::string& where, const std::exception& error) {
+  const std::string_view what = error.what();
+  std::cerr << "perpend: " << (what.starts_with(where) ? "" : where + ": ") << what << "\n";
 }
 
 }  // namespace perpend

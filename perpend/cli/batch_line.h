@@ -1,5 +1,7 @@
 #pragma once
 
+#include <exception>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -33,5 +35,15 @@ struct BatchLine {
 // object, and what the forms throw.
 BatchLine read_batch_line(std::string_view line, std::size_t number, const std::string& where,
                           const LoadedModel& model, const BatchDefaults& defaults);
+
+// Calls visit(line, number, where) for each line that is not blank of a file, of standard input for
+// "-". What it throws is reported on standard error with the line's place, and the next line goes
+// on. Whether none threw. Throws IoError, and InvalidArgument where there is no line.
+using BatchLineVisitor =
+    std::function<void(std::string_view line, std::size_t number, const std::string& where)>;
+bool for_batch_lines(const std::string& file, const BatchLineVisitor& visit);
+
+// Says on standard error what went wrong at a place.
+void report_at(const std::string& where, const std::exception& error);
 
 }  // namespace perpend

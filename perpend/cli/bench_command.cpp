@@ -207,6 +207,7 @@ void add_bench_command(CLI::App& app) {
              "Tiles of this device's kernels: cpu or gpu; default: that of the set");
   plans.footer("Examples:\n  perpend bench schedule --set gpu");
   plans.callback([schedule] { schedule->run(); });
+  add_bench_diffusion_command(bench);
   add_bench_model_command(bench);
   add_bench_rank_command(bench);
   add_bench_train_layer_command(bench);

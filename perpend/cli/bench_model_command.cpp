@@ -3,11 +3,10 @@
 #include <fmt/core.h>
 #include <nlohmann/json.hpp>
 
+#include "perpend/cli/bench_options.h"
 #include "perpend/cli/commands.h"
 #include "perpend/cli/model_benchmark.h"
-#include "perpend/cli/options.h"
 #include "perpend/cli/report.h"
-#include "perpend/models/named_shapes.h"
 #include "perpend/nn/device_choice.h"
 
 namespace perpend {
@@ -42,9 +41,9 @@ nlohmann::json object_of(const ModelBenchmark& benchmark, const ModelTimes& time
       {"weight_bytes", times.weight_bytes},
       {"kv_bytes", times.kv_bytes},
       {"kv_peak_bytes", times.kv_peak_bytes}};
-  if (times.copy_bytes_per_s == 0) return object;
-  object["copy_gb_s"] = times.copy_bytes_per_s / 1e9;
-  object["product_tflops"] = times.product_flops_per_s / 1e12;
+  if (!times.rates.known()) return object;
+  object["copy_gb_s"] = times.rates.copy_bytes_per_s / 1e9;
+  object["product_tflops"] = times.rates.product_flops_per_s / 1e12;
   object["prefill_bound_ms"] = times.prefill_bound_ms();
   object["decode_bound_ms"] = times.decode_bound_ms();
   object["prefill_of_bound"] = times.prefill_bound_ms() / times.prefill_ms;
@@ -62,12 +61,12 @@ void print(const ModelBenchmark& benchmark, const ModelTimes& times) {
              times.prefill_flops / times.prefill_ms / 1e9);
   fmt::print("decode  {:9.3f} ms  {:9.1f} tokens/s  {:7.1f} GB/s\n", times.decode_ms,
              tokens / times.decode_ms * 1e3, times.decode_bytes / times.decode_ms / 1e6);
-  if (times.copy_bytes_per_s == 0) return;
+  if (!times.rates.known()) return;
   fmt::print(
       "bounds: prefill {:.3f} ms ({:.0f} TFLOP/s), decode {:.3f} ms ({:.0f} GB/s): "
       "{:.0f} % and {:.0f} % of them\n",
-      times.prefill_bound_ms(), times.product_flops_per_s / 1e12, times.decode_bound_ms(),
-      times.copy_bytes_per_s / 1e9, 100 * times.prefill_bound_ms() / times.prefill_ms,
+      times.prefill_bound_ms(), times.rates.product_flops_per_s / 1e12, times.decode_bound_ms(),
+      times.rates.copy_bytes_per_s / 1e9, 100 * times.prefill_bound_ms() / times.prefill_ms,
       100 * times.decode_bound_ms() / times.decode_ms);
 }
 
@@ -88,16 +87,13 @@ void add_bench_model_command(CLI::App& bench) {
   ModelBenchmark& benchmark = command->benchmark;
   CLI::App& sub = *bench.add_subcommand(
       "model", "Prefill and decoding of a model of random weights, each with what bounds it");
-  add_option(sub, "--shape", benchmark.shape, known_shapes());
-  add_option(sub, "--layers", benchmark.layers, "Mask of each layer, as for generate");
-  add_option(sub, "--preset", benchmark.preset, "longgen-as or longgen-bs, as for generate");
-  add_option(sub, "--device", command->device, "cpu, cuda, cuda:N or auto");
+  add_shape_options(sub, benchmark.shape, command->device, benchmark.threads);
+  add_mask_options(sub, benchmark.layers, benchmark.preset);
   add_option(sub, "--prompt", benchmark.prompt, "Tokens of each prompt");
   add_option(sub, "--tokens", benchmark.tokens, "Tokens decoded after it");
   add_option(sub, "--batch", benchmark.batch, "Sequences that are decoded together");
   add_option(sub, "--chunk", benchmark.chunk, "Prompt tokens run at once");
   add_option(sub, "--reps", benchmark.reps, "Prefills of which the median is taken");
-  add_option(sub, "--threads", benchmark.threads, "Host threads; 0: one for each core");
   add_flag(sub, "--without-graph", benchmark.without_graph,
            "Decode launch by launch instead of by a captured CUDA graph");
   add_flag(sub, "--library-products", benchmark.library_products,

@@ -1,23 +1,20 @@
 #include <algorithm>
-#include <charconv>
 #include <chrono>
 #include <cmath>
 #include <functional>
 #include <iostream>
 #include <numeric>
 #include <optional>
-#include <sstream>
 
 #include <fmt/core.h>
 #include <nlohmann/json.hpp>
 
 #include "perpend/cli/attention_benchmark.h"
+#include "perpend/cli/bench_options.h"
 #include "perpend/cli/commands.h"
-#include "perpend/cli/options.h"
 #include "perpend/cli/rank_passes.h"
 #include "perpend/core/random.h"
 #include "perpend/models/llama.h"
-#include "perpend/models/named_shapes.h"
 #include "perpend/models/random_weights.h"
 #include "perpend/nn/device_choice.h"
 #include "perpend/nn/runtime.h"
@@ -46,7 +43,6 @@ struct BenchRank {
   bool json = false;
 
   void run() const;
-  std::vector<std::int64_t> counts() const;
   RankPrompt prompt(std::int64_t num_documents, std::int64_t vocab_size, std::uint64_t seed) const;
 };
 
@@ -61,20 +57,6 @@ struct RankTimes {
   std::optional<AnswerPass::Times> causal;
   std::optional<AnswerPass::Times> block;
 };
-
-std::vector<std::int64_t> BenchRank::counts() const {
-  std::vector<std::int64_t> counts;
-  std::istringstream list(docs);
-  for (std::string item; std::getline(list, item, ',');) {
-    std::int64_t count = 0;
-    const auto [end, error] = std::from_chars(item.data(), item.data() + item.size(), count);
-    check(error == std::errc() && end == item.data() + item.size() && count > 0 && count <= 4096,
-          concat("bench rank: --docs: expected numbers from 1 to 4096, found '", item, "'"));
-    counts.push_back(count);
-  }
-  check(!counts.empty(), "bench rank: --docs: expected numbers such as 10,20,50");
-  return counts;
-}
 
 // Random tokens; lengths of ragged documents are normal, clipped to [1, tokens].
 RankPrompt BenchRank::prompt(std::int64_t num_documents, std::int64_t vocab_size,
@@ -274,19 +256,16 @@ void print_line(const Line& line, bool as_json) {
 void BenchRank::run() const {
   check(tokens >= 16 && reps > 0, "bench rank: --tokens must be at least 16, --reps positive");
   check(decoded >= 0, "bench rank: --decode must not be negative");
-  std::optional<ModelConfig> config = named_shape(shape);
-  check(config.has_value(),
-        concat("bench rank: --shape: expected ", known_shapes(), ", found ", shape));
-  const BlockRankConfig rank_config = blockrank_config(*config);
-  const std::vector<std::int64_t> counts = this->counts();
+  const auto counts = number_list<std::int64_t>("rank: --docs", docs, 1, 4096);
   // The causal pass gives every token a position of its own.
   const std::int64_t most = *std::max_element(counts.begin(), counts.end()) + 2;
-  if (causal) config->context_length = std::max(config->context_length, most * tokens + decoded);
+  const ModelConfig config = bench_shape("rank", shape, causal ? most * tokens + decoded : 0);
+  const BlockRankConfig rank_config = blockrank_config(config);
 
   Runtime runtime(choose_device(device), threads);
   Context& context = runtime.context();
   const bool on_cpu = context.device.type == DeviceType::kCpu;
-  const Llama network(*config, RandomWeights(*config, kTokenSeed),
+  const Llama network(config, RandomWeights(config, kTokenSeed),
                       on_cpu ? torch::kFloat32 : torch::kBFloat16, context);
   RankTimer timer(*this, network, context, rank_config);
   std::vector<RankTimes> all;
@@ -307,8 +286,7 @@ void add_bench_rank_command(CLI::App& bench) {
   auto command = std::make_shared<BenchRank>();
   CLI::App& sub = *bench.add_subcommand(
       "rank", "Ranking of documents by a model of random weights, and by decoding an answer");
-  add_option(sub, "--shape", command->shape, known_shapes());
-  add_option(sub, "--device", command->device, "cpu, cuda, cuda:N or auto");
+  add_shape_options(sub, command->shape, command->device, command->threads);
   add_option(sub, "--docs", command->docs, "Numbers of documents");
   add_option(sub, "--tokens", command->tokens, "Tokens of a block");
   add_option(sub, "--mean", command->mean,
@@ -316,7 +294,6 @@ void add_bench_rank_command(CLI::App& bench) {
   add_option(sub, "--deviation", command->deviation, "Standard deviation of those lengths");
   add_option(sub, "--reps", command->reps, "Runs of which the median is taken");
   add_option(sub, "--warm-ups", command->warm_ups, "Runs before them");
-  add_option(sub, "--threads", command->threads, "Host threads; 0: one for each core");
   add_flag(sub, "--causal", command->causal,
            "Also time a causal pass over the same tokens through all layers, and decoding");
   add_flag(sub, "--block", command->block_mask,

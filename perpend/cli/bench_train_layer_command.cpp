@@ -4,10 +4,9 @@
 #include <fmt/core.h>
 #include <nlohmann/json.hpp>
 
+#include "perpend/cli/bench_options.h"
 #include "perpend/cli/commands.h"
 #include "perpend/cli/layer_benchmark.h"
-#include "perpend/cli/options.h"
-#include "perpend/models/named_shapes.h"
 #include "perpend/nn/device_choice.h"
 
 namespace perpend {
@@ -76,13 +75,10 @@ void add_bench_train_layer_command(CLI::App& bench) {
   LayerBenchmark& benchmark = command->benchmark;
   CLI::App& sub = *bench.add_subcommand(
       "train-layer", "Forward and backward of one layer of each mask, composed to a model");
-  add_option(sub, "--shape", benchmark.shape, known_shapes());
-  add_option(sub, "--layers", benchmark.layers, "Mask of each layer, as for generate");
-  add_option(sub, "--preset", benchmark.preset, "longgen-as or longgen-bs, as for generate");
-  add_option(sub, "--device", command->device, "cpu, cuda, cuda:N or auto");
+  add_shape_options(sub, benchmark.shape, command->device, benchmark.threads);
+  add_mask_options(sub, benchmark.layers, benchmark.preset);
   add_option(sub, "--tokens", benchmark.tokens, "Tokens of the sequence");
   add_option(sub, "--reps", benchmark.reps, "Passes of which the median is taken, behind three");
-  add_option(sub, "--threads", benchmark.threads, "Host threads; 0: one for each core");
   add_flag(sub, "--recompute", benchmark.recompute,
            "Keep the layer's input alone and compute the rest again in the backward pass");
   add_flag(sub, "--json", command->json, "Print one JSON object");

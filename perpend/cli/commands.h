@@ -19,6 +19,7 @@ void add_verify_command(CLI::App& app);
 void add_bench_command(CLI::App& app);
 void add_plan_command(CLI::App& app);
 // The part of `bench` that runs models.
+void add_bench_diffusion_command(CLI::App& bench);
 void add_bench_model_command(CLI::App& bench);
 void add_bench_rank_command(CLI::App& bench);
 void add_bench_train_layer_command(CLI::App& bench);

@@ -43,14 +43,15 @@ void print_score(const std::string& name, const TargetScore& score) {
 
 OpenedModel EvaluateCommand::open(Context& context) const {
   const bool on_gpu = context.device.type == DeviceType::kCuda;
-  const ModelSource source{.path = options.model,
+  const ModelPlace place = options.place();
+  const ModelSource source{.path = place.path,
                            .config_json = "",
                            .dtype = on_gpu ? "bf16" : "f32",
                            .layers = options.layers,
                            .changes = options.changes()};
   OpenedModel model = open_model(source, 0, context);
-  if (!options.adapter.empty()) {
-    read_lora(options.adapter, *model.llama);
+  if (!place.adapter.empty()) {
+    read_lora(place.adapter, *model.llama);
     model.llama->merge_adapters();
   }
   return model;

@@ -35,15 +35,17 @@ struct GenerateCommand {
   bool json = false;
 
   void run();
-  void run_batch(ModelSession& session);
-  // Throws InvalidArgument for flags that exclude each other or need a form that is not used.
+  // Throws InvalidArgument for flags that exclude each other or need others.
   void check_flags() const;
+  void run_batch(ModelSession& session);
+  void run_comparison(ModelSession& session);
   // Options of a diffusion model; throws InvalidArgument where they are given for any other.
   DiffusionOptions diffusion_options(const LoadedModel& loaded) const;
 };
 
 void GenerateCommand::check_flags() const {
   check(!(form.chat && form.raw), "generate: --chat and --raw exclude each other");
+  check(batch.file.empty() || prompt.empty(), "generate: a prompt and --batch exclude each other");
   check(!batch.file.empty() || (!batch.ids && batch.summary.empty()),
         "generate: --ids and --summary are for --batch");
   check(batch.batch_size > 0,
@@ -52,11 +54,10 @@ void GenerateCommand::check_flags() const {
   const bool watched = show_denoising || !trace.empty() || !replay.empty();
   check(!comparison.given() || !watched,
         "generate: comparisons exclude --show-denoising, --trace and --replay");
-  if (batch.file.empty()) return;
-  check(prompt.empty(), "generate: a prompt and --batch exclude each other");
-  check(!comparison.given() && !watched,
-        "generate: comparisons, --show-denoising, --trace and --replay are for one prompt, not for "
-        "--batch");
+  check(!comparison.given() || (!batch.ids && batch.summary.empty()),
+        "generate: comparisons exclude --ids and --summary");
+  check(batch.file.empty() || !watched,
+        "generate: --show-denoising, --trace and --replay are for one prompt, not for --batch");
 }
 
 DiffusionOptions GenerateCommand::diffusion_options(const LoadedModel& loaded) const {
@@ -73,6 +74,22 @@ void GenerateCommand::run_batch(ModelSession& session) {
   if (status != 0) throw CLI::RuntimeError(status);
 }
 
+void GenerateCommand::run_comparison(ModelSession& session) {
+  Comparison both(comparison, model, session);
+  const BatchDefaults defaults{.options = generation.options, .form = form};
+  if (!batch.file.empty()) {
+    const int status = both.run_batch(batch.file, defaults, json);
+    if (status != 0) throw CLI::RuntimeError(status);
+    return;
+  }
+  const std::string text = read_prompt(prompt);
+  both.run(
+      [&](const LoadedModel& loaded) {
+        return ComparedRequest{form.encode(loaded, text), generation.options};
+      },
+      json);
+}
+
 void GenerateCommand::run() {
   check_flags();
   check_options(generation.options.sampler);
@@ -81,12 +98,9 @@ void GenerateCommand::run() {
   ModelSession session(model);
   generation.options.layer_masks = session.layer_masks;
   generation.options.diffusion = diffusion_options(session.model);
+  if (comparison.given()) return run_comparison(session);
   if (!batch.file.empty()) return run_batch(session);
   const std::string text = read_prompt(prompt);
-  if (comparison.given()) {
-    Comparison both(comparison, model, session, generation.options);
-    return both.run([&](const LoadedModel& loaded) { return form.encode(loaded, text); }, json);
-  }
   const std::vector<std::int32_t> tokens = form.encode(session.model, text);
   const auto prompt_tokens = static_cast<std::int64_t>(tokens.size());
 

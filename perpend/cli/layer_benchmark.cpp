@@ -1,16 +1,16 @@
 #include "perpend/cli/layer_benchmark.h"
 
 #include <algorithm>
-#include <chrono>
 #include <memory>
 #include <numeric>
 
 #include <ATen/Parallel.h>
 
 #include "perpend/cli/attention_benchmark.h"
+#include "perpend/cli/bench_options.h"
+#include "perpend/cli/device_rates.h"
 #include "perpend/mask/layer_masks.h"
 #include "perpend/models/llama.h"
-#include "perpend/models/named_shapes.h"
 #include "perpend/models/random_weights.h"
 #include "perpend/nn/device_scope.h"
 #include "perpend/nn/runtime.h"
@@ -24,15 +24,10 @@ namespace {
 constexpr int kLayerWarmUps = 3;
 
 ModelConfig whole_config(const LayerBenchmark& benchmark) {
-  auto config = named_shape(benchmark.shape);
-  check(config.has_value(), concat("bench train-layer: --shape must be one of ", known_shapes(),
-                                   " (", benchmark.shape, ")"));
   check(benchmark.tokens >= 1 && benchmark.reps >= 1,
         "bench train-layer: --tokens and --reps must be at least 1");
-  check(benchmark.preset.empty() || benchmark.layers.empty(),
-        "bench train-layer: --preset and --layers exclude each other");
-  config->context_length = std::max(config->context_length, benchmark.tokens);
-  return changed(*config, {.preset = benchmark.preset});
+  return bench_shape("train-layer", benchmark.shape, benchmark.tokens, benchmark.layers,
+                     benchmark.preset);
 }
 
 // A model of one layer, which a mask is given at each pass.
@@ -83,18 +78,11 @@ class OneLayer {
   }
 
   double pass_ms() {
-    using Clock = std::chrono::steady_clock;
     for (torch::Tensor& weight : weights_) weight.mutable_grad() = torch::Tensor();
-    wait();
-    const auto start = Clock::now();
-    const torch::Tensor hidden = model_.train_forward(input_).hidden;
-    hidden.backward(torch::ones_like(hidden));
-    wait();
-    return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
-  }
-
-  void wait() const {
-    if (context_.torch_stream) context_.torch_stream->synchronize();
+    return ms_of(context_, [&] {
+      const torch::Tensor hidden = model_.train_forward(input_).hidden;
+      hidden.backward(torch::ones_like(hidden));
+    });
   }
 
   const LayerBenchmark& benchmark_;

@@ -1,15 +1,14 @@
 #include "perpend/cli/model_benchmark.h"
 
-#include <chrono>
 #include <functional>
 #include <memory>
 #include <vector>
 
 #include "perpend/cache/retained_policy.h"
 #include "perpend/cli/attention_benchmark.h"
+#include "perpend/cli/bench_options.h"
 #include "perpend/mask/layer_masks.h"
 #include "perpend/models/llama.h"
-#include "perpend/models/named_shapes.h"
 #include "perpend/models/pass_runner.h"
 #include "perpend/models/random_weights.h"
 #include "perpend/nn/device_scope.h"
@@ -23,44 +22,6 @@ namespace {
 
 constexpr std::uint64_t kSeed = 1;
 constexpr int kWarmUps = 4;  // steps of decoding that are not counted
-
-double ms_of(const Context& context, const std::function<void()>& work) {
-  using Clock = std::chrono::steady_clock;
-  const auto wait = [&] {
-    if (context.torch_stream) context.torch_stream->synchronize();
-  };
-  wait();
-  const auto start = Clock::now();
-  work();
-  wait();
-  return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
-}
-
-// Seconds of one call of `work`, of many that follow each other.
-double seconds_of(const Context& context, const std::function<void()>& work) {
-  constexpr int kCalls = 20;
-  work();
-  return ms_of(context,
-               [&] {
-                 for (int i = 0; i < kCalls; ++i) work();
-               }) *
-         1e-3 / kCalls;
-}
-
-void measure_device(const Context& context, ModelTimes& times) {
-  const DeviceScope scope(context);
-  const auto on_device = torch::dtype(torch::kBFloat16).device(torch_device(context.device));
-  constexpr std::int64_t kBytes = std::int64_t{1} << 30;
-  const torch::Tensor from = torch::ones({kBytes / 2}, on_device);
-  torch::Tensor to = torch::empty_like(from);
-  times.copy_bytes_per_s = 2.0 * kBytes / seconds_of(context, [&] { to.copy_(from); });
-  constexpr std::int64_t kSize = 8192;
-  const torch::Tensor a = torch::randn({kSize, kSize}, on_device);
-  const torch::Tensor b = torch::randn({kSize, kSize}, on_device);
-  torch::Tensor product = torch::empty({kSize, kSize}, on_device);
-  const double seconds = seconds_of(context, [&] { at::mm_out(product, a, b); });
-  times.product_flops_per_s = 2.0 * kSize * kSize * kSize / seconds;
-}
 
 // Rows of the pass that ends a prompt, the only one whose logits are wanted.
 std::int64_t last_chunk(const ModelBenchmark& benchmark) {
@@ -173,17 +134,11 @@ class Sequences {
 };
 
 ModelConfig checked_config(const ModelBenchmark& benchmark) {
-  auto config = named_shape(benchmark.shape);
-  check(config.has_value(),
-        concat("bench model: --shape must be one of ", known_shapes(), " (", benchmark.shape, ")"));
   check(benchmark.prompt >= 1 && benchmark.tokens >= 1 && benchmark.batch >= 1 &&
             benchmark.chunk >= 1 && benchmark.reps >= 1,
         "bench model: --prompt, --tokens, --batch, --chunk and --reps must be at least 1");
-  config->context_length =
-      std::max(config->context_length, benchmark.prompt + benchmark.tokens + kWarmUps);
-  check(benchmark.preset.empty() || benchmark.layers.empty(),
-        "bench model: --preset and --layers exclude each other");
-  return changed(*config, {.preset = benchmark.preset});
+  return bench_shape("model", benchmark.shape, benchmark.prompt + benchmark.tokens + kWarmUps,
+                     benchmark.layers, benchmark.preset);
 }
 
 // Of the products with weights in one prefill. Where no logits are wanted the last layer only makes
@@ -234,7 +189,7 @@ ModelTimes time_model(const ModelBenchmark& benchmark) {
   times.is_captured = context.captures_decoding;
   times.uses_library_products =
       benchmark.library_products || context.kernels->fused.few_rows_product == nullptr;
-  if (context.torch_stream) measure_device(context, times);
+  times.rates = measure_device(context);
   const Llama model(config, RandomWeights(config, kSeed), context.type, context);
   Sequences sequences(benchmark, config, masks);
   PassRunner runner(model, context);

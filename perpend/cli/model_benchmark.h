@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <string>
 
+#include "perpend/cli/device_rates.h"
 #include "perpend/core/device.h"
 
 namespace perpend {
@@ -29,18 +30,16 @@ struct ModelTimes {
   double prefill_flops = 0;    // products with weights, and attention on live pairs
   double decode_ms = 0;        // of one token of every sequence
   double decode_bytes = 0;     // weights once, and the pages of keys and values that are held
-  double first_decode_ms = 0;  // the step that captures
+  double first_decode_ms = 0;  // the first step, which is launched: the second captures
   bool is_captured = false;    // decoding, as a CUDA graph
   bool uses_library_products = true;  // for few rows too
   std::int64_t weight_bytes = 0;
   std::int64_t kv_bytes = 0;       // held after the last token
   std::int64_t kv_peak_bytes = 0;  // of prefill too
-  // Of this device, measured in the same process; 0 on a CPU, where nothing is bounded by them.
-  double copy_bytes_per_s = 0;  // read and written
-  double product_flops_per_s = 0;
+  DeviceRates rates;
 
-  double prefill_bound_ms() const { return prefill_flops / product_flops_per_s * 1e3; }
-  double decode_bound_ms() const { return decode_bytes / copy_bytes_per_s * 1e3; }
+  double prefill_bound_ms() const { return rates.bound_ms(0, prefill_flops); }
+  double decode_bound_ms() const { return rates.bound_ms(decode_bytes, 0); }
 };
 
 // Throws InvalidArgument for a shape that is not known, masks that can not be read and sizes that

@@ -1,6 +1,9 @@
 #include "perpend/cli/model_options.h"
 
+#include <filesystem>
+
 #include "perpend/cli/options.h"
+#include "perpend/cli/shipped_adapters.h"
 #include "perpend/mask/layer_masks.h"
 #include "perpend/models/diffusion_config.h"
 #include "perpend/nn/device_choice.h"
@@ -18,8 +21,10 @@ void ModelOptions::add_without_precision_to(CLI::App& app) {
 }
 
 void ModelOptions::add_place_options(CLI::App& app) {
-  add_option(app, "--model", model,
-             "Name of a fetched model, a .gguf file or a Hugging Face folder");
+  add_option(
+      app, "--model", model,
+      "Name of a fetched model, a .gguf file, a Hugging Face folder, or an adapter that comes "
+      "with perpend: smollm2-diffusion, debian-ranker");
   add_option(app, "--adapter", adapter,
              "Folder of a LoRA adapter (PEFT, perpend train) that is merged into the weights");
   add_option(app, "--device", device,
@@ -69,6 +74,15 @@ ModelChanges ModelOptions::changes() const {
   return change.changes();
 }
 
+ModelPlace ModelOptions::place() const {
+  std::error_code error;
+  if (!is_shipped_adapter(model) || std::filesystem::exists(model, error)) {
+    return {resolve_model_path(model), adapter};
+  }
+  check(adapter.empty(), concat("--adapter: the model ", model, " is an adapter itself"));
+  return {resolve_model_path(ModelOptions().model), shipped_adapter(model)};
+}
+
 Device ModelOptions::chosen_device() const {
   // What only a CPU has needs no GPU.
   const bool for_cpu = precision == "quantized" || precision == "f32";
@@ -97,10 +111,10 @@ DType kv_dtype_of(const ModelOptions& options) {
 
 }  // namespace
 
-ModelSession::ModelSession(const ModelOptions& options, bool ranks_only)
+ModelSession::ModelSession(const ModelOptions& options, const ModelPlace& place, bool ranks_only)
     : runtime(options.chosen_device(), options.threads),
-      model(resolve_model_path(options.model), options.chosen_form(), runtime.context(),
-            {.changes = options.changes(), .adapter = options.adapter, .ranks_only = ranks_only}),
+      model(place.path, options.chosen_form(), runtime.context(),
+            {.changes = options.changes(), .adapter = place.adapter, .ranks_only = ranks_only}),
       kv_dtype(kv_dtype_of(options)) {
   if (!options.layers.empty()) {
     layer_masks = parse_layer_masks(options.layers, model.config().num_layers);

@@ -23,6 +23,12 @@ struct ChangeFlags {
   ModelChanges changes() const;
 };
 
+// Where a model's files are.
+struct ModelPlace {
+  std::string path;     // a .gguf file or a Hugging Face folder
+  std::string adapter;  // folder of what is merged into it; empty: nothing
+};
+
 // The flags that choose a model and how it runs, shared by all commands that run one.
 struct ModelOptions {
   std::string model = "smollm2-135m-instruct";
@@ -39,6 +45,9 @@ struct ModelOptions {
   // The same without a precision, for commands that run f32 on a CPU and bf16 on a GPU.
   void add_without_precision_to(CLI::App& app);
   ModelChanges changes() const;
+  // Of a file, a folder, a fetched model's name or that of an adapter that comes with the program.
+  // Throws IoError for what is not there, and InvalidArgument for two adapters.
+  ModelPlace place() const;
   // Where the model runs and how its weights are held there. Throws InvalidArgument, and
   // Unsupported for a GPU that is not there and a precision that the device does not have.
   Device chosen_device() const;
@@ -52,12 +61,16 @@ struct ModelOptions {
 // A loaded model with what it runs on.
 struct ModelSession {
   // Throws InvalidArgument for options that make no sense, IoError and Unsupported from loading.
-  explicit ModelSession(const ModelOptions& options, bool ranks_only = false);
+  explicit ModelSession(const ModelOptions& options, bool ranks_only = false)
+      : ModelSession(options, options.place(), ranks_only) {}
 
   Runtime runtime;
   LoadedModel model;
   DType kv_dtype;
   std::vector<Mask> layer_masks;
+
+ private:
+  ModelSession(const ModelOptions& options, const ModelPlace& place, bool ranks_only);
 };
 
 // The flags of a sampler and of the end of an answer.

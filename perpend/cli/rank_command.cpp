@@ -16,7 +16,6 @@
 #include "perpend/cli/progress_bar.h"
 #include "perpend/cli/rank_documents.h"
 #include "perpend/cli/rank_explanation.h"
-#include "perpend/cli/shipped_files.h"
 #include "perpend/io/json_text.h"
 #include "perpend/io/text_file.h"
 #include "perpend/rank/document_reader.h"
@@ -195,7 +194,7 @@ void RankCommand::rank_many(const DocumentList& list, const Scorer& scorer) cons
 
 void RankCommand::rank_many(const DocumentList& list) {
   if (bm25) return rank_many(list, Scorer());
-  const std::string path = resolve_model_path(model.model);
+  const std::string path = model.place().path;
   if (EmbeddingRanker::takes(path)) {
     check(model.chosen_device().type == DeviceType::kCpu,
           "rank: sentence encoders run on a CPU: --device cpu");
@@ -222,9 +221,8 @@ void RankCommand::check_options() const {
 
 void RankCommand::run() {
   check_options();
-  // Of the ranker that comes with the program it is known which model it changes.
   if (model_option->empty() && model.adapter.empty() && !bm25) {
-    model.adapter = shipped_path(kShippedRanker);
+    model.model = kShippedRanker;
   }
   DocumentList list = read_documents(docs);
   if (queries.empty() && num_listed() > 0) {

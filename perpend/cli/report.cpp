@@ -34,18 +34,20 @@ std::string report_line(const GenerateResult& result) {
 }
 
 nlohmann::json to_json(const GenerateResult& result) {
-  return {{"text", result.text},
-          {"prompt_tokens", result.prompt_tokens},
-          {"completion_tokens", result.samples.size()},
-          {"finish_reason", name_of(result.finish_reason)},
-          {"forwards", result.num_forwards},
-          {"rows_computed", result.num_forward_rows},
-          {"tokens_per_forward", result.tokens_per_forward()},
-          {"time_to_first_token_ms", result.time_to_first_token_ms},
-          {"prefill_tokens_per_s", result.prefill_tokens_per_s},
-          {"decode_tokens_per_s", result.decode_tokens_per_s},
-          {"kv_bytes", result.kv_bytes},
-          {"kv_peak_bytes", result.kv_peak_bytes}};
+  nlohmann::json object{{"text", result.text},
+                        {"prompt_tokens", result.prompt_tokens},
+                        {"completion_tokens", result.samples.size()},
+                        {"finish_reason", name_of(result.finish_reason)},
+                        {"forwards", result.num_forwards},
+                        {"rows_computed", result.num_forward_rows},
+                        {"tokens_per_forward", result.tokens_per_forward()},
+                        {"time_to_first_token_ms", result.time_to_first_token_ms},
+                        {"prefill_tokens_per_s", result.prefill_tokens_per_s},
+                        {"decode_tokens_per_s", result.decode_tokens_per_s},
+                        {"kv_bytes", result.kv_bytes},
+                        {"kv_peak_bytes", result.kv_peak_bytes}};
+  if (!result.elastic_boundaries.empty()) object["refreshed_from"] = result.elastic_boundaries;
+  return object;
 }
 
 nlohmann::json logprobs_of(const GenerateResult& result, const Tokenizer& tokenizer) {

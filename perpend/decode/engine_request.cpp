@@ -158,7 +158,8 @@ GenerateResult EngineRequest::result() {
   GenerateResult result = std::move(completion_.result);
   result.prompt_tokens = prompt_tokens();
   result.prefill_layer_tokens = prompt_tokens() * model_.config().num_layers;
-  plan_.count_work(*denoiser_, run_ ? run_->elastic_state : ElasticState(), result);
+  const ElasticState nothing_ran;
+  plan_.count_work(*denoiser_, run_ ? run_->elastic_state : nothing_ran, result);
   if (!run_) return result;
   result.kv_bytes = run_->sequence.held_bytes();
   result.kv_exact_bytes = run_->sequence.exact_bytes();

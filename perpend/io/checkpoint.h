@@ -13,7 +13,7 @@
 namespace perpend {
 
 // A model on disk: a .gguf file, or a Hugging Face folder (config.json, tokenizer files, and
-// model.safetensors or the shards that model.safetensors.index.json lists). Weights stay mapped.
+// model.safetensors or its shards). Weights stay mapped.
 class Checkpoint {
  public:
   enum class Kind { kGguf, kHuggingFace };

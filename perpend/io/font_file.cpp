@@ -39,8 +39,8 @@ FontFile::FontFile(const std::string& path, int pixel_size) : face_(std::make_un
       FT_Set_Pixel_Sizes(face_->face, 0, size) != 0) {
     throw IoError(concat("font ", path, ": is not there or no font that FreeType reads"));
   }
-  check(FT_IS_FIXED_WIDTH(face_->face),
-        concat("font ", path, ": expected one whose letters are equally wide"));
+  check(FT_IS_FIXED_WIDTH(face_->face) && FT_IS_SCALABLE(face_->face),
+        concat("font ", path, ": expected outlines of letters that are equally wide"));
 }
 
 FontFile::~FontFile() = default;
@@ -51,9 +51,9 @@ int FontFile::cell_height() const { return whole_pixels(face_->face->size->metri
 
 void FontFile::draw(char32_t letter, int left, int top, Image::Color color, Image& onto) const {
   FT_Face face = face_->face;
-  if (FT_Load_Char(face, letter, FT_LOAD_RENDER) != 0) return;
+  // Outlines become a byte of coverage a pixel, which pictures that a font brings need not be.
+  if (FT_Load_Char(face, letter, FT_LOAD_RENDER | FT_LOAD_NO_BITMAP) != 0) return;
   const FT_Bitmap& bitmap = face->glyph->bitmap;
-  if (bitmap.pixel_mode != FT_PIXEL_MODE_GRAY) return;
   const int first_x = left + face->glyph->bitmap_left;
   const int first_y = top + whole_pixels(face->size->metrics.ascender) - face->glyph->bitmap_top;
   for (int row = 0; row < static_cast<int>(bitmap.rows); ++row) {

@@ -10,8 +10,8 @@ namespace perpend {
 // A font of letters that are equally wide (TrueType, OpenType), drawn in one size into pictures.
 class FontFile {
  public:
-  // Throws IoError with path and reason, InvalidArgument for letters of different widths, and
-  // Unsupported in a build without FreeType.
+  // Throws IoError with path and reason, InvalidArgument for letters of different widths and for
+  // ones that are no outlines, and Unsupported in a build without FreeType.
   FontFile(const std::string& path, int pixel_size);
   ~FontFile();
   FontFile(const FontFile&) = delete;

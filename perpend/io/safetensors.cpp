@@ -103,6 +103,13 @@ void check_layout(const std::vector<Entry>& entries, const ByteReader& reader) {
   }
 }
 
+template <class T>
+const T* named(const std::vector<T>& tensors, std::string_view name) {
+  const auto found = std::find_if(tensors.begin(), tensors.end(),
+                                  [&](const T& tensor) { return tensor.name == name; });
+  return found == tensors.end() ? nullptr : &*found;
+}
+
 }  // namespace
 
 SafetensorsFile SafetensorsFile::open(const std::string& path) {
@@ -147,20 +154,26 @@ void SafetensorsFile::read(std::span<const std::byte> bytes) {
   });
   check_layout(entries, reader);
   for (Entry& entry : entries) {
-    if (!entry.type->format) {
-      other_tensors_.push_back(std::move(entry.name));
+    const auto content = reader.rest().subspan(static_cast<std::size_t>(entry.begin),
+                                               static_cast<std::size_t>(entry.end - entry.begin));
+    if (entry.type->format) {
+      tensors_.push_back(
+          {std::move(entry.name), *entry.type->format, std::move(entry.shape), content});
       continue;
     }
-    tensors_.push_back({std::move(entry.name), *entry.type->format, std::move(entry.shape),
-                        reader.rest().subspan(static_cast<std::size_t>(entry.begin),
-                                              static_cast<std::size_t>(entry.end - entry.begin))});
+    other_tensors_.push_back(entry.name);
+    if (entry.type->name == "I8") {
+      int8_tensors_.push_back({std::move(entry.name), std::move(entry.shape), content});
+    }
   }
 }
 
 const StoredTensor* SafetensorsFile::tensor(std::string_view name) const {
-  const auto found = std::find_if(tensors_.begin(), tensors_.end(),
-                                  [&](const StoredTensor& tensor) { return tensor.name == name; });
-  return found == tensors_.end() ? nullptr : &*found;
+  return named(tensors_, name);
+}
+
+const Int8Tensor* SafetensorsFile::int8_tensor(std::string_view name) const {
+  return named(int8_tensors_, name);
 }
 
 }  // namespace perpend

@@ -152,4 +152,56 @@ void check_block_scores(const BlockScoresArgs& args) {
   check_indptr(args.indptr, num_keys);
 }
 
+void check_attention_drift(const AttentionDriftArgs& args) {
+  check_axes(args.queries, "attention_drift: queries", 4);
+  check_axes(args.k_pages, "attention_drift: k_pages", 4);
+  check_axes(args.window, "attention_drift: window", 1);
+  check_axes(args.page_tables, "attention_drift: page_tables", 2);
+  check_axes(args.statistics, "attention_drift: statistics", 1);
+  const DType dtype = args.queries.dtype;
+  const std::int64_t layers = args.num_layers();
+  const std::int64_t canvas = args.canvas();
+  const std::int64_t kv_heads = args.num_kv_heads();
+  const std::int64_t head_dim = args.queries.size(3);
+  demand(dtype == DType::kF32 || is_16_bit_float(dtype),
+         "attention_drift: queries must be f32, f16 or bf16 (", dtype, ")");
+  demand(layers > 0 && canvas > 0 && args.num_window() > 0,
+         "attention_drift: layers, canvas and window must be positive (", layers, ", ", canvas,
+         ", ", args.num_window(), ")");
+  demand(kv_heads > 0 && args.num_q_heads() > 0 && args.num_q_heads() % kv_heads == 0,
+         "attention_drift: query heads must be a multiple of key/value heads (", args.num_q_heads(),
+         " vs ", kv_heads, ")");
+  const auto check_dense = [&](const TensorView& view, std::string_view what, const Dims& shape,
+                               DType type) {
+    check_rows(view, what, shape, args.queries, type);
+    demand(view.is_contiguous(), what, " must be dense");
+  };
+  check_dense(args.queries, "attention_drift: queries", args.queries.shape, dtype);
+  check_rows(args.k_pages, "attention_drift: k_pages",
+             {args.k_pages.size(0), args.k_pages.size(1), kv_heads, head_dim}, args.queries,
+             args.k_pages.dtype);
+  check_dense(args.page_tables, "attention_drift: page_tables", {layers, args.page_tables.size(1)},
+              DType::kI32);
+  demand(args.page_tables.size(1) * args.k_pages.size(1) >= canvas,
+         "attention_drift: page_tables hold fewer keys than the canvas (",
+         args.page_tables.size(1) * args.k_pages.size(1), " vs ", canvas, ")");
+  check_dense(args.window, "attention_drift: window", {args.num_window()}, DType::kI32);
+  check_values<std::int32_t>(args.window, "attention_drift: window", canvas);
+  check_dense(args.attended, "attention_drift: attended", {layers, canvas}, DType::kF32);
+  check_dense(args.similarity, "attention_drift: similarity", {layers}, DType::kF32);
+  check_rows(args.statistics, "attention_drift: statistics", args.statistics.shape, args.queries);
+  demand(args.statistics.size(0) >= drift_statistics(args),
+         "attention_drift: statistics have too little room (", args.statistics.size(0), " vs ",
+         drift_statistics(args), ")");
+  if (args.num_tracked() == 0) return;
+  check_axes(args.old_keys, "attention_drift: old_keys", 4);
+  check_dense(args.old_queries, "attention_drift: old_queries",
+              {layers, args.num_tracked(), args.num_q_heads(), head_dim}, dtype);
+  check_dense(args.old_keys, "attention_drift: old_keys",
+              {layers, args.old_keys.size(1), kv_heads, head_dim}, args.k_pages.dtype);
+  check_dense(args.changed, "attention_drift: changed", {canvas}, DType::kI32);
+  check_dense(args.tracked, "attention_drift: tracked", {args.num_tracked()}, DType::kI32);
+  check_values<std::int32_t>(args.tracked, "attention_drift: tracked", canvas);
+}
+
 }  // namespace perpend

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "perpend/kernels/attention_drift.h"
 #include "perpend/kernels/block_scores.h"
 #include "perpend/kernels/cross_entropy.h"
 #include "perpend/kernels/gated_mlp.h"
@@ -17,6 +18,7 @@ void check_rotary_cache(const RotaryCacheArgs& args);
 void check_gated_mlp(const GatedMlpArgs& args);
 void check_vocabulary(const VocabularyArgs& args);
 void check_block_scores(const BlockScoresArgs& args);
+void check_attention_drift(const AttentionDriftArgs& args);
 void check_add_rms_norm(const AddRmsNormArgs& args);
 void check_add_rms_norm_grad(const AddRmsNormGradArgs& args);
 void check_rotary_heads(const RotaryHeadsArgs& args);

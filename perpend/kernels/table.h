@@ -8,6 +8,7 @@
 #include "perpend/core/device.h"
 #include "perpend/core/function_ref.h"
 #include "perpend/kernels/attention.h"
+#include "perpend/kernels/attention_drift.h"
 #include "perpend/kernels/block_scores.h"
 #include "perpend/kernels/captured_graph.h"
 #include "perpend/kernels/cross_entropy.h"
@@ -28,6 +29,7 @@ struct FusedTable {
   void (*vocabulary)(const VocabularyArgs& args, Stream stream);
   void (*few_rows_product)(const FewRowsProductArgs& args, Stream stream) = nullptr;
   void (*block_scores)(const BlockScoresArgs& args, Stream stream) = nullptr;
+  void (*attention_drift)(const AttentionDriftArgs& args, Stream stream) = nullptr;
 };
 
 // Row-wise kernels of training, which elsewhere is LibTorch's. Where an entry is empty, LibTorch's

@@ -1,6 +1,7 @@
 #include "perpend/models/decode_graph.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "perpend/core/error.h"
 #include "perpend/nn/device_scope.h"
@@ -9,24 +10,27 @@
 namespace perpend {
 namespace {
 
-Context with_workspace(const Context& context, Workspace& workspace) {
-  return {.device = context.device,
-          .type = context.type,
-          .kernels = context.kernels,
-          .stream = context.stream,
-          .torch_stream = context.torch_stream,
-          .workspace = &workspace,
-          .schedules = context.schedules,
-          .multiplies_few_rows = context.multiplies_few_rows};
-}
-
-PassSize with_room(PassSize size, std::int64_t max_tokens, std::int64_t page_size) {
-  size.pages = ceil_div(max_tokens, page_size);
-  return size;
-}
-
 const KvStore& store_of(const ForwardInput& input) {
   return input.sequences.front().sequence->store();
+}
+
+// The distinct masks of the layers, in the order in which they first come.
+std::vector<std::vector<Mask>> distinct_masks(const ForwardInput& input,
+                                              std::vector<int>& layer_plan) {
+  std::vector<std::vector<Mask>> distinct;
+  for (std::size_t layer = 0; layer < input.layer_masks.size(); ++layer) {
+    std::vector<Mask> masks = masks_of_layer(input, layer);
+    const auto known = std::ranges::find(distinct, masks);
+    layer_plan.push_back(static_cast<int>(known - distinct.begin()));
+    if (known == distinct.end()) distinct.push_back(std::move(masks));
+  }
+  return distinct;
+}
+
+bool has_room(const PlanCapacity& room, const PlanCapacity& wanted) {
+  return wanted.items <= room.items && wanted.sums <= room.sums && wanted.steps <= room.steps &&
+         wanted.sub_tiles <= room.sub_tiles && wanted.bitmaps <= room.bitmaps &&
+         wanted.split_rows <= room.split_rows;
 }
 
 }  // namespace
@@ -43,71 +47,118 @@ void summarize_logits(const torch::Tensor& logits, torch::Tensor& summaries,
       {view_of(logits), {out, rows}}, context.stream);
 }
 
+GraphKind kind_of(const ForwardInput& input, std::int64_t max_tokens, std::int32_t banned_token) {
+  const KvStore& store = store_of(input);
+  GraphKind kind{.k_pages = store.k_pages().data,
+                 .q_lens = {},
+                 .size = size_of(input),
+                 .layer_plan = {},
+                 .max_tokens = max_tokens,
+                 .banned_token = banned_token};
+  kind.size.pages = ceil_div(max_tokens, store.config().page_size);
+  for (const KvRows& rows : input.sequences) kind.q_lens.push_back(rows.count);
+  distinct_masks(input, kind.layer_plan);
+  return kind;
+}
+
 DecodeGraph::DecodeGraph(const LanguageModel& model, const ForwardInput& input,
-                         std::int64_t max_tokens, const Context& context)
+                         const GraphKind& kind, Workspace& workspace, const Context& context)
     : model_(model),
-      store_(&store_of(input)),
-      max_tokens_(max_tokens),
-      workspace_(torch_device(context.device)),
-      context_(with_workspace(context, workspace_)),
+      kind_(kind),
+      context_(with_workspace(context, workspace)),
       spec_(attention_spec(input, context)),
       tiling_(context.kernels->attention.tiling(spec_, Sweep::kRows)),
-      layer_masks_(input.layer_masks.begin(), input.layer_masks.end()),
-      size_(with_room(size_of(input), max_tokens, store_->config().page_size)),
-      pass_(size_, context) {
-  require(context.kernels->capture, "captured decoding", *context.kernels);
+      pass_(kind.size, context),
+      launches_([this] { launch(); }) {
+  const KernelTable& kernels = *context.kernels;
+  require(kernels.capture, "captured decoding", kernels);
+  const auto make_plan = require(kernels.attention.make_plan, "attention plan", kernels);
   const DeviceScope device(context_);
-  AttentionShape longest = attention_shape(input, model.config());
-  for (SequenceShape& sequence : longest.sequences) {
-    sequence.kv_len = max_tokens;
-    sequence.q_offset = max_tokens - sequence.q_len;
+  std::vector<int> layer_plan;
+  masks_ = distinct_masks(input, layer_plan);
+  const AttentionShape longest = longest_shape(input);
+  for (const Masks& masks : masks_) {
+    rooms_.push_back(room_for(masks, longest));
+    plans_.push_back(make_plan(spec_, rooms_.back(), context_.device));
   }
   std::vector<const AttentionPlan*> plan_of_layer;
-  for (const Mask& mask : layer_masks_) {
-    const auto known = std::find(masks_.begin(), masks_.end(), mask);
-    const auto index = static_cast<std::size_t>(known - masks_.begin());
-    if (known == masks_.end()) {
-      masks_.push_back(mask);
-      const PlanCapacity room =
-          plan_capacity(spec_, compile(mask, longest, tiling_), context_.device);
-      plans_.push_back(make_attention_plan(spec_, room, context_.device));
-    }
-    plan_of_layer.push_back(plans_[index].get());
+  for (const int plan : layer_plan) {
+    plan_of_layer.push_back(plans_[static_cast<std::size_t>(plan)].get());
   }
   pass_.set_plans(std::move(plan_of_layer));
 }
 
-bool DecodeGraph::takes(const ForwardInput& input) const {
-  PassSize size = size_of(input);
-  size.pages = size_.pages;
-  const bool fits =
-      std::all_of(input.sequences.begin(), input.sequences.end(),
-                  [&](const KvRows& rows) { return rows.begin + rows.count <= max_tokens_; });
-  return fits && input.runs_everything() && input.sequence_masks.empty() && size == size_ &&
-         &store_of(input) == store_ &&
-         std::equal(layer_masks_.begin(), layer_masks_.end(), input.layer_masks.begin());
+AttentionShape DecodeGraph::longest_shape(const ForwardInput& input) const {
+  AttentionShape longest = attention_shape(input, model_.config());
+  for (SequenceShape& sequence : longest.sequences) {
+    sequence.kv_len = kind_.max_tokens;
+    sequence.q_offset = kind_.max_tokens - sequence.q_len;
+  }
+  return longest;
 }
 
-torch::Tensor DecodeGraph::run(const ForwardInput& input) {
+PlanCapacity DecodeGraph::room_for(const Masks& masks, const AttentionShape& longest) const {
+  return require(context_.kernels->attention.plan_capacity, "attention plan", *context_.kernels)(
+      spec_, compile(masks, longest, tiling_));
+}
+
+bool DecodeGraph::takes_masks(const ForwardInput& input) {
+  std::vector<int> layer_plan;
+  std::vector<Masks> masks = distinct_masks(input, layer_plan);
+  if (masks == masks_) return true;
+  const AttentionShape longest = longest_shape(input);
+  for (std::size_t i = 0; i < masks.size(); ++i) {
+    if (masks[i] != masks_[i] && !has_room(rooms_[i], room_for(masks[i], longest))) return false;
+  }
+  masks_ = std::move(masks);
+  planned_.reset();
+  return true;
+}
+
+void DecodeGraph::run(const ForwardInput& input) {
   const DeviceScope device(context_);
   model_.prepare(input);
-  const AttentionShape shape = attention_shape(input, model_.config());
-  for (std::size_t i = 0; i < masks_.size(); ++i) {
-    plans_[i]->update(compile(masks_[i], shape, tiling_), context_.stream);
-  }
+  update_plans(input);
   pass_.assign(input, context_);
   if (graph_ == nullptr) {
     // Once as it is: libraries make what they keep, and the workspace grows to its size.
     launch();
-    graph_ = context_.kernels->capture(context_.device, context_.stream, [&] { launch(); });
+    memory_ = context_.workspace->memory();
+    graph_ = context_.kernels->capture(context_.device, context_.stream, launches_);
   }
   graph_->run(context_.stream);
-  return logits_;
+}
+
+// Steps that fill one block have one shape, so that only the first of them plans.
+void DecodeGraph::update_plans(const ForwardInput& input) {
+  const AttentionShape shape = attention_shape(input, model_.config());
+  if (planned_ == shape) return;
+  planned_.reset();
+  for (std::size_t i = 0; i < masks_.size(); ++i) {
+    plans_[i]->update(compile(masks_[i], shape, tiling_), context_.stream);
+  }
+  planned_ = shape;
 }
 
 void DecodeGraph::launch() {
-  logits_ = model_.run(pass_, context_);
-  summarize_logits(logits_, summaries_, context_);
+  if (!summaries_.defined()) {
+    const auto bytes = static_cast<std::int64_t>(sizeof(VocabularySummary));
+    summaries_ = torch::empty({kind_.size.logit_rows * bytes},
+                              torch::dtype(torch::kUInt8).device(torch_device(context_.device)));
+  }
+  logits_.reset();
+  const auto take = [&](std::int64_t first, const torch::Tensor& logits) {
+    if (kind_.banned_token != kNoToken) {
+      logits.select(1, kind_.banned_token).fill_(-std::numeric_limits<float>::infinity());
+    }
+    constexpr auto kBytes = static_cast<std::int64_t>(sizeof(VocabularySummary));
+    torch::Tensor part = summaries_.narrow(0, first * kBytes, logits.size(0) * kBytes);
+    summarize_logits(logits, part, context_);
+    // Behind the logits nothing is taken from the workspace.
+    if (logits.size(0) == kind_.size.logit_rows) logits_ = logits;
+  };
+  const LogitVisitor visit(take);
+  model_.run(pass_, &visit, context_);
 }
 
 }  // namespace perpend

@@ -1,7 +1,9 @@
 #pragma once
 
+#include <cstdint>
+#include <functional>
 #include <memory>
-#include <span>
+#include <optional>
 #include <vector>
 
 #include <torch/types.h>
@@ -15,44 +17,72 @@ namespace perpend {
 void summarize_logits(const torch::Tensor& logits, torch::Tensor& summaries,
                       const Context& context);
 
-// Passes of one size on a GPU, such as the steps of a decode loop: captured once as a CUDA graph
-// and then launched by one call each, whatever their tokens, positions, pages and lengths are.
-// These lie in memory that stays in its place and is written before each launch: one copy for all
-// arrays and one for each distinct mask, whose schedule an AttentionPlan holds. Every launch of the
-// graph is the one that the pass alone would make, so that results have the same bits.
+// What passes have in common that one captured graph may run.
+struct GraphKind {
+  const void* k_pages = nullptr;  // of the store
+  std::vector<std::int64_t> q_lens;
+  PassSize size;                // with page tables of max_tokens
+  std::vector<int> layer_plan;  // of each layer: which of the distinct masks it has
+  std::int64_t max_tokens = 0;  // keys of a sequence
+  std::int32_t banned_token = kNoToken;
+
+  friend bool operator==(const GraphKind&, const GraphKind&) = default;
+};
+
+GraphKind kind_of(const ForwardInput& input, std::int64_t max_tokens, std::int32_t banned_token);
+
+// Passes of one kind on a GPU, such as the steps of a decode loop or those that fill a block:
+// captured once as a CUDA graph and then launched by one call each, whatever their tokens,
+// positions, pages and lengths are. These lie in memory that stays in its place and is written
+// before each launch: one copy for all arrays and one for each distinct mask, whose schedule an
+// AttentionPlan holds; what is there already is not written again. Every launch of the graph is the
+// one that the pass alone would make, so that results have the same bits.
 class DecodeGraph {
  public:
-  // For inputs like `input`, whose sequences may grow to `max_tokens` tokens each. Borrows the
-  // model. Throws Unsupported where the device has no graphs or no plans.
-  DecodeGraph(const LanguageModel& model, const ForwardInput& input, std::int64_t max_tokens,
-              const Context& context);
+  // For inputs like `input`, which is of `kind`. Borrows the model. Activations lie in `workspace`,
+  // which other graphs may use too: what it has for this one stays alive with it. Throws
+  // Unsupported where the device has no graphs or no plans.
+  DecodeGraph(const LanguageModel& model, const ForwardInput& input, const GraphKind& kind,
+              Workspace& workspace, const Context& context);
+  DecodeGraph(const DecodeGraph&) = delete;
+  DecodeGraph& operator=(const DecodeGraph&) = delete;
 
-  // Whether `input` has the store, masks and size, and no sequence that is too long.
-  bool takes(const ForwardInput& input) const;
+  const GraphKind& kind() const { return kind_; }
+  // Whether the plans have room for the masks of `input`, which is of the kind; they are then those
+  // of the next call.
+  bool takes_masks(const ForwardInput& input);
 
-  // As LanguageModel::forward(): [logit_rows, vocab_size] f32 on the device, valid until the next
-  // call. The first call captures.
-  torch::Tensor run(const ForwardInput& input);
-  // Of the logits of the last call, which the graph makes with them: see summarize_logits().
-  const torch::Tensor& summaries() const { return summaries_; }
+  // Runs what takes_masks() was asked about. The first call captures.
+  void run(const ForwardInput& input);
+
+  // Of the last call, until any graph of the workspace runs again. The banned token has -inf.
+  // Logits [logit_rows, vocab_size] f32 on the device, if these are not more than
+  // most_logit_rows():
+  const std::optional<torch::Tensor>& logits() const { return logits_; }
+  const torch::Tensor& summaries() const { return summaries_; }  // see summarize_logits()
 
  private:
+  using Masks = std::vector<Mask>;
+
+  AttentionShape longest_shape(const ForwardInput& input) const;
+  PlanCapacity room_for(const Masks& masks, const AttentionShape& longest) const;
+  void update_plans(const ForwardInput& input);
   void launch();
 
   const LanguageModel& model_;
-  const KvStore* store_;
-  std::int64_t max_tokens_;
-  Workspace workspace_;  // its own: the memory of the graph must not be given away
+  GraphKind kind_;
   Context context_;
   AttentionSpec spec_;
   Tiling tiling_;
-  std::vector<Mask> layer_masks_;
-  std::vector<Mask> masks_;  // the distinct ones, and the plan of each
+  std::vector<Masks> masks_;  // the distinct ones; of each its room and its plan
+  std::vector<PlanCapacity> rooms_;
   std::vector<std::unique_ptr<AttentionPlan>> plans_;
-  PassSize size_;
+  std::optional<AttentionShape> planned_;  // what the plans hold
   ForwardPass pass_;
-  torch::Tensor logits_;
+  std::optional<torch::Tensor> logits_;
   torch::Tensor summaries_;
+  std::vector<torch::Tensor> memory_;  // of the workspace
+  std::function<void()> launches_;     // what is captured
   std::unique_ptr<CapturedGraph> graph_;
 };
 

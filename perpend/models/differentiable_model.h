@@ -59,6 +59,8 @@ class DifferentiableModel {
   virtual std::vector<NamedParameter> named_parameters() const = 0;
   // The matrices of its layers, to be given adapters.
   virtual std::vector<NamedLinear> layer_linears() = 0;
+  // [vocab_size, model_dim]: rows of tokens.
+  virtual torch::Tensor embedding_weight() const = 0;
   // [vocab_size, model_dim]: logits are hidden head^T.
   virtual torch::Tensor head_weight() const = 0;
   // Throws InvalidArgument for token ids beyond the vocabulary, positions beyond the context and

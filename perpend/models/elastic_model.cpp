@@ -2,14 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <memory>
 #include <numeric>
 #include <optional>
 
-#include <ATen/ops/from_blob.h>
-
 #include "perpend/core/error.h"
-#include "perpend/models/forward_pass.h"
+#include "perpend/models/elastic_drift.h"
+#include "perpend/models/pass_graphs.h"
 #include "perpend/nn/device_scope.h"
 #include "perpend/ops/tensor_view_of.h"
 
@@ -17,6 +15,9 @@ namespace perpend {
 namespace {
 
 using Rows = std::vector<std::int32_t>;  // positions, ascending
+
+// Rows that are captured come in multiples of so many, so that few sizes of them exist.
+constexpr std::int64_t kFilledRows = 16;
 
 Rows merged(const Rows& a, const Rows& b) {
   Rows both;
@@ -41,27 +42,6 @@ Rows changed_rows(std::span<const std::int32_t> before, std::span<const std::int
   return rows;
 }
 
-// Attention weights [num_q_heads, rows, keys] f32 of q [rows, num_q_heads, head_dim] over k
-// [num_kv_heads, keys, head_dim].
-torch::Tensor attention_weights(const torch::Tensor& q, const torch::Tensor& k) {
-  const std::int64_t rows = q.size(0);
-  const std::int64_t group = q.size(1) / k.size(0);
-  const torch::Tensor grouped = q.to(torch::kFloat32)
-                                    .reshape({rows, k.size(0), group, q.size(2)})
-                                    .permute({1, 2, 0, 3})
-                                    .reshape({k.size(0), group * rows, q.size(2)});
-  const double scale = 1.0 / std::sqrt(static_cast<double>(q.size(2)));
-  const torch::Tensor scores = torch::bmm(grouped, k.transpose(1, 2)).mul_(scale);
-  return scores.softmax(-1).reshape({q.size(1), rows, k.size(1)});
-}
-
-// The mean cosine of vectors along `axis`; of two zeros it is one.
-float mean_cosine(const torch::Tensor& a, const torch::Tensor& b, int axis) {
-  const torch::Tensor dot = (a * b).sum(axis);
-  const torch::Tensor norms = a.square().sum(axis).sqrt() * b.square().sum(axis).sqrt();
-  return torch::where(norms > 0, dot / norms, torch::ones_like(dot)).mean().item<float>();
-}
-
 // One step.
 class ElasticStep {
  public:
@@ -71,142 +51,171 @@ class ElasticStep {
       : model_(model),
         layers_(layers),
         elastic_(config),
+        mask_token_id_(mask_token_id),
         state_(state),
         input_(input),
         context_(context),
+        sequence_(*input.sequences.front().sequence),
         num_layers_(model.config().num_layers),
         wanted_(input.logit_rows.begin(), input.logit_rows.end()),
-        everything_(input.tokens.size()),
-        trackable_(not_masked(mask_token_id)) {
+        everything_(input.tokens.size()) {
     std::iota(everything_.begin(), everything_.end(), 0);
     std::ranges::sort(wanted_);
   }
 
   void run() {
-    const bool first = state_.tokens.size() != input_.tokens.size();
-    const bool refresh = first || elastic_.refreshes_always;
-    if (first) forget();
-    boundary_ = refresh ? 0 : num_layers_;
-    const Rows changed = refresh ? Rows() : changed_rows(state_.tokens, input_.tokens);
-    rows_ = refresh ? everything_ : merged(merged(state_.tracked, changed), wanted_);
-    start(rows_);
-    x_ = layers_.embed(*pass_, context_).clone();
-    Rows tracked;
-    for (int layer = 0; layer < num_layers_; ++layer) tracked = merged(tracked, run_layer(layer));
+    const bool is_first = state_.tokens.size() != input_.tokens.size();
+    if (is_first) forget();
+    boundary_ = is_first || elastic_.refreshes_always ? 0 : num_layers_;
+    if (boundary_ > 0 && elastic_.replay.boundary)
+      replayed_ = elastic_.replay.boundary(num_layers_);
+    if (replayed_ == 0) boundary_ = 0;
+    start_drift();
+    if (boundary_ > 0) reuse();
+    if (boundary_ < num_layers_) refresh();
     state_.boundaries.push_back(boundary_);
-    state_.tracked = std::move(tracked);
+    state_.tracked = elastic_.replay.tracked.empty() ? tracked_ : elastic_.replay.tracked;
     state_.tokens.assign(input_.tokens.begin(), input_.tokens.end());
   }
 
-  void visit_logits(LogitVisitor visit) { layers_.visit_logits(x_, *pass_, visit, context_); }
+  void visit_logits(LogitVisitor visit) {
+    layers_.visit_logits(running_->x(), running_->pass(), visit, context_);
+  }
 
  private:
-  bool computes_all() const { return rows_.size() == everything_.size(); }
-
-  // 1 where a token may be tracked: those that are masked never are.
-  torch::Tensor not_masked(std::int32_t mask_token_id) const {
-    std::vector<float> values;
-    for (const std::int32_t token : input_.tokens) {
-      values.push_back(token == mask_token_id ? 0.0F : 1.0F);
-    }
-    return torch::tensor(values).to(torch_device(context_.device));
-  }
-
   void forget() {
     state_ = {};
-    const auto rows = static_cast<std::int64_t>(input_.tokens.size());
-    for (int layer = 0; layer < num_layers_; ++layer) {
-      state_.inputs.push_back(
-          torch::empty({rows, model_.config().model_dim},
-                       torch::dtype(torch::kFloat32).device(torch_device(context_.device))));
+    const ModelConfig& config = model_.config();
+    const std::int64_t rows = std::ssize(input_.tokens);
+    const auto of_type = [&](torch::ScalarType type) {
+      return torch::dtype(type).device(torch_device(context_.device));
+    };
+    state_.kept = {
+        torch::empty({num_layers_, rows, config.model_dim}, of_type(torch::kFloat32)),
+        torch::empty({num_layers_, rows, std::int64_t{config.num_q_heads} * config.head_dim},
+                     of_type(context_.type))};
+  }
+
+  void start_drift() {
+    const ModelConfig& config = model_.config();
+    drift_.queries = state_.kept.queries.unflatten(2, {config.num_q_heads, config.head_dim});
+    drift_.window = on_device(wanted_, context_);
+    drift_.page_tables = page_tables(sequence_, context_);
+    drift_.k_pages = sequence_.store().k_pages();
+    drift_.by_keys = elastic_.similarity == ElasticConfig::Similarity::kKeys;
+  }
+
+  // What the rows that are computed anew were before.
+  void keep_old(const Rows& rows) {
+    if (state_.tracked.empty()) return;
+    drift_.tracked = on_device(state_.tracked, context_);
+    drift_.old_queries = drift_.queries.index_select(1, drift_.tracked);
+    drift_.old_keys = keys_of_rows(sequence_, rows, context_);
+    Rows changed(everything_.size(), -1);
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+      changed[static_cast<std::size_t>(rows[i])] = static_cast<std::int32_t>(i);
     }
+    drift_.changed = on_device(changed, context_);
   }
 
-  torch::Tensor on_device(const Rows& rows) const {
-    return torch::tensor(c10::ArrayRef<std::int32_t>(rows.data(), rows.size()), torch::kInt32)
-        .to(torch_device(context_.device));
+  // All layers with few rows, until drift is too large.
+  void reuse() {
+    const Rows changed = changed_rows(state_.tokens, input_.tokens);
+    const Rows rows = merged(merged(state_.tracked, changed), wanted_);
+    keep_old(rows);
+    start(rows);
+    std::optional<LayerDrift> before;
+    for (int first = 0; first < num_layers_; first += elastic_.layers_together) {
+      const int end = std::min(first + elastic_.layers_together, num_layers_);
+      running_->run({first, end});
+      LayerDrift drift = measure({first, end});
+      if (before && finds_boundary(*before)) break;
+      before = std::move(drift);
+    }
+    if (boundary_ == num_layers_) finds_boundary(*before);
+    state_.num_layer_rows += boundary_ * std::ssize(rows);
   }
 
-  // Makes the pass of these rows the one that runs.
-  void start(const Rows& rows) {
-    tokens_.clear();
-    ranges_.clear();
-    const KvRows& all = input_.sequences.front();
-    for (const std::int32_t row : rows) {
-      tokens_.push_back(input_.tokens[static_cast<std::size_t>(row)]);
-      if (!ranges_.empty() && ranges_.back().end() == row) {
-        ++ranges_.back().count;
-      } else {
-        ranges_.push_back({all.sequence, row, 1, all.kv_len()});
+  // All rows, from the boundary on.
+  void refresh() {
+    drift_.old_queries = torch::Tensor();
+    start(everything_);
+    if (boundary_ > 0) running_->x() = state_.kept.inputs[boundary_].clone();
+    running_->run({boundary_, num_layers_});
+    LayerDrift drift = measure({boundary_, num_layers_});
+    drift.wait();
+    for (int layer = boundary_; layer < num_layers_; ++layer) {
+      tracked_ = merged(tracked_, most_attended(drift.attended(layer)));
+    }
+    state_.num_layer_rows += (num_layers_ - boundary_) * std::ssize(everything_);
+  }
+
+  LayerDrift measure(Range layers) {
+    for (int i = 1; i < elastic_.replay.num_measurements; ++i) {
+      LayerDrift(drift_, layers, context_);
+    }
+    return {drift_, layers, context_};
+  }
+
+  // Takes over what the layers tell; whether one of them is the last that keeps what it has.
+  bool finds_boundary(LayerDrift& drift) {
+    drift.wait();
+    for (auto layer = static_cast<int>(drift.layers().begin); layer < drift.layers().end; ++layer) {
+      tracked_ = merged(tracked_, most_attended(drift.attended(layer)));
+      const bool drifted = drift_.old_queries.defined() && drift.similarity(layer) < elastic_.gamma;
+      if (elastic_.replay.boundary ? replayed_ == layer + 1 : drifted) {
+        boundary_ = layer + 1;
+        return true;
       }
     }
+    return false;
+  }
+
+  // Makes these rows those that run.
+  void start(const Rows& rows) {
+    const bool are_few = rows.size() < everything_.size() &&
+                         std::ssize(rows) <= PassGraphs::kMostRowsOfSequence - kFilledRows;
+    const bool captures = are_few && context_.captures_decoding;
+    Rows places = rows;
+    if (captures || (are_few && context_.device.type != DeviceType::kCpu)) {
+      // The last row again, which writes what it writes once more. Launches do the same, so that
+      // both have the same bits.
+      const std::int64_t filled =
+          std::min(round_up(std::ssize(rows), kFilledRows), std::ssize(everything_));
+      places.resize(static_cast<std::size_t>(filled), rows.back());
+    }
+    Rows tokens;
+    for (const std::int32_t place : places) {
+      tokens.push_back(input_.tokens[static_cast<std::size_t>(place)]);
+    }
+    const std::int64_t canvas = input_.sequences.front().kv_len();
+    const KvRows counted{&sequence_, canvas - std::ssize(places), std::ssize(places), canvas};
     const Rows logit_rows = places_in(rows, {input_.logit_rows.begin(), input_.logit_rows.end()});
-    const ForwardInput part{tokens_, ranges_, input_.layer_masks, logit_rows};
-    model_.prepare(part);
-    pass_.emplace(size_of(part), context_);
-    pass_->assign(part, context_);
-    pass_->set_schedules(part, model_.config(), context_);
-  }
-
-  // [num_kv_heads, canvas, head_dim] f32, a copy.
-  torch::Tensor keys(int layer) const {
-    const KvRows& rows = input_.sequences.front();
-    const TensorView pages = rows.sequence->store().k_pages();
-    const auto table = rows.sequence->page_table(layer);
-    const torch::Tensor all = torch::from_blob(
-        pages.data, {pages.size(0), pages.size(1), pages.size(2), pages.size(3)},
-        {pages.stride(0), pages.stride(1), pages.stride(2), pages.stride(3)},
-        torch::dtype(scalar_type_of(pages.dtype)).device(torch_device(pages.device)));
-    return all.index_select(0, on_device({table.begin(), table.end()}))
-        .flatten(0, 1)
-        .narrow(0, 0, static_cast<std::int64_t>(everything_.size()))
-        .permute({1, 0, 2})
-        .to(torch::kFloat32)
-        .contiguous();
-  }
-
-  // What a layer makes of the queries of `rows`, given its input [all rows or those of the pass].
-  torch::Tensor queries(int layer, const torch::Tensor& x, const Rows& rows) const {
-    return layers_.queries(layer, x, on_device(rows), context_);
-  }
-
-  // Runs a layer; returns the tokens that the wanted rows look at most.
-  Rows run_layer(int layer) {
-    const Workspace::Scope scope(*context_.workspace);
-    torch::Tensor& inputs = state_.inputs[static_cast<std::size_t>(layer)];
-    torch::Tensor before;  // of the tracked tokens
-    if (!computes_all() && !state_.tracked.empty()) {
-      before = attention_weights(
-          queries(layer, inputs.index_select(0, on_device(state_.tracked)), state_.tracked),
-          keys(layer));
+    ForwardInput part{tokens, {&counted, 1}, input_.layer_masks, logit_rows};
+    part.places = places;
+    running_ = captures ? captured_rows(part) : nullptr;
+    if (running_ == nullptr) {
+      launched_ =
+          std::make_unique<ElasticRows>(model_, layers_, part, state_.kept, context_, false);
+      running_ = launched_.get();
     }
-    inputs.index_copy_(0, on_device(rows_).to(torch::kInt64), x_);
-    if (layer == boundary_ && !computes_all()) {
-      rows_ = everything_;
-      start(rows_);
-      x_ = inputs.clone();
-      before = torch::Tensor();
-    }
-    state_.num_layer_rows += static_cast<std::int64_t>(rows_.size());
-    layers_.run_layer(layer, x_, *pass_, context_);
-    const torch::Tensor k = keys(layer);
-    const auto weights_of = [&](const Rows& rows) {
-      return attention_weights(queries(layer, inputs.index_select(0, on_device(rows)), rows), k);
-    };
-    if (before.defined() && similarity(before, weights_of(state_.tracked)) < elastic_.gamma) {
-      boundary_ = std::min(boundary_, layer + 1);
-    }
-    return most_attended(weights_of(wanted_));
+    running_->start(part);
   }
 
-  float similarity(const torch::Tensor& before, const torch::Tensor& after) const {
-    return mean_cosine(before, after,
-                       elastic_.similarity == ElasticConfig::Similarity::kHeads ? 0 : 2);
+  ElasticRows* captured_rows(const ForwardInput& part) {
+    std::unique_ptr<ElasticRows>& rows = state_.rows[std::ssize(part.tokens)];
+    if (rows == nullptr) {
+      rows = std::make_unique<ElasticRows>(model_, layers_, part, state_.kept, context_, true);
+    }
+    return rows.get();
   }
 
-  Rows most_attended(const torch::Tensor& weights) const {
-    const torch::Tensor scores = (weights.sum(at::IntArrayRef({0, 1})) * trackable_).cpu();
-    const std::span<const float> values(scores.data_ptr<float>(), everything_.size());
+  // Those that are masked never are.
+  Rows most_attended(std::span<const float> attended) const {
+    std::vector<float> values(attended.begin(), attended.end());
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      if (input_.tokens[i] == mask_token_id_) values[i] = 0;
+    }
     Rows best = everything_;
     const auto count =
         std::min<std::size_t>(static_cast<std::size_t>(elastic_.num_tracked), best.size());
@@ -224,19 +233,20 @@ class ElasticStep {
   const LanguageModel& model_;
   const LayerwiseModel& layers_;
   const ElasticConfig& elastic_;
+  std::int32_t mask_token_id_;
   ElasticState& state_;
   const ForwardInput& input_;
   Context& context_;
+  const KvSequence& sequence_;
   int num_layers_;
   Rows wanted_;
   Rows everything_;
-  torch::Tensor trackable_;  // [canvas] f32
+  std::optional<int> replayed_;
   int boundary_ = 0;
-  Rows rows_;  // that run now
-  torch::Tensor x_;
-  std::vector<std::int32_t> tokens_;
-  std::vector<KvRows> ranges_;
-  std::optional<ForwardPass> pass_;
+  Rows tracked_;  // for the next step
+  DriftOperands drift_;
+  std::unique_ptr<ElasticRows> launched_;
+  ElasticRows* running_ = nullptr;
 };
 
 }  // namespace
@@ -253,6 +263,8 @@ ElasticModel::ElasticModel(const LanguageModel& model, const LayerwiseModel& lay
         concat("elastic: gamma must be a number (", config.gamma, ")"));
   check(config.num_tracked > 0,
         concat("elastic: tracked tokens a layer must be positive (", config.num_tracked, ")"));
+  check(config.layers_together > 0,
+        concat("elastic: layers together must be positive (", config.layers_together, ")"));
 }
 
 torch::Tensor ElasticModel::forward(const ForwardInput& input, Context& context) const {

@@ -20,14 +20,6 @@ std::int64_t block_bytes(const PassSize& size) {
   return 4 * (rows_32 + tables) + 8 * size.kept_layers * size.rows + kArrays * kAlignment;
 }
 
-// One for all sequences, or one for each.
-std::vector<Mask> masks_of_layer(const ForwardInput& input, std::size_t layer) {
-  if (input.sequence_masks.empty()) return {input.layer_masks[layer]};
-  std::vector<Mask> masks;
-  for (const auto& of_layers : input.sequence_masks) masks.push_back(of_layers[layer]);
-  return masks;
-}
-
 }  // namespace
 
 PassSize size_of(const ForwardInput& input) {
@@ -39,6 +31,13 @@ PassSize size_of(const ForwardInput& input) {
           .layers = num_layers,
           .kept_layers = store.config().num_layers == 1 ? 1 : num_layers,
           .pages = max_pages(input.sequences)};
+}
+
+std::vector<Mask> masks_of_layer(const ForwardInput& input, std::size_t layer) {
+  if (input.sequence_masks.empty()) return {input.layer_masks[layer]};
+  std::vector<Mask> masks;
+  for (const auto& of_layers : input.sequence_masks) masks.push_back(of_layers[layer]);
+  return masks;
 }
 
 AttentionShape attention_shape(const ForwardInput& input, const ModelConfig& config) {
@@ -118,13 +117,14 @@ void ForwardPass::write(const ForwardInput& input) {
     q_indptr[1] = q_indptr[0] + static_cast<std::int32_t>(rows.count);
     ++q_indptr;
   }
+  std::copy(input.places.begin(), input.places.end(), first_position);
   std::copy(input.positions.begin(), input.positions.end(), first_position);
   auto* slots = host_data<std::int64_t>(slots_);
   auto* page_tables = host_data<std::int32_t>(page_tables_);
   // Layers that do not run may have no pages for these rows.
   const Range kept = size_.kept_layers == 1 ? Range{0, 1} : layers_;
   for (auto layer = static_cast<int>(kept.begin); layer < kept.end; ++layer) {
-    write_slots(input.sequences, layer, slots + layer * size_.rows);
+    write_slots(input.sequences, layer, input.places, slots + layer * size_.rows);
     write_page_tables(input.sequences, layer, size_.pages,
                       page_tables + layer * size_.sequences * size_.pages);
   }

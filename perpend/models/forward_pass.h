@@ -24,6 +24,8 @@ struct PassSize {
 };
 
 PassSize size_of(const ForwardInput& input);
+// Those of a layer: one for all sequences, or one for each.
+std::vector<Mask> masks_of_layer(const ForwardInput& input, std::size_t layer);
 // Of the queries of `input` in a model.
 AttentionShape attention_shape(const ForwardInput& input, const ModelConfig& config);
 // What attention over the pages of `input` is asked for in a context.

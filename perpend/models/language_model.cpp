@@ -14,7 +14,8 @@ namespace {
 
 void LanguageModel::prepare(const ForwardInput& /*input*/) const { refuse(*this); }
 
-torch::Tensor LanguageModel::run(const ForwardPass& /*pass*/, Context& /*context*/) const {
+torch::Tensor LanguageModel::run(const ForwardPass& /*pass*/, const LogitVisitor* /*visit*/,
+                                 Context& /*context*/) const {
   refuse(*this);
 }
 

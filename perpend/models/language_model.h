@@ -7,6 +7,7 @@
 #include <torch/types.h>
 
 #include "perpend/cache/kv_batch.h"
+#include "perpend/core/device.h"
 #include "perpend/core/error.h"
 #include "perpend/core/function_ref.h"
 #include "perpend/mask/mask.h"
@@ -18,6 +19,8 @@ namespace perpend {
 class ForwardPass;
 class LayerwiseModel;
 
+constexpr std::int32_t kNoToken = -1;
+
 // A copy of all rows at the input of a layer.
 struct RowsAtLayer {
   int layer = 0;
@@ -27,6 +30,10 @@ struct RowsAtLayer {
 // Takes logits [rows, vocab_size] f32 of the wanted rows from `first` on, on the device of the
 // context, valid during the call, to be changed at will.
 using LogitVisitor = FunctionRef<void(std::int64_t first, const torch::Tensor& logits)>;
+// Rows that it gets at once, if there are as many: a GPU reads the whole head for each call.
+constexpr std::int64_t most_logit_rows(Device device) {
+  return device.type == DeviceType::kCpu ? 32 : 256;
+}
 
 // One forward pass over a ragged batch: the rows of all sequences one after another. A sequence may
 // stand there several times, with parts of it that lie apart. Where its store has one layer alone,
@@ -57,6 +64,10 @@ struct ForwardInput {
   // [rows] what the rotary embedding takes for the rows' positions, below context_length; empty:
   // their places in their sequences.
   std::span<const std::int32_t> positions = {};
+  // [rows] where the rows stand in their sequence, if not one after another: of one sequence alone,
+  // under the mask `all`. KvRows then counts them and their keys. The rotary embedding takes places
+  // for positions.
+  std::span<const std::int32_t> places = {};
   // Where sequences have different masks: of each sequence one for each layer that runs, and
   // layer_masks are those of the first. Empty: layer_masks are those of all.
   std::span<const std::span<const Mask>> sequence_masks = {};
@@ -104,12 +115,15 @@ class LanguageModel {
   virtual const LayerwiseModel* layerwise() const { return nullptr; }
 
   // The two halves of forward(), for passes that are captured (decode_graph.h). Throw Unsupported
-  // unless a model says otherwise.
+  // where is_capturable() says no.
+  virtual bool is_capturable() const { return false; }
   //
   // Checks `input` and makes ready what depends on its positions.
   virtual void prepare(const ForwardInput& input) const;
-  // Only launches, of the same kind and order for all passes of one size.
-  virtual torch::Tensor run(const ForwardPass& pass, Context& context) const;
+  // Only launches, of the same kind and order for all passes of one size. Logits as forward() of an
+  // input with this visitor, which may be null.
+  virtual torch::Tensor run(const ForwardPass& pass, const LogitVisitor* visit,
+                            Context& context) const;
 };
 
 }  // namespace perpend

@@ -12,8 +12,21 @@ namespace {
 
 // Rows that an MLP takes together: its activations are several times wider than x.
 constexpr std::int64_t kMlpRows = 8192;
-// Rows whose logits are held at once for a visitor.
-constexpr std::int64_t kLogitRows = 32;
+
+// Rows that stand anywhere are told apart by no mask.
+void check_places(const ForwardInput& input) {
+  if (input.places.empty()) return;
+  check_eq(input.places.size(), input.tokens.size(), "model: places and tokens differ");
+  check(input.sequences.size() == 1, "model: places are for a single sequence");
+  check(
+      std::ranges::all_of(input.layer_masks, [](const Mask& mask) { return mask == Mask::all(); }),
+      "model: places need the mask all in every layer");
+  const std::int64_t length = input.sequences.front().sequence->length();
+  for (const std::int32_t place : input.places) {
+    check(place >= 0 && place < length,
+          concat("model: place ", place, " is behind the sequence's ", length, " tokens"));
+  }
+}
 
 void check_positions(const ForwardInput& input, const ModelConfig& config) {
   if (input.positions.empty()) {
@@ -37,6 +50,7 @@ void check_tokens(const ForwardInput& input, int num_masks, const ModelConfig& c
   for (const KvRows& sequence : input.sequences) rows += sequence.count;
   check_eq(static_cast<std::int64_t>(input.tokens.size()), rows, "model: tokens and rows differ");
   check_eq(static_cast<int>(input.layer_masks.size()), num_masks, "model: masks and layers differ");
+  check_places(input);
   check(input.sequence_masks.empty() || input.sequence_masks.size() == input.sequences.size(),
         concat("model: masks and sequences differ (", input.sequence_masks.size(), " vs ",
                input.sequences.size(), ")"));
@@ -180,8 +194,11 @@ torch::Tensor Llama::forward(const ForwardInput& input, Context& context) const 
   return run_layers(pass, input, context);
 }
 
-torch::Tensor Llama::run(const ForwardPass& pass, Context& context) const {
-  return run_layers(pass, {}, context);
+torch::Tensor Llama::run(const ForwardPass& pass, const LogitVisitor* visit,
+                         Context& context) const {
+  ForwardInput input;
+  input.visit_logits = visit;
+  return run_layers(pass, input, context);
 }
 
 torch::Tensor Llama::run_layers(const ForwardPass& pass, const ForwardInput& input,
@@ -198,7 +215,7 @@ torch::Tensor Llama::run_layers(const ForwardPass& pass, const ForwardInput& inp
       make_keys(i, x, pass, context);
       return context.workspace->take({0, config_.vocab_size});
     }
-    x = through_layer(i, x, pass, context);
+    x = through_layer(i, x, pass.attention(i), context);
   }
   return logits(x, pass, input.visit_logits, context);
 }
@@ -211,12 +228,12 @@ void Llama::make_keys(int index, const torch::Tensor& x, const ForwardPass& pass
                              context);
 }
 
-torch::Tensor Llama::through_layer(int index, const torch::Tensor& x, const ForwardPass& pass,
+torch::Tensor Llama::through_layer(int index, const torch::Tensor& x, const AttentionInput& input,
                                    Context& context) const {
   const Workspace::Scope scope(*context.workspace);
   const Layer& layer = layers_[static_cast<std::size_t>(index)];
-  const torch::Tensor seen = layer.attention.add_to(x, layer.attention_norm.forward(x, context),
-                                                    pass.attention(index), context);
+  const torch::Tensor seen =
+      layer.attention.add_to(x, layer.attention_norm.forward(x, context), input, context);
   if (seen.size(0) <= kMlpRows || seen.requires_grad()) {
     return layer.mlp.add_to(seen, layer.mlp_norm.forward(seen, context), context);
   }
@@ -234,9 +251,10 @@ torch::Tensor Llama::logits(const torch::Tensor& x, const ForwardPass& pass,
   at::index_select_out(wanted, x, 0, pass.logit_rows());
   const torch::Tensor normed = final_norm_.forward(wanted, context);
   if (visit == nullptr) return head().forward_f32(normed, context);
-  for (std::int64_t first = 0; first < normed.size(0); first += kLogitRows) {
+  const std::int64_t most = most_logit_rows(context.device);
+  for (std::int64_t first = 0; first < normed.size(0); first += most) {
     const Workspace::Scope part(*context.workspace);
-    const std::int64_t count = std::min(kLogitRows, normed.size(0) - first);
+    const std::int64_t count = std::min(most, normed.size(0) - first);
     (*visit)(first, head().forward_f32(normed.narrow(0, first, count), context));
   }
   return context.workspace->take({0, config_.vocab_size});
@@ -247,15 +265,11 @@ torch::Tensor Llama::embed(const ForwardPass& pass, Context& context) const {
 }
 
 void Llama::run_layer(int layer, const torch::Tensor& x, const ForwardPass& pass,
-                      Context& context) const {
+                      const KeptQueries& queries, Context& context) const {
+  AttentionInput input = pass.attention(layer);
+  input.kept_queries = &queries;
   // Nothing is recorded, so that what it returns is x.
-  through_layer(layer, x, pass, context);
-}
-
-torch::Tensor Llama::queries(int layer, const torch::Tensor& x, const torch::Tensor& positions,
-                             Context& context) const {
-  const Layer& at = layers_[static_cast<std::size_t>(layer)];
-  return at.attention.queries(at.attention_norm.forward(x, context), positions, context);
+  through_layer(layer, x, input, context);
 }
 
 void Llama::visit_logits(const torch::Tensor& x, const ForwardPass& pass, LogitVisitor visit,
@@ -277,7 +291,7 @@ TurnedHeads Llama::heads(const ForwardInput& input, const HeadRowsOf& wanted,
   const Workspace::Scope scope(*context.workspace);
   torch::Tensor x = embedding_.rows(pass.tokens(), context);
   for (int i = 0; i < wanted.layer; ++i) {
-    x = through_layer(i, x, pass, context);
+    x = through_layer(i, x, pass.attention(i), context);
     if (wanted.progress) wanted.progress(i + 1);
   }
   const Layer& layer = layers_[static_cast<std::size_t>(wanted.layer)];

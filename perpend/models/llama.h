@@ -26,22 +26,23 @@ class Llama final : public LanguageModel, public LayerwiseModel, public Differen
   torch::Tensor forward(const ForwardInput& input, Context& context) const override;
   TurnedHeads heads(const ForwardInput& input, const HeadRowsOf& wanted,
                     Context& context) const override;
+  bool is_capturable() const override { return true; }
   void prepare(const ForwardInput& input) const override;
   const LayerwiseModel* layerwise() const override { return this; }
   torch::Tensor embed(const ForwardPass& pass, Context& context) const override;
   void run_layer(int layer, const torch::Tensor& x, const ForwardPass& pass,
-                 Context& context) const override;
-  torch::Tensor queries(int layer, const torch::Tensor& x, const torch::Tensor& positions,
-                        Context& context) const override;
+                 const KeptQueries& queries, Context& context) const override;
   void visit_logits(const torch::Tensor& x, const ForwardPass& pass, LogitVisitor visit,
                     Context& context) const override;
-  torch::Tensor run(const ForwardPass& pass, Context& context) const override;
+  torch::Tensor run(const ForwardPass& pass, const LogitVisitor* visit,
+                    Context& context) const override;
 
   // Every tensor of the model once, layer by layer. Throws Unsupported when matrices are packed.
   std::vector<ModelParameter> parameters() const;
 
   std::vector<NamedParameter> named_parameters() const override;
   std::vector<NamedLinear> layer_linears() override;
+  torch::Tensor embedding_weight() const override { return embedding_.weight(); }
   torch::Tensor head_weight() const override { return head().weight(); }
   TrainOutput train_forward(const TrainInput& input) const override;
   // Adds the adapters of all matrices to them.
@@ -63,7 +64,7 @@ class Llama final : public LanguageModel, public LayerwiseModel, public Differen
   // The tensors that a recorded pass through a layer reads and that are trained.
   static std::vector<torch::Tensor> trained_leaves(const Layer& layer);
   TrainBatch make_train_batch(const TrainInput& input) const;
-  torch::Tensor through_layer(int index, const torch::Tensor& x, const ForwardPass& pass,
+  torch::Tensor through_layer(int index, const torch::Tensor& x, const AttentionInput& input,
                               Context& context) const;
   torch::Tensor logits(const torch::Tensor& x, const ForwardPass& pass, const LogitVisitor* visit,
                        Context& context) const;

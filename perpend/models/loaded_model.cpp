@@ -57,10 +57,14 @@ ModelConfig ranking_part(ModelConfig config) {
 LoadedModel::LoadedModel(const std::string& path, WeightForm form, Context& context,
                          const LoadOptions& options)
     : checkpoint_(Checkpoint::open(path)) {
-  ModelConfig config = changed(read_model_config(checkpoint_), options.changes);
   std::optional<PeftAdapter> adapter;
+  ModelChanges changes = options.changes;
   if (!options.adapter.empty()) {
     adapter = PeftAdapter::open(options.adapter);
+    if (!changes.diffusion) changes.diffusion = adapter->diffusion();
+  }
+  ModelConfig config = changed(read_model_config(checkpoint_), changes);
+  if (adapter) {
     adapter->check_all_known(layer_matrices(config));
     if (const auto rank = adapter->blockrank(config)) config.blockrank = rank;
   }

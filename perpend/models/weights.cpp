@@ -230,7 +230,11 @@ Linear WeightReader::linear(std::initializer_list<WeightRole> roles, WeightForm 
   if (!has_bias) bias.clear();
   std::vector<std::vector<std::byte>> merged;
   merge_adapters(roles, layer, form, context, sources, merged);
-  return {sources, std::move(bias), form, context};
+  Linear linear(sources, std::move(bias), form, context);
+  if (adapter_ != nullptr && *roles.begin() == WeightRole::kEmbedding) {
+    for (const TokenRow& row : adapter_->token_rows(config_)) linear.replace_row(row);
+  }
+  return linear;
 }
 
 torch::Tensor WeightReader::vector(WeightRole role, const Context& context, int layer) const {

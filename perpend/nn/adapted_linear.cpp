@@ -10,6 +10,7 @@
 #include <torch/autograd.h>
 
 #include "perpend/nn/optional_tensor.h"
+#include "perpend/nn/product_over_rows.h"
 
 namespace perpend {
 namespace {
@@ -85,7 +86,7 @@ class AdaptedLinearFunction : public torch::autograd::Function<AdaptedLinearFunc
       const torch::Tensor part = place.outputs_of(dy);
       torch::Tensor d_ranks = place.ranks_of(d_inner);
       at::addmm_out(d_ranks, d_ranks, part, saved[4 + i], 0, place.scale);
-      d_ups.push_back(at::mm(part.t(), place.ranks_of(inner)).mul_(place.scale));
+      d_ups.push_back(product_over_rows(part, place.ranks_of(inner)).mul_(place.scale));
     }
     variable_list grads(3);
     if (context->saved_data["wants_x"].toBool()) {
@@ -93,7 +94,7 @@ class AdaptedLinearFunction : public torch::autograd::Function<AdaptedLinearFunc
     }
     if (context->saved_data["wants_weight"].toBool()) grads[1] = at::mm(dy.t(), x);
     if (context->saved_data["wants_bias"].toBool()) grads[2] = dy.sum(0);
-    const torch::Tensor d_down = at::mm(d_inner.t(), x);
+    const torch::Tensor d_down = product_over_rows(d_inner, x);
     for (const AdapterPlaces::Place& place : adapters.places) {
       grads.push_back(d_down.narrow(0, place.first_rank, place.num_ranks));
     }

@@ -30,4 +30,17 @@ struct Context {
   AlignedBuffer linear_scratch = {};  // quantised activations
 };
 
+// The same with another workspace, for passes that are captured: what they are made of must not be
+// given away.
+inline Context with_workspace(const Context& context, Workspace& workspace) {
+  return {.device = context.device,
+          .type = context.type,
+          .kernels = context.kernels,
+          .stream = context.stream,
+          .torch_stream = context.torch_stream,
+          .workspace = &workspace,
+          .schedules = context.schedules,
+          .multiplies_few_rows = context.multiplies_few_rows};
+}
+
 }  // namespace perpend

@@ -48,7 +48,7 @@ Linear::Linear(std::span<const WeightSource> sources, std::vector<float> bias, W
     return;
   }
   const auto pack = require(context.kernels->quantized.pack, "linear", *context.kernels);
-  Packed packed{pack(sources, std::get<LinearMode>(form), context.stream), std::move(bias)};
+  Packed packed{pack(sources, std::get<LinearMode>(form), context.stream), std::move(bias), {}};
   if (!packed.bias.empty()) {
     check_eq(static_cast<std::int64_t>(packed.bias.size()), packed.weight.out_features,
              "linear: bias and out_features differ");
@@ -173,11 +173,29 @@ torch::Tensor Linear::rows(const torch::Tensor& ids, Context& context) const {
         context.workspace->take({ids.size(0), in_features()}, dense->weight.scalar_type());
     return out.copy_(at::index_select_out(stored, dense->weight, 0, ids));
   }
-  context.kernels->quantized.gather_rows(
-      std::get<Packed>(form_).weight,
-      {ids.data_ptr<std::int32_t>(), static_cast<std::size_t>(ids.size(0))}, view_of(out),
-      context.stream);
+  const Packed& packed = std::get<Packed>(form_);
+  const std::span<const std::int32_t> tokens{ids.data_ptr<std::int32_t>(),
+                                             static_cast<std::size_t>(ids.size(0))};
+  context.kernels->quantized.gather_rows(packed.weight, tokens, view_of(out), context.stream);
+  for (const auto& [token, values] : packed.replaced_rows) {
+    for (std::size_t i = 0; i < tokens.size(); ++i) {
+      if (tokens[i] == token) out[static_cast<std::int64_t>(i)].copy_(values);
+    }
+  }
   return out;
+}
+
+void Linear::replace_row(const TokenRow& row) {
+  check(row.token >= 0 && row.token < out_features(),
+        concat("linear: there is no row ", row.token, " of ", out_features()));
+  check(row.values.dim() == 1 && row.values.size(0) == in_features(),
+        concat("linear: expected a row of ", in_features(), " values, found ", row.values.sizes()));
+  if (auto* packed = std::get_if<Packed>(&form_)) {
+    packed->replaced_rows[row.token] = row.values.to(torch::kFloat32).contiguous();
+    return;
+  }
+  const torch::NoGradGuard no_grad;
+  dense().weight[row.token].copy_(row.values);
 }
 
 }  // namespace perpend

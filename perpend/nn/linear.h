@@ -1,5 +1,6 @@
 #pragma once
 
+#include <map>
 #include <span>
 #include <variant>
 #include <vector>
@@ -52,6 +53,10 @@ class Linear {
   torch::Tensor add_to(const torch::Tensor& sum, const torch::Tensor& x, Context& context) const;
   // Rows of W itself, an embedding look-up: ids [n] i32 -> [n, in_features] f32.
   torch::Tensor rows(const torch::Tensor& ids, Context& context) const;
+  // From now on rows() finds `row` there. A tensor's own row is overwritten, rounded to its type;
+  // beside packed blocks the values are kept as they are, and products know nothing of them.
+  // Throws InvalidArgument for a token outside of W and values that are no row of it.
+  void replace_row(const TokenRow& row);
 
   // A low-rank addition, of which each output may have one; W and the adapter's tensors are of one
   // type and device. Only train_forward() adds it up as it is; merge it before any other use.
@@ -68,6 +73,7 @@ class Linear {
   struct Packed {
     PackedWeight weight;
     std::vector<float> bias;
+    std::map<std::int32_t, torch::Tensor> replaced_rows;  // [in_features] f32
   };
   struct Dense {
     torch::Tensor weight;

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cstdint>
+
 #include <torch/types.h>
 
 namespace perpend {
@@ -11,6 +13,12 @@ struct LoraAdapter {
   torch::Tensor up;    // [outputs, rank]
   std::int64_t first_output = 0;
   double scale = 1.0;
+};
+
+// A row of an embedding that takes the place of the model's.
+struct TokenRow {
+  std::int32_t token = 0;
+  torch::Tensor values;  // [in_features] f32
 };
 
 }  // namespace perpend

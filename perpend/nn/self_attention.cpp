@@ -30,16 +30,16 @@ SelfAttention::SelfAttention(const Config& config, Linear qkv, Linear out,
            "attention: inputs of the output projection and q heads differ");
 }
 
-TensorView SelfAttention::cache_keys(const torch::Tensor& x, const AttentionInput& input,
-                                     Context& context) const {
+torch::Tensor SelfAttention::cache_keys(const torch::Tensor& x, const AttentionInput& input,
+                                        Context& context) const {
   const int num_q = config_.num_q_heads;
   const int num_kv = config_.num_kv_heads;
   const int dim = config_.head_dim;
-  const TensorView qkv = view_of(qkv_.forward(x, context));
-  const TensorView q = heads_of(qkv, 0, num_q, dim);
+  const torch::Tensor rows = qkv_.forward(x, context);
+  const TensorView qkv = view_of(rows);
 
   RotaryCacheArgs rotary;
-  rotary.q = q;
+  rotary.q = heads_of(qkv, 0, num_q, dim);
   rotary.k = heads_of(qkv, num_q, num_kv, dim);
   rotary.v = heads_of(qkv, num_q + num_kv, num_kv, dim);
   rotary.positions = input.positions;
@@ -50,6 +50,8 @@ TensorView SelfAttention::cache_keys(const torch::Tensor& x, const AttentionInpu
   rotary.slots = input.kv.slots;
   rotary.layout = config_.rotary_layout;
   require(context.kernels->fused.rotary_cache, "rotary", *context.kernels)(rotary, context.stream);
+  const torch::Tensor q = rows.narrow(1, 0, std::int64_t{num_q} * dim);
+  if (const KeptQueries* kept = input.kept_queries) kept->to.index_copy_(0, kept->places, q);
   return q;
 }
 
@@ -57,11 +59,10 @@ torch::Tensor SelfAttention::add_to(const torch::Tensor& residual, const torch::
                                     const AttentionInput& input, Context& context) const {
   const int num_q = config_.num_q_heads;
   const int dim = config_.head_dim;
-  const TensorView q = cache_keys(x, input, context);
-  const torch::Tensor heads =
-      context.workspace->take({x.size(0), num_q * dim}, scalar_type_of(q.dtype));
+  const torch::Tensor q = cache_keys(x, input, context);
+  const torch::Tensor heads = context.workspace->take({x.size(0), num_q * dim}, q.scalar_type());
   AttentionArgs attention;
-  attention.q = q;
+  attention.q = heads_of(view_of(q), 0, num_q, dim);
   attention.k = input.kv.k_pages;
   attention.v = input.kv.v_pages;
   attention.o = heads_of(view_of(heads), 0, num_q, dim);

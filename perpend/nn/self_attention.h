@@ -13,6 +13,12 @@
 
 namespace perpend {
 
+// Where the queries of rows stay behind a pass.
+struct KeptQueries {
+  torch::Tensor to;      // [places, num_q_heads * head_dim] of the type of the context
+  torch::Tensor places;  // [rows] i64
+};
+
 // What an attention layer reads besides x, all where its kernels run.
 struct AttentionInput {
   TensorView positions;  // [rows] i32
@@ -21,6 +27,7 @@ struct AttentionInput {
   // Which pairs are live: a schedule, or a plan that another schedule may replace in place.
   const Schedule* schedule = nullptr;
   const AttentionPlan* plan = nullptr;
+  const KeptQueries* kept_queries = nullptr;
 };
 
 // What the attention layers of one pass share that autograd records.
@@ -69,10 +76,10 @@ class SelfAttention {
   const Linear& qkv() const { return qkv_; }
   const Linear& out() const { return out_; }
 
-  // The keys and values alone; returns the queries [rows, num_q_heads, head_dim], valid as long as
+  // The keys and values alone; returns the queries [rows, num_q_heads * head_dim], valid as long as
   // the scope of the workspace.
-  TensorView cache_keys(const torch::Tensor& x, const AttentionInput& input,
-                        Context& context) const;
+  torch::Tensor cache_keys(const torch::Tensor& x, const AttentionInput& input,
+                           Context& context) const;
 
   // The queries, or the keys, of the rows of x, turned by `positions` [rows] i32, and nothing else
   // of the layer: [rows, heads, head_dim] f32, rows may lie apart.

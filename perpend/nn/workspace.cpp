@@ -29,4 +29,10 @@ std::size_t Workspace::num_bytes() const {
   return total;
 }
 
+std::vector<torch::Tensor> Workspace::memory() const {
+  std::vector<torch::Tensor> memory;
+  for (const Slot& slot : slots_) memory.push_back(slot.memory);
+  return memory;
+}
+
 }  // namespace perpend

@@ -32,6 +32,8 @@ class Workspace {
   };
 
   std::size_t num_bytes() const;
+  // What all slots lie in now, for those who go on reading there when a slot has outgrown it.
+  std::vector<torch::Tensor> memory() const;
 
  private:
   struct Slot {

@@ -117,11 +117,7 @@ std::optional<DiffusionRecipe> read_diffusion_recipe(const ConfigTable& root) {
   read_structure(table, recipe);
   read_weighting(table, options);
   read_tokens(table, recipe);
-  recipe.has_mean_mask_row =
-      table.choice("mask_row", {"mean", "keep"}, root.has("lora") ? "keep" : "mean") == "mean";
-  if (recipe.has_mean_mask_row && root.has("lora")) {
-    table.fail("mask_row", "an adapter does not hold the embedding: expected \"keep\"");
-  }
+  recipe.has_mean_mask_row = table.choice("mask_row", {"mean", "keep"}, "mean") == "mean";
   table.check_all_read();
   return recipe;
 }

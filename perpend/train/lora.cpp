@@ -63,11 +63,11 @@ std::vector<TrainedTensor> with_effect(const std::vector<TrainedTensor>& pairs) 
   return kept.empty() ? pairs : kept;
 }
 
-void write_config(const std::string& folder, const std::string& base, const LoraOptions& options,
+void write_config(const std::string& folder, const AdapterTexts& texts, const LoraOptions& options,
                   const ModelConfig& config) {
   nlohmann::json json = {{"peft_type", "LORA"},
                          {"task_type", "CAUSAL_LM"},
-                         {"base_model_name_or_path", base},
+                         {"base_model_name_or_path", texts.base},
                          {"r", options.rank},
                          {"lora_alpha", options.alpha},
                          {"lora_dropout", 0.0},
@@ -76,6 +76,12 @@ void write_config(const std::string& folder, const std::string& base, const Lora
                          {"inference_mode", true},
                          {"target_modules", options.targets}};
   if (config.blockrank) json["blockrank"] = blockrank_json(*config.blockrank);
+  if (!texts.diffusion_json.empty()) {
+    json["diffusion"] = parse_json_object(texts.diffusion_json, folder);
+  }
+  if (!texts.tokens.empty()) {
+    json[PeftNames::kTokenIndices] = {{PeftNames::kEmbedding, texts.tokens}};
+  }
   AtomicFile file(concat(folder, "/", PeftNames::kConfig));
   file.write(json_document(json, folder));
   file.commit();
@@ -112,11 +118,16 @@ std::vector<TrainedTensor> add_lora(DifferentiableModel& model, const LoraOption
   return trained;
 }
 
-void write_lora(const std::string& folder, const std::string& base, const LoraOptions& options,
+void write_lora(const std::string& folder, const AdapterTexts& texts, const LoraOptions& options,
                 const DifferentiableModel& model, const std::vector<TrainedTensor>& tensors) {
   AtomicFolder target(folder);
-  write_config(target.staging_path(), base, options, model.config());
-  const std::vector<TrainedTensor> kept = with_effect(tensors);
+  write_config(target.staging_path(), texts, options, model.config());
+  std::vector<TrainedTensor> kept = with_effect(tensors);
+  if (!texts.tokens.empty()) {
+    const torch::Tensor rows = torch::tensor(texts.tokens).to(torch::kInt64);
+    const torch::Tensor embedding = model.embedding_weight().detach();
+    kept.push_back({PeftNames::kTokenRows, embedding.index_select(0, rows.to(embedding.device()))});
+  }
   std::vector<TensorSpec> specs;
   for (const auto& [name, tensor] : kept) {
     specs.push_back({name, float_format_of(tensor), tensor.sizes().vec()});
@@ -148,6 +159,11 @@ void read_lora(const std::string& folder, DifferentiableModel& model) {
     }
   }
   file.check_all_known(matrices);
+  const torch::NoGradGuard no_grad;
+  const torch::Tensor embedding = model.embedding_weight();
+  for (const TokenRow& row : file.token_rows(model.config())) {
+    embedding.select(0, row.token).copy_(row.values);
+  }
 }
 
 }  // namespace perpend

@@ -217,6 +217,10 @@ TrainConfig read_train_config(const std::string& path) {
   loop.peak_flops = 1e12 * root.number("peak_tflops", 0.0, 1e6, on_gpu ? kHopperPeakTflops : 0.0);
   config.model = read_model(root.table("model"), on_gpu ? "bf16" : "f32");
   config.lora = read_lora_options(root);
+  config.trains_matrices_only = root.choice("trained", {"all", "matrices"}, "all") == "matrices";
+  if (config.lora && config.trains_matrices_only) {
+    root.fail("trained", "excludes [lora], which trains adapters alone");
+  }
   config.data = read_data(root.table("data"), config.trainer.batch);
   const std::int64_t batch_tokens = config.trainer.batch.tokens;
   config.evaluation =

@@ -28,6 +28,7 @@ struct TrainConfig {
   int threads = 0;
   ModelSource model;
   std::optional<LoraOptions> lora;
+  bool trains_matrices_only = false;  // those of layers, which are what an adapter can change
   std::optional<DiffusionRecipe> diffusion;
   DataSource data;
   std::optional<RunEvaluation> evaluation;

@@ -16,6 +16,15 @@ namespace {
 // Streams of the run's seed, so that data and weights are drawn apart.
 constexpr std::uint64_t kAdapterSeed = 0x6C6F7261;
 
+// Of parts that are one tensor.
+std::string joined_name(const std::vector<NamedParameter::Part>& parts, std::string_view suffix) {
+  std::string name;
+  for (const NamedParameter::Part& part : parts) {
+    name += concat(name.empty() ? "" : "+", part.name, suffix);
+  }
+  return name;
+}
+
 }  // namespace
 
 TrainingRun::TrainingRun(TrainConfig config)
@@ -46,7 +55,7 @@ void TrainingRun::prepare_diffusion(DiffusionRecipe& recipe) {
   config_.trainer.batch.transform = std::make_shared<NoisedCopies>(recipe.options);
   if (!recipe.has_mean_mask_row) return;
   const at::NoGradGuard no_grad;
-  const torch::Tensor embedding = model_.llama->named_parameters().front().tensor;  // of tokens
+  const torch::Tensor embedding = model_.llama->embedding_weight();
   embedding.select(0, mask_token_id).copy_(embedding.to(torch::kFloat32).mean(0));
 }
 
@@ -54,9 +63,13 @@ std::vector<TrainedTensor> TrainingRun::choose_trained() {
   if (config_.lora) return add_lora(*model_.llama, *config_.lora, config_.loop.seed ^ kAdapterSeed);
   std::vector<TrainedTensor> trained;
   for (const auto& [parts, tensor] : model_.llama->named_parameters()) {
-    std::string name;
-    for (const NamedParameter::Part& part : parts) name += (name.empty() ? "" : "+") + part.name;
-    trained.push_back({name, tensor});
+    trained.push_back({joined_name(parts, ""), tensor});
+  }
+  if (!config_.trains_matrices_only) return trained;
+  for (const TrainedTensor& all : trained) all.tensor.requires_grad_(false);
+  trained.clear();
+  for (const auto& [parts, linear] : model_.llama->layer_linears()) {
+    trained.push_back({joined_name(parts, ".weight"), linear->weight()});
   }
   return trained;
 }
@@ -85,14 +98,19 @@ std::string TrainingRun::result_path() const {
 }
 
 void TrainingRun::write_result() const {
+  const std::string diffusion_json = config_.diffusion ? config_.diffusion->model_json() : "";
   if (config_.lora) {
-    write_lora(result_path(), config_.model.path, *config_.lora, *model_.llama, trained());
+    AdapterTexts texts{.base = config_.model.path, .diffusion_json = diffusion_json};
+    if (config_.diffusion && config_.diffusion->has_mean_mask_row) {
+      texts.tokens = {config_.diffusion->options.mask_token_id};
+    }
+    write_lora(result_path(), texts, *config_.lora, *model_.llama, trained());
     return;
   }
   write_model_folder(result_path(), *model_.llama,
                      {.source = model_.checkpoint ? &*model_.checkpoint : nullptr,
                       .config_json = config_.model.config_json,
-                      .diffusion_json = config_.diffusion ? config_.diffusion->model_json() : ""});
+                      .diffusion_json = diffusion_json});
 }
 
 }  // namespace perpend

@@ -147,7 +147,7 @@ TEST(KvSequence, BatchesGatherTablesAndSlots) {
   const KvRows rows[] = {{&a, 7, 2}, {&b, 0, 2}};
   ASSERT_EQ(max_pages(rows), 3);
   std::vector<std::int64_t> slots(4);
-  write_slots(rows, 1, slots.data());
+  write_slots(rows, 1, {}, slots.data());
   EXPECT_EQ(slots, (std::vector{a.slot(1, 7), a.slot(1, 8), b.slot(1, 0), b.slot(1, 1)}));
   std::vector<std::int32_t> tables(8, 99);
   write_page_tables(rows, 1, 4, tables.data());

@@ -16,9 +16,10 @@ from png_rows import read_png
 from terminal import Terminal
 
 PROGRAM, MODEL = sys.argv[1:3]
+ASSETS = pathlib.Path(__file__).parents[2] / "assets"
 JSON_KEYS = set(
-    "text prompt_tokens completion_tokens finish_reason forwards tokens_per_forward time_to_first_token_ms"
-    " prefill_tokens_per_s decode_tokens_per_s kv_bytes kv_peak_bytes seed".split()
+    "text prompt_tokens completion_tokens finish_reason forwards rows_computed tokens_per_forward"
+    " time_to_first_token_ms prefill_tokens_per_s decode_tokens_per_s kv_bytes kv_peak_bytes seed".split()
 )
 GREEDY = ["--temperature", "0"]
 STORY = "Write a story about a lighthouse keeper."
@@ -220,6 +221,43 @@ class Help(unittest.TestCase):
             self.assertIn("Examples:\n  perpend " + " ".join(command), text)
         self.assertIn("PERPEND_MAX_TOKENS", output_of("generate", "-h"))
         self.assertRegex(output_of("--version"), r"\Aperpend \d+\.\d+\.\d+\n\Z")
+
+
+class ShippedAdapters(unittest.TestCase):
+    """Names of models that are the default one with an adapter."""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.home = {"PERPEND_HOME": folder.name, "PERPEND_MODEL": ""}
+        base = pathlib.Path(folder.name) / "models/smollm2-135m-instruct-q4_1/SmolLM2-135M-Instruct.Q4_1.gguf"
+        base.parent.mkdir(parents=True)
+        base.symlink_to(MODEL)
+
+    def test_a_name_is_a_model_and_an_adapter(self):
+        few = ["What is rain?", *GREEDY, "--max-tokens", 6]
+        named = generate(*few, "--model", "debian-ranker", **self.home)
+        self.assertEqual(named["text"], generate(*few, "--adapter", ASSETS / "debian-ranker")["text"])
+        twice = run("generate", "x", "--model", "debian-ranker", "--adapter", ASSETS / "debian-ranker", **self.home)
+        self.assertEqual(twice.returncode, 2)
+        self.assertIn("--adapter: the model debian-ranker is an adapter itself", twice.stderr)
+
+    def test_the_diffusion_model_fills_blocks_or_says_how_it_is_made(self):
+        command = ["List three colors.", *GREEDY, "--max-tokens", 32, "--model", "smollm2-diffusion"]
+        if not (ASSETS / "smollm2-diffusion").exists():
+            missing = run("generate", *command, **self.home)
+            self.assertEqual((missing.returncode, missing.stdout, missing.stderr.count("\n")), (2, "", 1))
+            self.assertIn("experiments/block-diffusion/README.md tells how to make it", missing.stderr)
+            return
+        files = list((ASSETS / "smollm2-diffusion").iterdir())
+        self.assertLessEqual(max(file.stat().st_size for file in files), 10 * 2**20)
+        self.assertLessEqual(sum(file.stat().st_size for file in files), 20 * 2**20)
+        result = generate(*command, **self.home)
+        self.assertGreater(result["tokens_per_forward"], 1)
+        self.assertNotIn("<empty_output>", result["text"])
+        shown = run("generate", *command, "--show-denoising", **self.home)
+        self.assertEqual(shown.stdout.strip(), result["text"].strip())
+        self.assertGreater(shown.stderr.count("\n"), 2)
 
 
 class Mistakes(unittest.TestCase):

@@ -228,6 +228,15 @@ class GenerateTest(unittest.TestCase):
         window = [*fast, *full, "--fill-window", 16]
         self.check_comparison([*fast, *full, "--cache", "elastic"], window, "exact", model="plain")
 
+    def test_elastic_tells_where_it_refreshed(self):
+        full = ["--diffusion", json.dumps({"attention": "full", "block_size": 8, "mask_token_id": MASK_ID})]
+        arguments = ["seldom", "--raw", "--max-tokens", 40, "--threshold", 0.05, *full, "--cache", "elastic"]
+        layers = {gamma: self.generate(*arguments, "--gamma", gamma, model="plain")["refreshed_from"] for gamma in (0, 2)}
+        for gamma, behind in ((0, 2), (2, 1)):  # of two layers
+            self.assertEqual(layers[gamma], [0] + [behind] * (len(layers[gamma]) - 1), gamma)
+            self.assertGreater(len(layers[gamma]), 1)
+        self.assertNotIn("refreshed_from", self.generate("seldom", "--raw", "--max-tokens", 4))
+
     def test_comparisons_with_autoregression(self):
         arguments = ["what is gained", "--raw", "--max-tokens", 40, "--threshold", 0.05]
         found = self.generate(*arguments, "--compare-ar")
@@ -240,6 +249,27 @@ class GenerateTest(unittest.TestCase):
         other = self.generate(*arguments, "--compare-ar", "--ar-model", self.folder / "nbdiff")
         alone = self.generate(*arguments[:-2], "--block-size", 1, model="nbdiff")
         self.assertEqual(other["autoregressive"]["text"], alone["text"])
+
+    def test_comparisons_of_a_batch(self):
+        path = self.folder / "prompts.jsonl"
+        lines = [{"prompt": "one", "id": "first"}, {"prompt": 2}, {"prompt": "three", "max_tokens": 20}]
+        path.write_text("\n".join(map(json.dumps, lines)))
+        arguments = ["--raw", "--sub-block", 4, "--threshold", 1, "--cache", "sub-block", "--compare", "exact"]
+        command = self.command("--batch", path, *arguments, "--max-tokens", 30)
+        result = run(*command, "--json")
+        self.assertEqual(result.returncode, 2)
+        self.assertRegex(result.stderr, r"^perpend: .*prompts.jsonl: line 2: .*\n$")
+        *answers, last = map(json.loads, result.stdout.splitlines())
+        self.assertEqual([answer.pop("id") for answer in answers], ["first", "3"])
+        alone = self.generate("three", *arguments, "--max-tokens", 20)
+        for name in ("compared", "reference"):
+            self.assertEqual(answers[1][name]["text"], alone[name]["text"])
+            for key in ("completion_tokens", "forwards", "rows_computed"):
+                self.assertEqual(last["total"][name][key], sum(answer[name][key] for answer in answers))
+        self.assertEqual(answers[1]["agreement"], alone["agreement"])
+        equal = sum(answer["agreement"]["equal"] for answer in answers)
+        self.assertEqual((last["total"]["agreement"]["equal"], last["total"]["prompts"]), (equal, 2))
+        self.assertRegex(run(*command).stdout, r"\n2 prompts +this run +exact\ntokens +50 +50\n")
 
     def test_comparisons_as_text(self):
         arguments = ["side by side", "--raw", "--max-tokens", 40]
@@ -309,6 +339,60 @@ class GenerateTest(unittest.TestCase):
             self.assertEqual(result.returncode, 0, result.stderr)
             converted = self.generate(*arguments, model=target.name)
             self.assertEqual(converted["text"], by_flag["text"])
+
+    def bench(self, model: str, *arguments: object) -> list[dict]:
+        shape = self.folder / model / "config.json"
+        result = run("bench", "diffusion", "--shape", shape, "--device", "cpu", "--threads", 1, "--json", *arguments)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        return [json.loads(line) for line in result.stdout.splitlines()]
+
+    def test_bench_replays_schedules(self):
+        arguments = ["--prompt", 16, "--tokens", 32, "--batch", "1,2", "--rate", "1,3.5", "--sub-block", 4]
+        setup, *lines = self.bench("diffusion", *arguments)
+        self.assertEqual((setup["prompt"], setup["graph"]), (16, False))
+        self.assertEqual(len(lines), 2 * (1 + 2 * 2))
+        counts = {}
+        for line in lines:
+            name = (line["batch"], line.get("rate", 0), line.get("cache"))
+            counts[name] = {of["kind"]: (of["count"], of["rows"] // line["batch"]) for of in line["passes"]}
+            counts[name]["forwards"] = line["forwards"]
+            self.assertAlmostEqual(line["tokens_per_s"] * line["decode_ms"] / 1e3, 31 * line["batch"], delta=1e-6)
+        for batch in (1, 2):
+            self.assertEqual(counts[batch, 0, None], {"prompt": (1, 16), "token": (31, 1), "forwards": 31})
+            # Seven tokens of each of four blocks, one by one; the first comes with the block before.
+            by_blocks = {"prompt": (1, 16), "block": (28, 8), "finished": (3, 8), "forwards": 31}
+            self.assertEqual(counts[batch, 1, "block"], by_blocks)
+            self.assertEqual(counts[batch, 3.5, "block"] | {"prompt": 0}, {"prompt": 0, "block": (8, 8), "finished": (3, 8), "forwards": 11})
+            # The whole block once for each sub-block, then the sub-block alone.
+            by_parts = {"prompt": (1, 16), "block": (8, 8), "sub-block": (20, 4), "finished": (3, 8), "forwards": 31}
+            self.assertEqual(counts[batch, 1, "sub-block"], by_parts)
+
+    def test_bench_replays_elastic_steps(self):
+        config = json.loads((self.folder / "diffusion" / "config.json").read_text())
+        (self.folder / "full").mkdir(exist_ok=True)
+        (self.folder / "full" / "config.json").write_text(json.dumps(config | {"model_type": "Dream", "mask_token_id": MASK_ID}))
+        arguments = ["--prompt", 40, "--tokens", 30, "--rate", 2, "--refreshed", "0,1", "--fill-window", 6, "--tracked", 5]
+        _, bare, reused, whole = self.bench("full", *arguments)
+        self.assertEqual((bare["cache"], bare["rate"]), ("none", 1))
+        self.assertEqual((reused["found_refreshed"], whole["found_refreshed"]), (0, 1))
+        self.assertEqual((reused["steps"], whole["steps"]), (15, 15))
+        # A window of six, two that the last step filled, five that are tracked.
+        self.assertGreater(reused["rows"], 8)
+        self.assertLessEqual(reused["rows"], 13)
+        self.assertTrue({"reuse_ms", "drift_ms"} <= reused.keys() and "layer_ms" in whole)
+
+    def test_bench_says_what_is_wrong(self):
+        cases = [
+            (["--shape", "llama2-7b"], "llama2-7b is no model of diffusion"),
+            (["--shape", "nothing"], "--shape: expected dream-7b"),
+            (["--shape", "fast-dllm-v2-1.5b", "--prompt", 31], "--prompt must be a block of 32 at least (31)"),
+            (["--shape", self.folder / "diffusion" / "config.json", "--device", "cpu", "--batch", "1,x"], "--batch: expected numbers from 1 to 1024"),
+        ]
+        for arguments, expected in cases:
+            with self.subTest(expected):
+                result = run("bench", "diffusion", *arguments)
+                self.assertEqual(result.returncode, 2)
+                self.assertIn(expected, result.stderr)
 
 
 if __name__ == "__main__":

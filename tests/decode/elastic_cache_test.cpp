@@ -132,6 +132,43 @@ TEST_F(ElasticCacheTest, GammaDecidesWhereElasticRefreshes) {
   }
 }
 
+// However many layers run before drift is asked for.
+TEST_F(ElasticCacheTest, LayersThatRanInVainChangeNothing) {
+  write(TinyLlama::kEnd, 5);
+  const LoadedModel model = load(Attention::kFull, 8);
+  DiffusionOptions options{.window = 6, .cache = CanvasCache::kElastic, .rule = threshold(0.02F)};
+  std::set<int> boundaries;
+  for (const float gamma : {0.5F, 0.6F, 0.7F, 0.8F, 0.85F, 0.9F, 0.95F}) {
+    options.elastic = {.gamma = gamma, .layers_together = 1};
+    const GenerateResult expected = run(model, prompt_of(11), options, 24);
+    boundaries.insert(expected.elastic_boundaries.begin(), expected.elastic_boundaries.end());
+    for (const int together : {2, 3, 100}) {
+      options.elastic.layers_together = together;
+      const GenerateResult result = run(model, prompt_of(11), options, 24);
+      EXPECT_EQ(ids_of(result), ids_of(expected));
+      EXPECT_EQ(result.elastic_boundaries, expected.elastic_boundaries);
+      EXPECT_EQ(result.elastic_layer_rows, expected.elastic_layer_rows);
+    }
+  }
+  EXPECT_GT(boundaries.size(), 2U);  // some in the middle
+}
+
+TEST_F(ElasticCacheTest, BoundariesMayBeReplayed) {
+  write(TinyLlama::kEnd, 4);
+  const LoadedModel model = load(Attention::kFull, 8);
+  DiffusionOptions options{.window = 6, .cache = CanvasCache::kElastic, .rule = threshold(1.0F)};
+  int step = 0;
+  options.elastic.replay = {.boundary = [&](int num_layers) { return step++ % (num_layers + 1); },
+                            .tracked = {2, 5},
+                            .num_measurements = 2};
+  const GenerateResult result = run(model, prompt_of(11), options, 24);
+  const std::vector<int>& found = result.elastic_boundaries;
+  EXPECT_EQ(found.front(), 0);
+  for (std::size_t i = 1; i < found.size(); ++i) {
+    EXPECT_EQ(found[i], static_cast<int>(i - 1) % 5);
+  }
+}
+
 TEST_F(ElasticCacheTest, ElasticEndsWithAStopTokenToo) {
   for (const CanvasCache cache : {CanvasCache::kNone, CanvasCache::kElastic}) {
     write(TinyLlama::kEnd);

@@ -1,5 +1,6 @@
 """Runs experiments/block-diffusion at its smallest: questions have the right answers, and every loss falls. block_diffusion_smoke_test.py PROGRAM"""
 
+import dataclasses
 import json
 import math
 import pathlib
@@ -12,8 +13,10 @@ import unittest
 
 ROOT = pathlib.Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "experiments" / "block-diffusion"), str(ROOT / "experiments" / "common")]
+from distil import END, good_answers, read_distilled, write_distilled
 from functions import FUNCTIONS
-from protocol import ARMS, BYTE_VOCABULARY, SMOLLM2, training_config
+from prompts import STYLES, make_prompts, open_prompts, read_questions, topics
+from protocol import ARMS, BYTE_VOCABULARY, SMOLLM2, Data, messages_of, prompt_of, training_config, with_shots
 from runs import toml_text
 from tasks import TASKS, make_items
 
@@ -55,12 +58,72 @@ class Tasks(unittest.TestCase):
         self.assertFalse({item.question for item in items} & {item.question for item in make_items(20, 8)})
 
 
+class Distilled(unittest.TestCase):
+    def test_prompts_are_different_and_repeatable(self):
+        prompts = make_prompts(1)
+        self.assertEqual(len(prompts), len(STYLES) * len(topics()))
+        self.assertEqual(len(set(prompts)), len(prompts))
+        self.assertEqual(make_prompts(1), prompts)
+        self.assertNotEqual(make_prompts(2), prompts)
+        self.assertFalse(set(open_prompts(held_out=True)) & set(open_prompts(held_out=False)))
+        self.assertFalse([prompt for prompt in prompts if "{" in prompt])
+
+    def test_questions_are_read_from_a_file(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder) / "q.jsonl"
+            path.write_text('{"question": "2 + 2?", "answer": "4"}\n\n')
+            self.assertEqual(read_questions(path), ["2 + 2?"])
+            path.write_text('{"question": 3}\n')
+            with self.assertRaisesRegex(ValueError, "q.jsonl:1: expected an object"):
+                read_questions(path)
+
+    def test_answers_are_kept_that_end_and_do_not_repeat_themselves(self):
+        def line(answer, reason="stop"):
+            return json.dumps({"finish_reason": reason, "prompt_ids": [7], "answer_ids": answer})
+
+        twice, thrice = [1, 2, 3, 4] * 2 + [END], [1, 2, 3, 4] * 3 + [END]
+        lines = [line([5, 6, END]), line([5, 6]), line([5, 6], "length"), line(twice), line(thrice), line([END]), '{"error": "x"}']
+        self.assertEqual(good_answers(lines), [([7], [5, 6, END])] * 2 + [([7], twice)])
+
+    def test_the_store_gives_back_what_it_was_given(self):
+        pairs = [([1, 49151], [3, 2]), ([4], [5, 6, 2])]
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder) / "d.npz"
+            for stored in (pairs, []):
+                self.assertEqual(write_distilled(path, stored), len(stored))
+                self.assertEqual(read_distilled(path), stored)
+
+
 class Experiment(unittest.TestCase):
     def test_every_arm_has_a_configuration(self):
-        for arm in ARMS:
+        for arm in [*ARMS, "block-whole"]:
             config = tomllib.loads(toml_text(training_config(SMOLLM2, arm, pathlib.Path("out"), pathlib.Path("data"), "cpu", 1)))
             self.assertEqual("diffusion" in config, arm != "ar")
-        self.assertEqual(config["diffusion"]["canvas_tokens"], 512)
+            self.assertEqual("lora" in config, arm != "block-whole")
+            self.assertEqual(config.get("trained"), None if "lora" in config else "matrices")
+        blocks = {arm: training_config(SMOLLM2, arm, *[pathlib.Path()] * 2, "cpu", 1) for arm in ("block", "block-32")}
+        self.assertEqual([config["diffusion"]["block_size"] for config in blocks.values()], [16, 32])
+
+    def test_shots_stand_before_a_question(self):
+        items = make_items(4, 7)
+        item, solved = with_shots(items, 2)[2]
+        self.assertEqual((item, solved), (items[2], items[:2]))
+        roles = [message["role"] for message in messages_of(item, solved)]
+        self.assertEqual(roles, ["user", "assistant"] * 2 + ["user"])
+        prompt = prompt_of(item, solved)
+        self.assertEqual(prompt.count("<|im_end|>"), 1 + len(roles))
+        self.assertLess(prompt.index(items[1].answer), prompt.index(item.question))
+
+    def test_distilled_answers_are_trained_on_too(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder) / "d.npz"
+            write_distilled(path, [([1, 7], [3, 2])])
+            scale = dataclasses.replace(SMOLLM2, items=2)
+            data = Data(scale, pathlib.Path(folder) / "data", [path])
+            lines = [json.loads(line) for line in data.train("block", 1).read_text().splitlines()]
+            self.assertEqual(lines[2], {"prompt": [1, 7], "completion": [3, 2]})
+            self.assertEqual(lines[0]["completion"], make_items(1, 1)[0].answer)
+            self.assertNotEqual(data.train("full", 1), data.train("block", 1))
 
     def test_losses_fall(self):
         with tempfile.TemporaryDirectory() as folder:

@@ -45,21 +45,26 @@ std::string small_file() {
                  R"("a":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]},)"
                  R"("empty":{"dtype":"F16","shape":[0,3],"data_offsets":[24,24]},)"
                  R"("b":{"dtype":"BF16","shape":[],"data_offsets":[24,26]},)"
-                 R"("ids":{"dtype":"I64","shape":[1],"data_offsets":[26,34]}})",
-                 34);
+                 R"("ids":{"dtype":"I64","shape":[1],"data_offsets":[26,34]},)"
+                 R"("small":{"dtype":"I8","shape":[3,1],"data_offsets":[34,37]}})",
+                 37);
 }
 
 TEST(Safetensors, ReadsAValidFile) {
   const std::string bytes = small_file();
   const SafetensorsFile file = SafetensorsFile::parse(bytes_of(bytes), kName);
   EXPECT_EQ(file.metadata().at("format"), "pt");
-  EXPECT_THAT(file.other_tensors(), testing::ElementsAre("ids"));
+  EXPECT_THAT(file.other_tensors(), testing::ElementsAre("ids", "small"));
   ASSERT_NE(file.tensor("a"), nullptr);
   EXPECT_THAT(file.tensor("a")->shape, testing::ElementsAre(2, 3));
   EXPECT_EQ(file.tensor("a")->bytes.size(), 24U);
   EXPECT_TRUE(file.tensor("empty")->bytes.empty());
   EXPECT_EQ(file.tensor("b")->format, BlockFormat::kBF16);
   EXPECT_EQ(file.tensor("ids"), nullptr);
+  EXPECT_EQ(file.int8_tensor("ids"), nullptr);
+  ASSERT_NE(file.int8_tensor("small"), nullptr);
+  EXPECT_THAT(file.int8_tensor("small")->shape, testing::ElementsAre(3, 1));
+  EXPECT_EQ(file.int8_tensor("small")->bytes.size(), 3U);
 }
 
 TEST(Safetensors, RefusesEveryTruncation) { expect_truncations_refused(small_file(), kName, read); }

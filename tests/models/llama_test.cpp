@@ -109,7 +109,10 @@ TEST_F(LlamaForms, VisitedLogitsAreTheLogits) {
 TEST_F(LlamaForms, WhatHasNoGraphsSaysSo) {
   const Llama model = load(torch::kFloat32);
   with_pass(model, {1}, [&](const ForwardInput& input) {
-    EXPECT_THROW(DecodeGraph(model, input, 512, runtime_.context()), Unsupported);
+    Workspace workspace;
+    EXPECT_THROW(
+        DecodeGraph(model, input, kind_of(input, 512, kNoToken), workspace, runtime_.context()),
+        Unsupported);
   });
 }
 

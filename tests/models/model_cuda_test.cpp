@@ -369,6 +369,60 @@ TEST_F(ModelCuda, RequestsSideBySide) {
   EXPECT_EQ(texts(4), launched);
 }
 
+// Answers of every kind of diffusion model, by graphs and by launches.
+TEST_F(ModelCuda, BlocksOfDiffusion) {
+  const TemporaryFolder folder;
+  const std::string path = folder.file("tiny.gguf");
+  TinyLlama{.model_dim = 128, .ffn_dim = 96, .num_layers = 4, .weight = TinyLlama::random(23)}
+      .write(path);
+  struct Kind {
+    DiffusionAttention attention;
+    CanvasCache cache;
+  };
+  for (const Kind& kind : {Kind{DiffusionAttention::kBlock, CanvasCache::kBlock},
+                           {DiffusionAttention::kBlock, CanvasCache::kSubBlock},
+                           {DiffusionAttention::kContextCausal, CanvasCache::kBlock},
+                           {DiffusionAttention::kFull, CanvasCache::kDual},
+                           {DiffusionAttention::kFull, CanvasCache::kElastic}}) {
+    LoadOptions load;
+    load.changes.diffusion = DiffusionConfig{kind.attention, 16, true, 3, ""};
+    const LoadedModel model(path, torch::kBFloat16, gpu_->context(), load);
+    GenerateOptions options{.max_tokens = 100};
+    options.diffusion.cache = kind.cache;
+    options.diffusion.rule.threshold = 0.01F;
+    options.diffusion.elastic = {.gamma = 0.97F, .layers_together = 2};
+    std::vector<GenerateResult> results;
+    for (const bool captures : {false, true}) {
+      capture(captures);
+      TextGenerator generator(model, gpu_->context(), DType::kBF16);
+      results.push_back(generator.generate({40, 41, 42, 43, 44}, options));
+    }
+    EXPECT_EQ(results[0].text, results[1].text) << name_of(kind.cache);
+    EXPECT_EQ(results[0].num_forwards, results[1].num_forwards) << name_of(kind.cache);
+    EXPECT_EQ(results[0].elastic_boundaries, results[1].elastic_boundaries);
+  }
+}
+
+TEST_F(ModelCuda, ElasticThatRefreshesAlwaysIsNoCache) {
+  const TemporaryFolder folder;
+  const std::string path = folder.file("tiny.gguf");
+  TinyLlama{.model_dim = 128, .ffn_dim = 96, .weight = TinyLlama::random(29)}.write(path);
+  LoadOptions load;
+  load.changes.diffusion = DiffusionConfig{DiffusionAttention::kFull, 16, false, 3, ""};
+  const LoadedModel model(path, torch::kBFloat16, gpu_->context(), load);
+  std::vector<std::string> texts;
+  for (const CanvasCache cache : {CanvasCache::kNone, CanvasCache::kElastic}) {
+    TextGenerator generator(model, gpu_->context(), DType::kBF16);
+    GenerateOptions options{.max_tokens = 150};
+    options.diffusion.window = 8;
+    options.diffusion.cache = cache;
+    options.diffusion.rule.threshold = 0.01F;
+    options.diffusion.elastic = {.gamma = 0, .refreshes_always = true};
+    texts.push_back(generator.generate({40, 41, 42, 43, 44}, options).text);
+  }
+  EXPECT_EQ(texts[0], texts[1]);
+}
+
 #ifdef PERPEND_MODEL_FILE
 TEST_F(ModelCuda, SmolLm2AgreesWithF32) {
   if (!std::filesystem::exists(PERPEND_MODEL_FILE)) GTEST_SKIP() << "no model file";

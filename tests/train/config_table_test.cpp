@@ -180,8 +180,9 @@ TEST(TrainConfig, RefusesDiffusionThatDoesNotFit) {
   EXPECT_THAT(error_with(full + "\nblock_size = 8"), HasSubstr("block_size: has no meaning"));
   EXPECT_THAT(error_with(full + "\ncanvas_token_id = 8"), HasSubstr("canvas_tokens beside"));
   EXPECT_THAT(error_with(block, "", "[lora]\nrank = 2"), "");
-  EXPECT_THAT(error_with(block + "\nmask_row = \"mean\"", "", "[lora]\nrank = 2"),
-              HasSubstr("an adapter does not hold the embedding"));
+  EXPECT_THAT(error_with(block, "trained = \"matrices\"\n", ""), "");
+  EXPECT_THAT(error_with(block, "trained = \"matrices\"\n", "[lora]\nrank = 2"),
+              HasSubstr("excludes [lora]"));
   EXPECT_THAT(error_with(block, "", "[[loss]]\nkind = \"next_token\""),
               HasSubstr("needs a causal clean copy"));
   EXPECT_THAT(error_with(block, "", "[[loss]]\nkind = \"blockrank\"\nlayer = 0"),

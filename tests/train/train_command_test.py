@@ -162,6 +162,34 @@ class Train(unittest.TestCase):
         np.minimum(tokens, 0).tofile(data / "tokens.bin")
         self.assertIn("the mask token (0) is to be learnt at token 0", run("train", self.config("masked", more=diffusion + losses)).stderr)
 
+    def test_adapters_and_matrices_of_diffusion(self):
+        """What is trained, what is kept, and what the results say of themselves."""
+        data = self.folder / "data"
+        tokens = np.fromfile(data / "tokens.bin", np.uint16)
+        np.maximum(tokens, 1).tofile(data / "tokens.bin")
+        self.assertEqual(run("train", self.config("base", steps=6)).returncode, 0)
+        base = self.folder / "base" / "model"
+        diffusion = '[diffusion]\nattention = "block"\nmask_token_id = 0\nblock_size = 4\n'
+        model = f'[model]\npath = "{base}"\n'
+        for name, more in (("lora", "[lora]\nrank = 2\n"), ("matrices", "")):
+            config = self.config(name, model=model, steps=6, more=diffusion + more)
+            if not more:
+                config.write_text('trained = "matrices"\n' + config.read_text())
+            result = run("train", config)
+            self.assertEqual(result.returncode, 0, result.stderr)
+        said = json.loads((self.folder / "lora" / "adapter" / "adapter_config.json").read_text())
+        expected = {"attention": "block", "block_size": 4, "mask_token_id": 0, "shift": True}
+        self.assertEqual((said["diffusion"], said["trainable_token_indices"]), (expected, {"embed_tokens": [0]}))
+        before = load_file(base / "model.safetensors")
+        mean = before["model.embed_tokens.weight"].mean(0, keepdims=True)
+        row = "base_model.model.model.embed_tokens.token_adapter.trainable_tokens_delta"
+        np.testing.assert_allclose(load_file(self.folder / "lora" / "adapter" / "adapter_model.safetensors")[row], mean, atol=1e-6)
+        after = load_file(self.folder / "matrices" / "model" / "model.safetensors")
+        changed = {name for name in before if not np.array_equal(before[name], after[name])}
+        self.assertEqual(changed - {"model.embed_tokens.weight"}, {name for name in before if "_proj" in name})
+        differs = np.any(before["model.embed_tokens.weight"] != after["model.embed_tokens.weight"], axis=1)
+        self.assertEqual(np.flatnonzero(differs).tolist(), [0])
+
     def test_evaluate_says_what_the_run_said(self):
         data = self.folder / "data"
         evaluation = f'[evaluation]\npath = "{data}"\nevery = 4\n'

@@ -227,11 +227,28 @@ TEST(Lora, FilesAreReadBackInAnyRowOrder) {
     const auto tensors = add_lora(model.llama, small_lora(), 5);
     fill(tensors);
     const torch::Tensor expected = model.llama.train_forward(input).hidden;
-    write_lora(folder.file("adapter"), "base", small_lora(), model.llama, tensors);
+    write_lora(folder.file("adapter"), {.base = "base"}, small_lora(), model.llama, tensors);
     TinyModel other(config);
     read_lora(folder.file("adapter"), other.llama);
     EXPECT_TRUE(torch::equal(other.llama.train_forward(input).hidden, expected));
   }
+}
+
+TEST(Lora, FilesHoldRowsOfTheEmbedding) {
+  const at::NoGradGuard no_grad;
+  const TemporaryFolder folder;
+  const TrainInput input = input_of(packed(random_sequences({14, 3}, 19)));
+  TinyModel model;
+  const auto tensors = add_lora(model.llama, small_lora(), 5);
+  model.llama.embedding_weight()[3].fill_(0.25);
+  const AdapterTexts texts{
+      .base = "base", .diffusion_json = R"({"attention": "full"})", .tokens = {3}};
+  write_lora(folder.file("adapter"), texts, small_lora(), model.llama, tensors);
+  TinyModel other;
+  const torch::Tensor before = other.llama.embedding_weight().clone();
+  read_lora(folder.file("adapter"), other.llama);
+  EXPECT_TRUE(torch::equal(other.llama.embedding_weight(), model.llama.embedding_weight()));
+  EXPECT_FALSE(torch::equal(other.llama.embedding_weight(), before));
 }
 
 TEST(Lora, SaysWhatDoesNotFit) {
@@ -241,7 +258,7 @@ TEST(Lora, SaysWhatDoesNotFit) {
   options.targets = {"head"};
   EXPECT_THROW(add_lora(model.llama, options, 5), InvalidArgument);
   options = small_lora();
-  write_lora(folder.file("adapter"), "base", options, model.llama,
+  write_lora(folder.file("adapter"), {.base = "base"}, options, model.llama,
              add_lora(model.llama, options, 5));
   ModelConfig wider = TinyModel::shape();
   wider.ffn_dim = 56;

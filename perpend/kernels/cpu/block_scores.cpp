@@ -1,41 +1,20 @@
 #include "perpend/kernels/cpu/block_scores.h"
 
-#include <algorithm>
-#include <array>
 #include <cmath>
-#include <limits>
 #include <vector>
 
-#include "perpend/core/half.h"
+#include "perpend/kernels/cpu/head_values.h"
 #include "perpend/kernels/fused_checks.h"
 
 namespace perpend {
 namespace {
-
-// Partial sums apart, so that the loop runs in vector registers without reordering any sum.
-float dot(const float* a, const float* b, std::int64_t count) {
-  constexpr std::int64_t kLanes = 16;
-  std::array<float, kLanes> sums{};
-  std::int64_t i = 0;
-  for (; i + kLanes <= count; i += kLanes) {
-    for (std::int64_t lane = 0; lane < kLanes; ++lane) {
-      sums[static_cast<std::size_t>(lane)] += a[i + lane] * b[i + lane];
-    }
-  }
-  for (; i < count; ++i) sums[0] += a[i] * b[i];
-  float total = 0.0F;
-  for (const float sum : sums) total += sum;
-  return total;
-}
 
 // The values of one head of one row as f32: in place where they are, else in `buffer`.
 const float* head_values(const TensorView& heads, std::int64_t row, std::int64_t head,
                          std::vector<float>& buffer) {
   const std::int64_t first = row * heads.stride(0) + head * heads.stride(1);
   if (heads.dtype == DType::kF32) return heads.as<const float>() + first;
-  const auto* bits = heads.as<const std::uint16_t>() + first;
-  const auto widened = heads.dtype == DType::kF16 ? f16_to_f32 : bf16_to_f32;
-  std::transform(bits, bits + heads.size(2), buffer.begin(), widened);
+  widen(heads, first, buffer);
   return buffer.data();
 }
 
@@ -48,18 +27,10 @@ void soften_head(const BlockScoresArgs& args, std::int64_t row, std::int64_t hea
   std::vector<float> k_buffer(static_cast<std::size_t>(dim));
   const float* q = head_values(args.q, row, head, q_buffer);
   float* alpha = args.alpha.as<float>() + (row * args.q.size(1) + head) * num_keys;
-  float max = -std::numeric_limits<float>::infinity();
   for (std::int64_t key = 0; key < num_keys; ++key) {
     alpha[key] = scale * dot(q, head_values(args.k, key, kv_head, k_buffer), dim);
-    max = std::max(max, alpha[key]);
   }
-  double sum = 0.0;
-  for (std::int64_t key = 0; key < num_keys; ++key) {
-    alpha[key] = std::exp(alpha[key] - max);
-    sum += alpha[key];
-  }
-  const auto inverse = static_cast<float>(1.0 / sum);
-  for (std::int64_t key = 0; key < num_keys; ++key) alpha[key] *= inverse;
+  soften({alpha, static_cast<std::size_t>(num_keys)});
 }
 
 float score_of(const BlockScoresArgs& args, std::int64_t block) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "perpend/core/demand.h"
+#include "perpend/kernels/cpu/attention_drift.h"
 #include "perpend/kernels/cpu/block_scores.h"
 #include "perpend/kernels/fused_checks.h"
 
@@ -126,6 +127,7 @@ FusedTable cpu_fused_table() {
       [](const VocabularyArgs& args, Stream stream) { cpu_vocabulary(best_micro(), args, stream); },
       /*few_rows_product=*/nullptr,
       cpu_block_scores,
+      cpu_attention_drift,
   };
 }
 

@@ -13,6 +13,7 @@ void cuda_gated_mlp(const GatedMlpArgs& args, Stream stream);
 // The summaries too lie in memory of the device (or in pinned memory that it can write).
 void cuda_vocabulary(const VocabularyArgs& args, Stream stream);
 void cuda_block_scores(const BlockScoresArgs& args, Stream stream);
+void cuda_attention_drift(const AttentionDriftArgs& args, Stream stream);
 
 // Of training.
 void cuda_add_rms_norm(const AddRmsNormArgs& args, Stream stream);

@@ -18,7 +18,7 @@ const KernelTable& cuda_kernels() {
                     cuda_make_plan, cuda_make_block_tables, cuda_make_block_plan, cuda_has_plans},
       .quantized = {},
       .fused = {cuda_rms_norm, cuda_rotary_cache, cuda_gated_mlp, cuda_vocabulary,
-                cuda_few_rows_product, cuda_block_scores},
+                cuda_few_rows_product, cuda_block_scores, cuda_attention_drift},
       .memory = cuda_memory(),
       .training = {cuda_add_rms_norm, cuda_add_rms_norm_backward, cuda_rotary_heads,
                    cuda_gated_mlp_backward, cuda_cross_entropy},
