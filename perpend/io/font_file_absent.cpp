@@ -15,6 +15,7 @@ FontFile::FontFile(const std::string& path, int /*pixel_size*/) {
 
 FontFile::~FontFile() = default;
 
+// NOLINTBEGIN(readability-convert-member-functions-to-static): they are members of the class
 int FontFile::cell_width() const { bug("FontFile: there is none"); }
 int FontFile::cell_height() const { bug("FontFile: there is none"); }
 
@@ -22,5 +23,6 @@ void FontFile::draw(char32_t /*letter*/, int /*left*/, int /*top*/, Image::Color
                     Image& /*onto*/) const {
   bug("FontFile: there is none");
 }
+// NOLINTEND(readability-convert-member-functions-to-static)
 
 }  // namespace perpend

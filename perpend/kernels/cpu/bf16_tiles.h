@@ -149,6 +149,7 @@ inline void store_lanes(const float* sums, const float* factors, const RowPointe
   const std::size_t bytes = size_of(rows.dtype);
   for (int lane = 0; lane < tile::kLanes; lane += kWidth) {
     const __m512 factor = _mm512_load_ps(factors + lane);
+    std::byte* const* lanes = rows.rows.data() + lane;
     for (int d = 0; d < rows.dim; d += kWidth) {
       const int count = std::min(kWidth, rows.dim - d);
       avx512::transpose_words(
@@ -157,7 +158,7 @@ inline void store_lanes(const float* sums, const float* factors, const RowPointe
             return _mm512_castps_si512(_mm512_mul_ps(_mm512_loadu_ps(from), factor));
           },
           [&](int i, __m512i row) {
-            std::byte* to = rows.rows[static_cast<std::size_t>(lane + i)];
+            std::byte* to = lanes[i];
             if (to == nullptr) return;
             store_part(rows.dtype, _mm512_castsi512_ps(row), count,
                        to + static_cast<std::size_t>(d) * bytes);
