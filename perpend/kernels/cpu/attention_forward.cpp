@@ -86,9 +86,14 @@ class ForwardWorker {
     rows_ = {item.sequence, first_head, num_heads, item.begin, item.size};
     start();
     const int kv_head = first_head / call_.schedule.shape.group_size();
+    bool is_first = true;
     batch_.for_batches(run, call_.schedule, rows_, kv_head,
                        call_.schedule.list_of(item, first_head), [&] {
-                         for (int block = 0; block < rows_.num_blocks(); ++block) add_batch(block);
+                         for (int block = 0; block < rows_.num_blocks(); ++block) {
+                           if (is_first) prefetch_to_write(rows_.pointers(call_.o, block));
+                           add_batch(block);
+                         }
+                         is_first = false;
                        });
     if (overlaps()) finish_pending();
     for (int block = 0; block < rows_.num_blocks(); ++block) finish(block);
