@@ -1,22 +1,18 @@
 """`perpend verify` and `perpend bench` as their users run them. attention_commands_test.py PROGRAM"""
 
+import functools
 import json
-import os
-import subprocess
 import sys
 import unittest
 
-PROGRAM = sys.argv[1]
+import program
+
+run = functools.partial(program.run, timeout=300)
 # The fields that bench/workloads.json's other peers print too.
 BENCH_FIELDS = {
     "workload", "peer", "B", "Hq", "Hkv", "S", "D", "density", "fwd_ms", "bwd_ms", "fwd_tflops_live", "bwd_tflops_live",
     "mask_s", "first_call_s", "peak_gib",
 }  # fmt: skip
-
-
-def run(*arguments: object) -> subprocess.CompletedProcess:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PERPEND_")}
-    return subprocess.run([PROGRAM, *map(str, arguments)], capture_output=True, text=True, env=kept, timeout=300)
 
 
 def lines_of(*arguments: object) -> list[dict]:

@@ -8,7 +8,8 @@ import sys
 import tempfile
 import unittest
 
-from diffusion_command_test import EXACT, PROGRAM, environment, run, write_models
+from diffusion_command_test import EXACT, write_models
+from program import PROGRAM, environment, run
 
 REQUESTS = [
     {"id": "words", "prompt": "one two", "raw": True, "max_tokens": 21},

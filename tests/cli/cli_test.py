@@ -1,65 +1,30 @@
-"""Runs the program as its users do: flags, pipes, a terminal, wrong arguments. cli_test.py PROGRAM MODEL"""
+"""Runs the program as its users do: flags, pipes, wrong arguments. cli_test.py PROGRAM MODEL"""
 
 import functools
 import json
 import os
 import pathlib
 import re
-import signal
 import subprocess
 import sys
 import tempfile
 import unittest
-import xml.etree.ElementTree
 
-from png_rows import read_png
-from terminal import Terminal
+from program import GREEDY, MODEL, PROGRAM, environment, generate, long_text, output_of, run
 
-PROGRAM, MODEL = sys.argv[1:3]
 ASSETS = pathlib.Path(__file__).parents[2] / "assets"
 JSON_KEYS = set(
     "text prompt_tokens completion_tokens finish_reason forwards rows_computed tokens_per_forward"
     " time_to_first_token_ms prefill_tokens_per_s decode_tokens_per_s kv_bytes kv_peak_bytes seed".split()
 )
-GREEDY = ["--temperature", "0"]
 STORY = "Write a story about a lighthouse keeper."
 PAGE_BYTES = 64 * 3 * 64 * 2 * 2  # 64 keys of 3 heads of 64 in f16, K and V
 LAYERS = 30
 
 
-def environment(**variables: str) -> dict[str, str]:
-    """The test's own, without flags of the user who runs it."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PERPEND_")}
-    return kept | {"PERPEND_MODEL": MODEL} | variables
-
-
-def run(*arguments: object, stdin: str = "", **variables: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [PROGRAM, *map(str, arguments)], input=stdin, capture_output=True, text=True, env=environment(**variables), timeout=60
-    )
-
-
-def output_of(*arguments: object, **more: str) -> str:
-    result = run(*arguments, **more)
-    assert result.returncode == 0, (arguments, result)
-    return result.stdout
-
-
-def generate(*arguments: object, **more: str) -> dict:
-    """The one object of `generate --json`."""
-    text = output_of("generate", *arguments, "--json", **more)
-    assert text.count("\n") == 1 and text.endswith("\n"), text
-    return json.loads(text)
-
-
 @functools.cache
 def greedy_story() -> dict:
     return generate(STORY, *GREEDY, "--max-tokens", 40)
-
-
-def long_text(words: int) -> str:
-    nouns = ["river", "mountain", "garden", "bread", "window", "stone", "children", "evening"]
-    return " ".join(f"the {nouns[i * i % 8]} and the {nouns[i * 5 % 7]}" for i in range(words // 5))
 
 
 class Generate(unittest.TestCase):
@@ -357,84 +322,6 @@ class Inspect(unittest.TestCase):
         self.assertLess(len(output_of("inspect").splitlines()), 30)
 
 
-def expected_drawing(size: int, window: int) -> str:
-    """causal & window(window) of size x size pairs in 64 x 64 cells, two rows a line."""
-    cell = size // 64
-
-    def live(row: int, column: int) -> bool:
-        pairs = [
-            0 <= q - k < window
-            for q in range(row * cell, (row + 1) * cell)
-            for k in range(column * cell, (column + 1) * cell)
-        ]
-        return sum(pairs) >= len(pairs) / 2
-
-    lines = ["".join(" ▀▄█"[live(r, c) + 2 * live(r + 1, c)] for c in range(64)) for r in range(0, 64, 2)]
-    return "".join(line + "\n" for line in lines)
-
-
-class MaskShow(unittest.TestCase):
-    TEXT = "causal & window(64)"
-
-    def test_drawing_and_numbers(self):
-        text = output_of("mask", "show", self.TEXT, "--q", 256)
-        self.assertTrue(text.startswith(expected_drawing(256, 64)), text)
-        live = sum(min(q + 1, 64) for q in range(256))
-        self.assertIn(f"{live} of 65536 pairs", text)
-        self.assertIn("256 queries x 256 keys", text)
-
-    def test_keys_and_offset(self):
-        text = output_of("mask", "show", "all", "--q", 128, "--k", 256)
-        self.assertEqual(text.splitlines()[:16], ["█" * 64] * 16)
-        self.assertIn("128 queries x 256 keys", text)
-        text = output_of("mask", "show", "causal", "--q", 2, "--q-offset", 6)
-        self.assertIn("15 of 16 pairs", text)
-
-    def test_labels(self):
-        text = output_of("mask", "show", "causal & same(doc)", "--q", 8, "--labels", "doc = segments(3, 5)")
-        self.assertIn("21 of 64 pairs", text)
-
-    def test_named_masks(self):
-        self.assertIn("block_diffusion(n, b)\n", output_of("mask", "list"))
-        masks = [json.loads(line) for line in output_of("mask", "list", "--json").splitlines()]
-        self.assertIn("NBDiff, section 2.1", [mask["paper"] for mask in masks if mask["name"] == "context_causal"])
-        text = output_of("mask", "explain", "blockrank(doc, 3)")
-        self.assertTrue(text.startswith("causal & (same(doc) | k_in(doc, 0) | q_in(doc, 3))\n"), text)
-        self.assertIn("To be bound", text)
-
-    def test_plan(self):
-        text = output_of("mask", "plan", self.TEXT, "--q", 4096, "--heads", 8, "--kv-heads", 2)
-        live = 8 * sum(min(q + 1, 64) for q in range(4096))
-        self.assertIn(f"{live} of {8 * 4096**2} pairs", text)
-        self.assertIn("chosen", text)
-        plan = json.loads(output_of("mask", "plan", "same(doc)", "--labels", "doc = segments(100*40)", "--q", 4000,
-                                    "--device", "cpu", "--columns", "--json"))
-        self.assertEqual(plan["live_pairs"], 40 * 100**2)
-        self.assertGreaterEqual(plan["computed_pairs"], plan["live_pairs"])
-        self.assertEqual({key: plan["candidates"][0][key] for key in plan["plan"]}, plan["plan"])
-        lists = output_of("mask", "plan", "causal", "--q", 8, "--lists")
-        self.assertIn("item 0 heads 0-0 rows 0-7: 0~0", lists)
-
-    def test_pictures(self):
-        with tempfile.TemporaryDirectory() as name:
-            png, svg = pathlib.Path(name) / "mask.png", pathlib.Path(name) / "mask.svg"
-            output_of("mask", "show", self.TEXT, "--q", 256, "--png", png, "--svg", svg)
-            rows = read_png(png.read_bytes())
-            root = xml.etree.ElementTree.parse(svg).getroot()
-        self.assertEqual((len(rows), len(rows[0])), (1024, 3 * 1024))
-
-        def pixel(q: int, k: int) -> int:
-            return sum(rows[4 * q + 2][3 * (4 * k + 2) :][:3])
-
-        for q, k in [(5, 3), (100, 100), (100, 37), (255, 192)]:
-            self.assertLess(pixel(q, k), 450, (q, k))
-        for q, k in [(5, 8), (100, 35), (255, 190), (0, 200)]:
-            self.assertGreater(pixel(q, k), 600, (q, k))
-        self.assertEqual(root.tag, "{http://www.w3.org/2000/svg}svg")
-        # The ground, four tiles on the diagonal and three beside it.
-        self.assertEqual(len([e for e in root.iter() if e.tag.endswith("rect")]), 1 + 4 + 3)
-
-
 class Perplexity(unittest.TestCase):
     def test_json(self):
         with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
@@ -451,80 +338,6 @@ class Perplexity(unittest.TestCase):
         self.assertEqual(both["perplexity"], result["perplexity"])
         self.assertEqual(set(both), {"tokens", "perplexity", "perplexity_f32", "top1_agreement", "mean_kl"})
         self.assertTrue(0 <= both["mean_kl"] < 0.05 and both["top1_agreement"] > 0.9, both)
-
-
-class Chat(unittest.TestCase):
-    READY = r"(?:^|\n)> $"
-
-    def open(self, *arguments: object) -> Terminal:
-        terminal = Terminal([PROGRAM, "chat", *GREEDY, "--stats", *map(str, arguments)], environment())
-        terminal.expect(self.READY)
-        return terminal
-
-    def ask(self, terminal: Terminal, question: str) -> tuple[str, int, int]:
-        """The answer, the tokens of its prompt and its own."""
-        terminal.send(question + "\n")
-        found = re.search(
-            r"(?s)(.*)\n\[(\d+) prompt tokens, (\d+) new.*\]\n> ", terminal.expect(r"\[\d+ prompt tokens.*\]\r\n> $")
-        )
-        return found[1], int(found[2]), int(found[3])
-
-    def test_turns_have_a_history(self):
-        question = "Which town did I name?"
-        with self.open("--max-tokens", 24) as terminal:
-            _, first_prompt, first_new = self.ask(terminal, "I live in Lisbon.")
-            with_history, prompt, _ = self.ask(terminal, question)
-            self.assertGreater(prompt, first_prompt + first_new)
-            terminal.send("/new\n")
-            terminal.expect(self.READY)
-            afresh, prompt, _ = self.ask(terminal, question)
-            self.assertLess(prompt, first_prompt + first_new)
-            self.assertNotEqual(with_history, afresh)
-            terminal.send("/exit\n")
-            self.assertEqual(terminal.close(), 0)
-        self.assertEqual(afresh, generate(question, *GREEDY, "--max-tokens", 24)["text"])
-
-    def test_a_message_that_was_read_before_is_not_read_again(self):
-        def ask(terminal: Terminal) -> tuple[str, int, int]:
-            terminal.send(long_text(300) + "\n")
-            found = re.search(
-                r"(?s)(.*)\n\[(\d+) prompt tokens, \d+ new(?:, (\d+) cached)?,",
-                terminal.expect(r"\[\d+ prompt tokens.*\]\r\n> $"),
-            )
-            return found[1], int(found[2]), int(found[3] or 0)
-
-        for kept in (64, 0):
-            with self.open("--max-tokens", 4, "--prefill-chunk", 64, "--prefix-cache", kept) as terminal:
-                first, tokens, cached = ask(terminal)
-                self.assertEqual(cached, 0)
-                terminal.send("/new\n")
-                terminal.expect(self.READY)
-                again, _, cached = ask(terminal)
-                self.assertEqual(again, first)
-                self.assertEqual(cached, (tokens - 1) // 64 * 64 if kept else 0)
-                terminal.send("\x04")
-                self.assertEqual(terminal.close(), 0)
-
-    def test_interrupt_ends_an_answer(self):
-        with self.open("--max-tokens", 4000) as terminal:
-            terminal.send("Count from one to one thousand in words.\n")
-            terminal.expect(r"\S+")
-            terminal.send("\x03")
-            report = terminal.expect(r"\[\d+ prompt tokens.*\]\r\n> $")
-            self.assertLess(int(re.search(r"(\d+) new", report)[1]), 4000)
-            answer, _, _ = self.ask(terminal, "Say hello.")
-            self.assertTrue(answer)
-            terminal.send("\x04")
-            self.assertEqual(terminal.close(), 0)
-
-    def test_interrupt_ends_the_reading_of_a_message(self):
-        with self.open("--prefill-chunk", 4, "--max-tokens", 4) as terminal:
-            terminal.send(long_text(700)[:4000] + "\n")
-            terminal.wait_until_caught(signal.SIGINT)
-            terminal.send("\x03")
-            self.assertIn(" 0 new", terminal.expect(r"\[\d+ prompt tokens.*\]\r\n> $"))
-            terminal.send("\x03")
-            self.assertEqual(terminal.close(), -signal.SIGINT)
 
 
 unittest.main(argv=sys.argv[:1] + sys.argv[3:])

@@ -4,9 +4,7 @@ diffusion_command_test.py PROGRAM
 """
 
 import json
-import os
 import pathlib
-import subprocess
 import sys
 import tempfile
 import unittest
@@ -16,24 +14,15 @@ sys.path.insert(1, str(pathlib.Path(__file__).resolve().parent.parent / "io"))
 from gguf_vocabularies import write_pieces  # noqa: E402
 from PIL import Image  # noqa: E402
 from png_rows import png_chunks  # noqa: E402
+from program import PROGRAM, environment, run  # noqa: E402
 from terminal import Terminal  # noqa: E402
 from tiny_models import TinyModel  # noqa: E402
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers  # noqa: E402
 
-PROGRAM = sys.argv[1]
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 MASK_TOKEN, MASK_ID = "|<MASK>|", 259
 TEMPLATE = "{% for m in messages %}{{ m['content'] }}<|im_end|>{% endfor %}"
 EXACT = ["--precision", "f32", "--threads", "1", "--temperature", "0"]
-
-
-def environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith("PERPEND_")}
-
-
-def run(*arguments: object) -> subprocess.CompletedProcess:
-    command = [PROGRAM, *map(str, arguments)]
-    return subprocess.run(command, input="", capture_output=True, text=True, env=environment(), timeout=60)
 
 
 def byte_tokenizer() -> Tokenizer:

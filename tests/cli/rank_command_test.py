@@ -10,9 +10,9 @@ import unittest
 import xml.etree.ElementTree
 
 from png_rows import read_png
+from program import MODEL, PROGRAM, environment
 from terminal import Terminal
 
-PROGRAM, MODEL = sys.argv[1:3]
 QUERY = "play chess in the terminal"
 DOCUMENTS = [
     {"id": "sail", "text": "A simulator of sailing boats with wind and waves."},
@@ -50,11 +50,6 @@ Description-en: recipes
  How to bake bread. Nothing to play with.
 END
 """
-
-
-def environment(**variables: str) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PERPEND_")}
-    return kept | {"PERPEND_MODEL": MODEL} | variables
 
 
 class RankCommand(unittest.TestCase):
