@@ -85,3 +85,12 @@ def measured(items: list[Item], results: dict[str, dict], summary: dict) -> dict
         "answer_tokens_per_s": statistics.median(speeds) if speeds else 0.0,
         "tokens_per_s": tokens / summary["seconds"] if summary["seconds"] else 0.0,
     }
+
+
+def report(out: pathlib.Path, name: str, rows: list[dict], table, write_plot) -> None:
+    """Rows as JSON, `table(rows)` as text and `write_plot(path, rows)`. After each setting, so that whatever ends the run
+    leaves what there is."""
+    write_json(out / f"{name}.json", rows)
+    (out / f"{name}.md").write_text(table(rows))
+    write_plot(out / f"{name}.svg", rows)
+    print(table(rows[-1:]).splitlines()[2], flush=True)

@@ -14,10 +14,10 @@ import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "common"))
-from answers import LAYERS, Asker, Setting
+from answers import LAYERS, Asker, Setting, report
 from line_plot import write_line_plot
 from protocol import SMOLLM2, TEST_SEED
-from runs import OutOfTime, Program, write_json
+from runs import OutOfTime, Program
 from score import of_adapter
 from tasks import make_items
 
@@ -71,14 +71,6 @@ def write_plot(path: pathlib.Path, rows: list[dict]) -> None:
         write_line_plot(path, "Exact match and refreshed layers", "gamma", "%", series)
 
 
-def report(out: pathlib.Path, rows: list[dict]) -> None:
-    """After each setting, so that whatever ends the run leaves what there is."""
-    write_json(out / "elastic.json", rows)
-    (out / "elastic.md").write_text(table(rows))
-    write_plot(out / "elastic.svg", rows)
-    print(table(rows[-1:]).splitlines()[2], flush=True)
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--perpend", required=True, help="path of the program")
@@ -100,7 +92,7 @@ def main() -> int:
         for length in map(int, options.lengths.split(",")):
             for setting in settings(options, length):
                 rows.append(asker.ask(setting, items, options.shots))
-                report(options.out, rows)
+                report(options.out, "elastic", rows, table, write_plot)
     except OutOfTime:
         print("out of time: the same call goes on")
     return 0

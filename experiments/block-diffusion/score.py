@@ -16,11 +16,11 @@ import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "common"))
-from answers import Asker, Setting
+from answers import Asker, Setting, report
 from line_plot import write_line_plot
 from pack_adapter import CONFIG
 from protocol import TEST_SEED
-from runs import OutOfTime, Program, write_json
+from runs import OutOfTime, Program
 from tasks import make_items
 
 THRESHOLDS = [1.0, 0.95, 0.9, 0.8, 0.7]
@@ -109,14 +109,6 @@ def write_plot(path: pathlib.Path, rows: list[dict]) -> None:
         write_line_plot(path, "Thresholds from 1 to 0.7", "tokens a forward pass", "exact match, %", series)
 
 
-def report(out: pathlib.Path, rows: list[dict]) -> None:
-    """After each setting, so that whatever ends the run leaves what there is."""
-    write_json(out / "scores.json", rows)
-    (out / "scores.md").write_text(table(rows))
-    write_plot(out / "scores.svg", rows)
-    print(table(rows[-1:]).splitlines()[2], flush=True)
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--perpend", required=True, help="path of the program")
@@ -142,7 +134,7 @@ def main() -> int:
     try:
         for setting in [setting for part in parts for setting in PARTS[part](options)]:
             rows.append(asker.ask(dataclasses.replace(setting, max_tokens=options.max_tokens), items))
-            report(options.out, rows)
+            report(options.out, "scores", rows, table, write_plot)
     except OutOfTime:
         print("out of time: the same call goes on")
     return 0
