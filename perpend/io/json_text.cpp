@@ -11,7 +11,7 @@
 namespace perpend {
 namespace {
 
-constexpr int kMaxDepth = 64;
+constexpr int kMaxJsonDepth = 64;
 
 // Watches the parser: depth, and the keys seen in each open object.
 class Guard {
@@ -20,7 +20,8 @@ class Guard {
 
   bool operator()(int depth, nlohmann::json::parse_event_t event, nlohmann::json& parsed) {
     using Event = nlohmann::json::parse_event_t;
-    if (depth > kMaxDepth) throw IoError(concat(name_, ": JSON nested deeper than ", kMaxDepth));
+    if (depth > kMaxJsonDepth)
+      throw IoError(concat(name_, ": JSON nested deeper than ", kMaxJsonDepth));
     if (event == Event::object_start) keys_.emplace_back();
     if (event == Event::object_end) keys_.pop_back();
     if (event == Event::key && !keys_.back().insert(parsed.get<std::string>()).second) {

@@ -11,7 +11,7 @@ namespace {
 
 constexpr std::int64_t kMaxSteps = 5'000'000;
 constexpr std::size_t kMaxOutput = 64U << 20;
-constexpr int kMaxDepth = 150;
+constexpr int kMaxScopes = 150;
 
 // An error that already tells its line.
 class LocatedError : public InvalidArgument {
@@ -101,7 +101,7 @@ class Evaluator final : public Functions {
   class Scope {
    public:
     explicit Scope(Evaluator& evaluator) : evaluator_(evaluator) {
-      if (evaluator_.scopes_.size() > kMaxDepth) throw InvalidArgument("nested too deep");
+      if (evaluator_.scopes_.size() > kMaxScopes) throw InvalidArgument("nested too deep");
       evaluator_.scopes_.emplace_back();
     }
     ~Scope() { evaluator_.scopes_.pop_back(); }

@@ -9,7 +9,7 @@ namespace perpend::jinja {
 namespace {
 
 constexpr std::size_t kMaxText = 1 << 24;
-constexpr std::size_t kMaxSteps = 1'000'000;
+constexpr std::size_t kMaxProgression = 1'000'000;
 
 Value repeat(const Value& value, std::int64_t times) {
   times = std::max<std::int64_t>(times, 0);
@@ -109,7 +109,7 @@ std::vector<std::int64_t> progression(std::int64_t begin, std::int64_t end, std:
   std::vector<std::int64_t> steps;
   bool overflow = false;
   for (std::int64_t i = begin; !overflow && (stride > 0 ? i < end : i > end);) {
-    check(steps.size() < kMaxSteps, "too many steps");
+    check(steps.size() < kMaxProgression, "too many steps");
     steps.push_back(i);
     overflow = __builtin_add_overflow(i, stride, &i);
   }

@@ -7,7 +7,7 @@
 namespace perpend::jinja {
 namespace {
 
-constexpr int kMaxDepth = 200;
+constexpr int kMaxSyntaxDepth = 200;
 
 bool is(const Token& token, Token::Kind kind, std::string_view text) {
   return token.kind == kind && token.text == text;
@@ -64,7 +64,8 @@ void TokenReader::expect(Token::Kind kind, std::string_view spelling) {
 }
 
 TokenReader::Depth::Depth(TokenReader& reader) : reader_(reader) {
-  if (++reader_.depth_ > kMaxDepth) reader_.fail(concat("nested deeper than ", kMaxDepth));
+  if (++reader_.depth_ > kMaxSyntaxDepth)
+    reader_.fail(concat("nested deeper than ", kMaxSyntaxDepth));
 }
 
 }  // namespace perpend::jinja

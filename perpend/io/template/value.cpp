@@ -12,8 +12,8 @@
 namespace perpend::jinja {
 namespace {
 
-constexpr int kMaxDepth = 256;
-constexpr std::size_t kMaxSize = 1 << 24;
+constexpr int kMaxNesting = 256;
+constexpr std::size_t kMaxValueSize = 1 << 24;
 
 void add_part(Extent& whole, const Value& part) {
   if (part.dict() != nullptr && part.dict()->is_namespace) {
@@ -22,7 +22,7 @@ void add_part(Extent& whole, const Value& part) {
   const Extent extent = part.extent();
   whole.depth = std::max(whole.depth, extent.depth + 1);
   whole.size += extent.size;
-  check(whole.depth <= kMaxDepth, "lists and dicts nested too deep");
+  check(whole.depth <= kMaxNesting, "lists and dicts nested too deep");
   check_size(whole.size);
 }
 
@@ -116,7 +116,7 @@ void Dict::measure() {
   }
 }
 
-void check_size(std::size_t size) { check(size <= kMaxSize, "the value is too large"); }
+void check_size(std::size_t size) { check(size <= kMaxValueSize, "the value is too large"); }
 
 Value Value::list(std::vector<Value> items) { return measured(std::move(items)); }
 
@@ -139,7 +139,7 @@ Extent Value::extent() const {
 }
 
 Value Value::from_json(const nlohmann::ordered_json& json, int depth) {
-  check(depth <= kMaxDepth, "lists and dicts nested too deep");
+  check(depth <= kMaxNesting, "lists and dicts nested too deep");
   switch (json.type()) {
     case nlohmann::json::value_t::null:
       return None{};
