@@ -4,6 +4,7 @@
 
 #include "perpend/decode/autoregressive.h"
 #include "perpend/decode/block_diffusion.h"
+#include "perpend/models/kv_store_config.h"
 #include "perpend/models/model_plan.h"
 #include "perpend/ops/any_tensor.h"
 
@@ -16,12 +17,8 @@ KvStoreConfig store_config(const ModelConfig& config, const Context& context, st
   // The last block of an answer may end behind it.
   const std::int64_t longest =
       std::min(sizes.prompt + sizes.tokens + page_size, config.context_length + page_size);
-  return {.num_layers = config.num_layers,
-          .num_kv_heads = config.num_kv_heads,
-          .head_dim = config.head_dim,
-          .dtype = dtype_of(context.type),
-          .max_tokens = count * round_up(longest, page_size),
-          .device = context.device};
+  return kv_store_config(config, dtype_of(context.type), count * round_up(longest, page_size),
+                         context.device);
 }
 
 // Tokens as they were found, which are then filled from left to right: of random weights those that

@@ -8,6 +8,7 @@
 #include "perpend/cli/attention_benchmark.h"
 #include "perpend/cli/bench_options.h"
 #include "perpend/mask/layer_masks.h"
+#include "perpend/models/kv_store_config.h"
 #include "perpend/models/llama.h"
 #include "perpend/models/pass_runner.h"
 #include "perpend/models/random_weights.h"
@@ -34,11 +35,7 @@ class Sequences {
  public:
   Sequences(const ModelBenchmark& benchmark, const ModelConfig& config, std::vector<Mask> masks)
       : benchmark_(benchmark), config_(config), masks_(std::move(masks)) {
-    KvStoreConfig store{.num_layers = config.num_layers,
-                        .num_kv_heads = config.num_kv_heads,
-                        .head_dim = config.head_dim,
-                        .dtype = DType::kBF16,
-                        .max_tokens = length()};
+    KvStoreConfig store = kv_store_config(config, DType::kBF16, length());
     // Address space alone tells how many pages the masks leave.
     store_ = std::make_unique<KvStore>(store);
     restart(1);

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "perpend/core/error.h"
+#include "perpend/models/kv_store_config.h"
 
 namespace perpend {
 namespace {
@@ -14,16 +15,6 @@ using Clock = std::chrono::steady_clock;
 
 double ms_since(Clock::time_point start) {
   return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
-}
-
-KvStoreConfig store_config(const ModelConfig& model, std::int64_t max_tokens, DType kv_dtype,
-                           Device device) {
-  return {.num_layers = model.num_layers,
-          .num_kv_heads = model.num_kv_heads,
-          .head_dim = model.head_dim,
-          .dtype = kv_dtype,
-          .max_tokens = max_tokens,
-          .device = device};
 }
 
 }  // namespace
@@ -49,8 +40,8 @@ AnswerPass::AnswerPass(const LanguageModel& network, Context& context, RankLayou
     : layout_(std::move(layout)),
       masks_(static_cast<std::size_t>(network.config().num_layers), layout_.mask),
       num_decoded_(num_decoded),
-      store_(store_config(network.config(), layout_.num_places + num_decoded, kv_dtype,
-                          context.device)),
+      store_(kv_store_config(network.config(), kv_dtype, layout_.num_places + num_decoded,
+                             context.device)),
       runner_(network, context) {}
 
 AnswerPass::Times AnswerPass::run() {

@@ -5,6 +5,7 @@
 
 #include "perpend/cache/retained_policy.h"
 #include "perpend/core/error.h"
+#include "perpend/models/kv_store_config.h"
 #include "perpend/models/pass_runner.h"
 
 namespace perpend {
@@ -18,12 +19,7 @@ class Window {
   explicit Window(const TeacherForcing& run)
       : run_(run),
         masks_(run.layer_masks.empty() ? default_masks(config()) : run.layer_masks),
-        store_({.num_layers = config().num_layers,
-                .num_kv_heads = config().num_kv_heads,
-                .head_dim = config().head_dim,
-                .dtype = run.kv_dtype,
-                .max_tokens = run.window + kRows,
-                .device = run.context.device}),
+        store_(kv_store_config(config(), run.kv_dtype, run.window + kRows, run.context.device)),
         sequence_(store_),
         policy_(masks_, run.window, config().num_q_heads, config().num_kv_heads),
         runner_(run.model.network(), run.context) {}

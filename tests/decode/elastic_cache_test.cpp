@@ -7,6 +7,7 @@
 #include "perpend/cache/cache_policy.h"
 #include "perpend/decode/block_diffusion.h"
 #include "perpend/decode/block_loop.h"
+#include "perpend/models/kv_store_config.h"
 #include "tests/decode/tiny_diffusion.h"
 
 namespace perpend {
@@ -220,11 +221,7 @@ std::vector<ElasticStepRecord> elastic_steps(const LoadedModel& model, Context& 
   const DiffusionSetting setting =
       decide(*model.diffusion(),
              {.window = 6, .cache = CanvasCache::kElastic, .rule = {.threshold = 0.02F}});
-  KvStore store({.num_layers = config.num_layers,
-                 .num_kv_heads = config.num_kv_heads,
-                 .head_dim = config.head_dim,
-                 .dtype = DType::kF32,
-                 .max_tokens = config.context_length});
+  KvStore store(kv_store_config(config, DType::kF32, config.context_length));
   KvSequence sequence(store);
   ExactPolicy policy;
   ElasticState state;

@@ -5,6 +5,7 @@
 #include <stdexcept>
 #include <vector>
 
+#include "perpend/models/kv_store_config.h"
 #include "perpend/models/loaded_model.h"
 
 namespace perpend {
@@ -14,11 +15,7 @@ namespace perpend {
 inline std::vector<double> exact_logprobs(const LoadedModel& model,
                                           std::span<const std::int32_t> tokens, Context& context) {
   const ModelConfig& config = model.config();
-  KvStore store({.num_layers = config.num_layers,
-                 .num_kv_heads = config.num_kv_heads,
-                 .head_dim = config.head_dim,
-                 .dtype = DType::kF32,
-                 .max_tokens = config.context_length});
+  KvStore store(kv_store_config(config, DType::kF32, config.context_length));
   KvSequence sequence(store);
   const auto count = static_cast<std::int64_t>(tokens.size());
   if (!sequence.append(count)) throw std::runtime_error("the cache is too small");

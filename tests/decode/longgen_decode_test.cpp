@@ -4,6 +4,7 @@
 
 #include "perpend/cache/retained_policy.h"
 #include "perpend/decode/text_generator.h"
+#include "perpend/models/kv_store_config.h"
 #include "perpend/nn/runtime.h"
 #include "tests/decode/tiny_llama.h"
 #include "tests/io/temporary_folder.h"
@@ -40,11 +41,7 @@ class Reader {
       : model_(model),
         context_(context),
         masks_(default_masks(config())),
-        store_({.num_layers = config().num_layers,
-                .num_kv_heads = config().num_kv_heads,
-                .head_dim = config().head_dim,
-                .dtype = DType::kF32,
-                .max_tokens = config().context_length}),
+        store_(kv_store_config(config(), DType::kF32, config().context_length)),
         sequence_(store_),
         policy_(masks_, config().context_length, config().num_q_heads, config().num_kv_heads) {}
 

@@ -9,6 +9,7 @@
 #include "perpend/cache/retained_policy.h"
 #include "perpend/decode/autoregressive.h"
 #include "perpend/decode/text_generator.h"
+#include "perpend/models/kv_store_config.h"
 #include "perpend/nn/runtime.h"
 #include "tests/cache/block_masks.h"
 #include "tests/campaign.h"
@@ -152,11 +153,7 @@ TEST_F(PromptPrefillTest, LayersThatNobodyNeedsAreLeftOut) {
   const Tokens prompt = random_tokens(random, 10 * kBlock + 9);
   const ModelConfig& config = model_.config();
   const auto answer = [&](bool planned) {
-    KvStore store({.num_layers = config.num_layers,
-                   .num_kv_heads = config.num_kv_heads,
-                   .head_dim = config.head_dim,
-                   .dtype = DType::kF32,
-                   .max_tokens = config.context_length});
+    KvStore store(kv_store_config(config, DType::kF32, config.context_length));
     KvSequence sequence(store);
     RetainedPolicy policy(hybrid, config.context_length, config.num_q_heads, config.num_kv_heads);
     PromptPrefill prefill({model_.network(), runtime_.context(), sequence, policy, hybrid}, kBlock);

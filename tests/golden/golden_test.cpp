@@ -14,6 +14,7 @@
 #include "perpend/decode/block_loop.h"
 #include "perpend/decode/teacher_forcing.h"
 #include "perpend/io/text_file.h"
+#include "perpend/models/kv_store_config.h"
 #include "perpend/nn/runtime.h"
 
 namespace perpend {
@@ -38,11 +39,7 @@ class Batch {
   Batch(Session& session, std::size_t count)
       : session_(session),
         masks_(static_cast<std::size_t>(config().num_layers), Mask::causal()),
-        store_({.num_layers = config().num_layers,
-                .num_kv_heads = config().num_kv_heads,
-                .head_dim = config().head_dim,
-                .dtype = DType::kF32,
-                .max_tokens = static_cast<std::int64_t>(count) * 256}) {
+        store_(kv_store_config(config(), DType::kF32, static_cast<std::int64_t>(count) * 256)) {
     for (std::size_t i = 0; i < count; ++i) {
       sequences_.push_back(std::make_unique<KvSequence>(store_));
     }
@@ -188,11 +185,7 @@ TEST_F(Golden, DiffusionByBlocksOfOneIsGreedyContinuation) {
     const DiffusionSetting setting = decide({attention, 32, true, 16, ""}, {.block_size = 1});
     const std::vector<Mask> masks(static_cast<std::size_t>(config.num_layers),
                                   context_mask(setting.model));
-    KvStore store({.num_layers = config.num_layers,
-                   .num_kv_heads = config.num_kv_heads,
-                   .head_dim = config.head_dim,
-                   .dtype = DType::kF32,
-                   .max_tokens = 256});
+    KvStore store(kv_store_config(config, DType::kF32, 256));
     KvSequence sequence(store);
     ExactPolicy policy;
     BlockLoop loop(network, exact_->runtime.context(), sequence, policy, masks);

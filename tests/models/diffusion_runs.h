@@ -6,6 +6,7 @@
 
 #include "perpend/decode/block_diffusion.h"
 #include "perpend/decode/block_loop.h"
+#include "perpend/models/kv_store_config.h"
 #include "perpend/models/llama.h"
 
 namespace perpend {
@@ -49,11 +50,7 @@ inline nlohmann::json run_diffusion(const Llama& network, const nlohmann::json& 
                              state);
   const bool is_elastic = setting.cache == CanvasCache::kElastic;
   const LanguageModel& model = is_elastic ? static_cast<const LanguageModel&>(elastic) : network;
-  KvStore store({.num_layers = config.num_layers,
-                 .num_kv_heads = config.num_kv_heads,
-                 .head_dim = config.head_dim,
-                 .dtype = DType::kF32,
-                 .max_tokens = config.context_length});
+  KvStore store(kv_store_config(config, DType::kF32, config.context_length));
   KvSequence sequence(store);
   ExactPolicy policy;
   const std::vector<Mask> masks(static_cast<std::size_t>(config.num_layers),

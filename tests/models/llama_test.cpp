@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 
 #include "perpend/core/error.h"
+#include "perpend/models/kv_store_config.h"
 #include "perpend/models/pass_runner.h"
 #include "perpend/nn/runtime.h"
 #include "tests/decode/tiny_llama.h"
@@ -30,11 +31,7 @@ class LlamaForms : public testing::Test {
   template <class Run>
   auto with_pass(const Llama& model, const std::vector<std::int32_t>& tokens, Run run) {
     const ModelConfig& config = model.config();
-    KvStore store({.num_layers = config.num_layers,
-                   .num_kv_heads = config.num_kv_heads,
-                   .head_dim = config.head_dim,
-                   .dtype = DType::kF32,
-                   .max_tokens = 512});
+    KvStore store(kv_store_config(config, DType::kF32, 512));
     KvSequence sequence(store);
     EXPECT_TRUE(sequence.append(static_cast<std::int64_t>(tokens.size())));
     const KvRows rows{&sequence, 0, sequence.length()};

@@ -12,6 +12,7 @@
 #include "perpend/decode/text_generator.h"
 #include "perpend/mask/layer_masks.h"
 #include "perpend/mask/mask_parser.h"
+#include "perpend/models/kv_store_config.h"
 #include "perpend/models/llama.h"
 #include "perpend/models/named_shapes.h"
 #include "perpend/models/pass_runner.h"
@@ -73,12 +74,9 @@ class Batch {
       : model_(model),
         runner_(model, context),
         masks_(parse_layer_masks(layers, model.config().num_layers)),
-        store_({.num_layers = model.config().num_layers,
-                .num_kv_heads = model.config().num_kv_heads,
-                .head_dim = model.config().head_dim,
-                .dtype = context.device == kGpu ? DType::kBF16 : DType::kF32,
-                .max_tokens = model.config().context_length * static_cast<std::int64_t>(count),
-                .device = context.device}) {
+        store_(kv_store_config(model.config(), context.device == kGpu ? DType::kBF16 : DType::kF32,
+                               model.config().context_length * static_cast<std::int64_t>(count),
+                               context.device)) {
     for (std::size_t i = 0; i < count; ++i) {
       sequences_.push_back(std::make_unique<KvSequence>(store_));
       policies_.emplace_back(masks_, model.config().context_length, model.config().num_q_heads,

@@ -6,6 +6,7 @@
 
 #include "perpend/decode/text_generator.h"
 #include "perpend/mask/mask_parser.h"
+#include "perpend/models/kv_store_config.h"
 #include "perpend/models/llama.h"
 #include "perpend/models/named_shapes.h"
 #include "perpend/models/pass_runner.h"
@@ -90,11 +91,7 @@ class Canvases {
 
  private:
   static KvStoreConfig config(const Llama& model, std::size_t count) {
-    return {.num_layers = model.config().num_layers,
-            .num_kv_heads = model.config().num_kv_heads,
-            .head_dim = model.config().head_dim,
-            .dtype = DType::kF32,
-            .max_tokens = kTokens * static_cast<std::int64_t>(count)};
+    return kv_store_config(model.config(), DType::kF32, kTokens * static_cast<std::int64_t>(count));
   }
 
   const Llama& model_;

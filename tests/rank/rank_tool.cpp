@@ -16,6 +16,7 @@
 
 #include "perpend/core/error.h"
 #include "perpend/io/text_file.h"
+#include "perpend/models/kv_store_config.h"
 #include "perpend/models/llama.h"
 #include "perpend/nn/runtime.h"
 #include "perpend/rank/block_ranker.h"
@@ -31,11 +32,7 @@ json query_logits(const Llama& model, const RankPrompt& prompt, std::int64_t que
                   RankPacking packing, Context& context) {
   const ModelConfig& config = model.config();
   const RankLayout layout = lay_out(prompt, query_pos_offset, packing, 64);
-  KvStore store({.num_layers = config.num_layers,
-                 .num_kv_heads = config.num_kv_heads,
-                 .head_dim = config.head_dim,
-                 .dtype = DType::kF32,
-                 .max_tokens = layout.num_places});
+  KvStore store(kv_store_config(config, DType::kF32, layout.num_places));
   KvSequence sequence(store);
   if (!sequence.append(layout.num_places)) throw std::runtime_error("the cache is too small");
   std::vector<KvRows> rows;

@@ -8,6 +8,7 @@
 
 #include "perpend/cache/kv_sequence.h"
 #include "perpend/core/concat.h"
+#include "perpend/models/kv_store_config.h"
 #include "tests/train/tiny_noising.h"
 
 namespace perpend {
@@ -86,11 +87,7 @@ torch::Tensor decoded_logits(const TinyModel& model, const std::vector<std::int3
                              const Mask& clean_mask, const std::vector<std::int32_t>& block,
                              const Mask& block_mask) {
   const ModelConfig& config = model.llama.config();
-  KvStore store({.num_layers = config.num_layers,
-                 .num_kv_heads = config.num_kv_heads,
-                 .head_dim = config.head_dim,
-                 .dtype = DType::kF32,
-                 .max_tokens = config.context_length});
+  KvStore store(kv_store_config(config, DType::kF32, config.context_length));
   KvSequence sequence(store);
   Runtime runtime{2};
   const auto run = [&](const std::vector<std::int32_t>& tokens, const Mask& mask,
