@@ -6,6 +6,7 @@
 #include "perpend/core/error.h"
 #include "perpend/core/range.h"
 #include "perpend/decode/engine_pass.h"
+#include "perpend/models/kv_store_config.h"
 
 namespace perpend {
 namespace {
@@ -20,15 +21,10 @@ KvStoreConfig store_config(const LoadedModel& model, Device device, const Engine
   check(options.max_tokens >= 0,
         concat("engine: tokens in the cache must not be negative (", options.max_tokens, ")"));
   const ModelConfig& config = model.config();
-  KvStoreConfig store;
-  store.num_layers = config.num_layers;
-  store.num_kv_heads = config.num_kv_heads;
-  store.head_dim = config.head_dim;
-  store.dtype = options.kv_dtype;
-  store.device = device;
-  store.max_tokens =
+  const std::int64_t max_tokens =
       options.max_tokens > 0 ? options.max_tokens : options.max_running * config.context_length;
-  store.max_pages = ceil_div(store.max_tokens, store.page_size) * config.num_layers;
+  KvStoreConfig store = kv_store_config(config, options.kv_dtype, max_tokens, device);
+  store.max_pages = ceil_div(max_tokens, store.page_size) * config.num_layers;
   return store;
 }
 

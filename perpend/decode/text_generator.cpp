@@ -9,6 +9,7 @@
 #include "perpend/decode/block_loop.h"
 #include "perpend/decode/completion.h"
 #include "perpend/decode/request_plan.h"
+#include "perpend/models/kv_store_config.h"
 
 namespace perpend {
 namespace {
@@ -17,13 +18,7 @@ namespace {
 KvStoreConfig store_config(const ModelConfig& config, DType dtype, Device device,
                            std::span<const Mask> masks, std::int64_t chunk,
                            std::int64_t prefix_bytes) {
-  KvStoreConfig store;
-  store.num_layers = config.num_layers;
-  store.num_kv_heads = config.num_kv_heads;
-  store.head_dim = config.head_dim;
-  store.dtype = dtype;
-  store.max_tokens = config.context_length;
-  store.device = device;
+  KvStoreConfig store = kv_store_config(config, dtype, config.context_length, device);
   const std::int64_t page_bytes = 2 * static_cast<std::int64_t>(size_of(dtype)) * store.page_size *
                                   config.num_kv_heads * config.head_dim;
   store.max_pages = enough_pages(masks, {.max_len = config.context_length,

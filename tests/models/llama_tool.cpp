@@ -19,6 +19,7 @@
 #include "perpend/cache/retained_policy.h"
 #include "perpend/io/text_file.h"
 #include "perpend/mask/layer_masks.h"
+#include "perpend/models/kv_store_config.h"
 #include "perpend/models/llama.h"
 #include "perpend/nn/runtime.h"
 #include "tests/models/diffusion_runs.h"
@@ -29,16 +30,6 @@ namespace {
 
 using nlohmann::json;
 using Tokens = std::vector<std::int32_t>;
-
-KvStoreConfig store_config(const ModelConfig& config, std::size_t num_sequences) {
-  KvStoreConfig store;
-  store.num_layers = config.num_layers;
-  store.num_kv_heads = config.num_kv_heads;
-  store.head_dim = config.head_dim;
-  store.dtype = DType::kF32;
-  store.max_tokens = config.context_length * static_cast<std::int64_t>(num_sequences);
-  return store;
-}
 
 std::vector<Mask> masks_of(const std::string& layers, const ModelConfig& config) {
   return layers.empty() ? default_masks(config) : parse_layer_masks(layers, config.num_layers);
@@ -53,7 +44,9 @@ class Run {
         tokens_(spec["sequences"].get<std::vector<Tokens>>()),
         chunk_(spec["chunk"].get<std::int64_t>()),
         masks_(masks_of(spec["layers"].get<std::string>(), model.config())),
-        store_(store_config(model.config(), tokens_.size())),
+        store_(kv_store_config(
+            model.config(), DType::kF32,
+            model.config().context_length * static_cast<std::int64_t>(tokens_.size()))),
         logits_(tokens_.size(), json::array()) {
     for (std::size_t i = 0; i < tokens_.size(); ++i) {
       sequences_.push_back(std::make_unique<KvSequence>(store_));
