@@ -18,6 +18,7 @@ SYSTEM = "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, train
 TURN_OF_USER = "<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n"
 SOLVED = TURN_OF_USER + "{answer}<|im_end|>\n"
 TEST_SEED = 1 << 20  # of questions that no arm is trained on
+DISTILLED_TIMES = 4  # that each answer of the base model stands in the data: they are few
 # Without a tokenizer: a token a byte, and these.
 END, MASK, TURN, BYTE_VOCABULARY = 256, 257, 258, 320
 
@@ -50,6 +51,7 @@ class Scale:
         return name if self.as_bytes else f"{name}.jsonl"
 
 
+# Small batches: after 17 million tokens in 257 steps of four of them a block model was far from what it can learn.
 SMOLLM2 = Scale(
     model={},
     mask={"mask_token": "<empty_output>"},
@@ -58,8 +60,8 @@ SMOLLM2 = Scale(
     item_size=1.0,
     chunk_tokens=1024,
     batch_tokens=16384,
-    accumulation=4,
-    steps=400,
+    accumulation=1,
+    steps=5000,
     block_size=16,
     canvas={"canvas_tokens": 1216},
     lora={"rank": 64, "alpha": 128},
@@ -203,7 +205,7 @@ def write_items(scale: Scale, path: pathlib.Path, items: list[Item], shots: int,
         with open(staging, "w") as file:
             for item, solved in with_shots(items, shots):
                 file.write(json.dumps({"prompt": prompt_of(item, solved), "completion": item.answer}) + "\n")
-            for prompt, answer in [pair for stored in distilled for pair in read_distilled(stored)]:
+            for prompt, answer in [pair for stored in distilled for pair in read_distilled(stored)] * DISTILLED_TIMES:
                 file.write(json.dumps({"prompt": prompt, "completion": answer}) + "\n")
         staging.replace(path)
         return
