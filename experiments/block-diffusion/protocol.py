@@ -39,7 +39,7 @@ class Scale:
     # Adapters are trained, which whole training of matrices ("-whole" behind an arm) is compared with.
     lora: dict | None = None
     shots: int = 0  # solved questions before each one, of full attention
-    learning_rate: float = 3e-4  # of adapters twice as much
+    learning_rate: float = 3e-4  # of adapters five times as much
     warmup_steps: int = 40
     threads: int = 0  # as many as there are cores
 
@@ -146,7 +146,7 @@ def training_config(scale: Scale, arm: str, out: pathlib.Path, data: pathlib.Pat
         tables["diffusion"] = diffusion_table(scale, tables["diffusion"])
     chunks = {} if kind_of(arm) == "full" else {"chunk_tokens": scale.chunk_tokens}  # a canvas is a text alone
     adapted = has_adapter(scale, arm)
-    rate = scale.learning_rate * (2 if adapted else 1)
+    rate = scale.learning_rate * (5 if adapted else 1)
     method = {"lora": scale.lora} if adapted else {"trained": "matrices"} if arm.endswith(WHOLE) else {}
     return {
         "out": str(out),
@@ -156,7 +156,7 @@ def training_config(scale: Scale, arm: str, out: pathlib.Path, data: pathlib.Pat
         "threads": scale.threads,
         "accumulation": scale.accumulation,
         "log_every": max(1, scale.steps // 100),
-        "state_every": 100,
+        "state_every": 500,
         "keep_states": 1,
         "peak_tflops": 0,  # no MFU, which costs a plan for each batch
         "model": scale.model,
