@@ -1,6 +1,6 @@
 """Text in which recall is learnt before it is tested on records in filler (records.py), needing numpy alone.
 
-    [K] a [V] 5 [K] b [V] 7 [ASK] a [V] 5 [ASK] a [V] 5 [ASK] b [V] 7 | [K] c [V] 2 [ASK] c [V] 2 ...
+    [K] a [V] 5 [ASK] a [V] 5 [K] b [V] 7 [ASK] a [V] 5 [ASK] b [V] 7 ...
 """
 
 import dataclasses
@@ -11,32 +11,28 @@ from records import ASK, KEY, RECORD_TOKENS, VALUE, Sequences, Vocabulary, disti
 
 @dataclasses.dataclass(frozen=True)
 class Drill:
-    """Of one sequence: `rounds` one behind another, in each of which `turns` times one of its own `records`, drawn at random, is
-    written: the first time as a record, from then on as a question."""
+    """Of one sequence: `turns` times one of its `records`, drawn at random, is written, the first time as a record and from then
+    on as a question."""
 
     records: int
     turns: int
-    rounds: int = 1
     most_keys: int = 0  # of the vocabulary, and values, that are used; 0: all
     hint_weight: float = 0.5  # of naming a record's key once more at its [V] and at its value
-    early_weight: float = 1.0  # of giving the answer at the question's key already
+    early_weight: float = 1.0  # of giving the answer at a question's key already
 
     @property
     def length(self) -> int:
-        return RECORD_TOKENS * self.rounds * self.turns
+        return RECORD_TOKENS * self.turns
 
     def make(self, vocabulary: Vocabulary, count: int, rng: np.random.Generator) -> Sequences:
         """Without groups."""
         num_keys, num_values = (min(n, self.most_keys or n) for n in (vocabulary.keys, vocabulary.values))
-        rows, turns = np.arange(count)[:, None], np.arange(self.rounds * self.turns)
-        drawn = rng.integers(0, self.records, (count, len(turns))) + self.records * (turns // self.turns)
-        keys = (vocabulary.first_key + distinct(num_keys, self.records * self.rounds, count, rng))[rows, drawn]
-        values = (vocabulary.first_value + rng.integers(0, num_values, (count, self.records * self.rounds)))[rows, drawn]
-        is_question = np.zeros(drawn.shape, bool)
-        seen = np.zeros((count, self.records * self.rounds), bool)
-        for turn in turns:
-            is_question[:, turn] = seen[rows[:, 0], drawn[:, turn]]
-            seen[rows[:, 0], drawn[:, turn]] = True
+        rows = np.arange(count)[:, None]
+        drawn = rng.integers(0, self.records, (count, self.turns))
+        keys = (vocabulary.first_key + distinct(num_keys, self.records, count, rng))[rows, drawn]
+        values = (vocabulary.first_value + rng.integers(0, num_values, (count, self.records)))[rows, drawn]
+        earlier = np.tril(np.ones((self.turns, self.turns), bool), -1)
+        is_question = ((drawn[:, :, None] == drawn[:, None, :]) & earlier).any(axis=2)
 
         tokens = np.stack([np.where(is_question, ASK, KEY), keys, np.full_like(keys, VALUE), values], axis=2)
         nothing = np.full_like(keys, -1)

@@ -11,10 +11,14 @@ import numpy as np
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "common"))
 from safetensors_file import write_safetensors
 
-DEVIATION = 0.02  # of matrices
-# Of the embedding. At 0.02 what the first layer adds is many times as large as the token itself, and layers above see
-# which token it was as through noise.
+# Of the embedding, beside what a layer adds (0.1 to 0.2 at first). At the usual 0.02 the first layer drowns the tokens, and
+# layers above see through noise which token is which.
 EMBEDDING_DEVIATION = 0.5
+
+
+def matrix_deviation(model_dim: int) -> float:
+    """The usual 0.02 at a width of 512; rows of other widths give numbers as large."""
+    return 0.02 * (512 / model_dim) ** 0.5
 
 
 def write_initial_model(folder: pathlib.Path, shape: dict, seed: int) -> None:
@@ -22,7 +26,7 @@ def write_initial_model(folder: pathlib.Path, shape: dict, seed: int) -> None:
     rng = np.random.default_rng(seed)
     dim, ffn = shape["hidden_size"], shape["intermediate_size"]
 
-    def normal(rows: int, columns: int, deviation: float = DEVIATION) -> np.ndarray:
+    def normal(rows: int, columns: int, deviation: float = matrix_deviation(dim)) -> np.ndarray:
         return np.float32(deviation) * rng.standard_normal((rows, columns), np.float32)
 
     tensors = {
