@@ -143,9 +143,9 @@ class Experiment:
         if not table:
             print("no arm was finished in time: the same call goes on")
             return
-        claims = verdicts(table)
+        claims = verdicts(self.scale, table)
         text = "Exact match in %, single hops unless it says otherwise.\n\n" + markdown(table) + "\n"
-        text += "".join(f"- beyond 512 tokens, {claim}: {'yes' if holds else 'no'}\n" for claim, holds in claims.items())
+        text += "".join(f"- beyond {self.scale.far} tokens, {claim}: {'yes' if holds else 'no'}\n" for claim, holds in claims.items())
         (self.out / "table.md").write_text(text)
         write_json(self.out / "table.json", {"percent": table, "claims": claims})
         plot(self.scale, runs, self.out / "accuracy.svg")
