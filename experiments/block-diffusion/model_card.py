@@ -23,7 +23,10 @@ LoRA adapter that makes SmolLM2-135M-Instruct a block-diffusion model (Fast-dLLM
 {block_size} masked tokens, the surest first, several in one forward pass.
 
 ```sh
-perpend generate --model smollm2-diffusion --show-denoising "List five facts about bees."
+perpend generate --model smollm2-diffusion --temperature 0 --show-denoising "Write each of these, one a line:
+42000 m in km
+2004-11-05 as words
+180 min in h"
 ```
 
 | | |
@@ -36,7 +39,7 @@ perpend generate --model smollm2-diffusion --show-denoising "List five facts abo
 | licence | of this adapter: that of Perpend |
 
 Scored as it is stored here, on questions that it was not trained on, greedy; `ar` is the control, an adapter of the same
-size trained on the same tokens to predict the next one. {hardware}, {date}; up to 32 answers at a time unless said otherwise;
+size trained on the same tokens to predict the next one. On {hardware}, {date}; up to 32 answers at a time unless said otherwise;
 tokens/s over all but loading.
 
 {scores}

@@ -9,6 +9,9 @@ constexpr std::int64_t kUsualSubBlock = 8;
 constexpr std::int64_t kUsualWindow = 16;
 
 std::int64_t usual_sub_block(const DiffusionConfig& model) {
+  if (model.sub_block_size > 0 && model.block_size % model.sub_block_size == 0) {
+    return model.sub_block_size;
+  }
   const bool divides = model.block_size % kUsualSubBlock == 0;
   return model.attention == DiffusionAttention::kBlock && divides ? kUsualSubBlock
                                                                   : model.block_size;

@@ -33,8 +33,8 @@ struct CanvasStep {
 // How a diffusion model is run, as far as it is not the model's own.
 struct DiffusionOptions {
   std::int64_t block_size = 0;  // 0: the model's; 1: one token after another
-  // Filled from left to right inside a block; 0: 8 for models of kBlock whose blocks it divides,
-  // a whole block for all others.
+  // Filled from left to right inside a block; 0: the model's, where it has one that divides the
+  // block; else 8 for models of kBlock whose blocks it divides, a whole block for all others.
   std::int64_t sub_block_size = 0;
   // Full attention alone: no blocks, but a step may fill any of so many masked tokens from the left
   // (Elastic-Cache, section 2); 0: blocks.

@@ -24,7 +24,8 @@ struct DiffusionConfig {
   std::int64_t block_size = 32;  // tokens that are filled together
   bool shifted = true;           // whether a token is predicted by the row before it, or by its own
   std::int32_t mask_token_id = 0;
-  std::string mask_token = {};  // its text: where a vocabulary knows it, that is the id
+  std::string mask_token = {};      // its text: where a vocabulary knows it, that is the id
+  std::int64_t sub_block_size = 0;  // that decodes best; 0: not known
 
   friend bool operator==(const DiffusionConfig&, const DiffusionConfig&) = default;
 };

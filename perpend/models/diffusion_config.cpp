@@ -13,6 +13,7 @@ using nlohmann::json;
 
 constexpr const char* kAttention = "attention";
 constexpr const char* kBlockSize = "block_size";
+constexpr const char* kSubBlockSize = "sub_block_size";
 constexpr const char* kShift = "shift";
 constexpr const char* kMaskTokenId = "mask_token_id";
 
@@ -37,6 +38,15 @@ std::int64_t block_size_in(std::int64_t value, std::string_view key, const std::
   return in_range(value, 1, kMaxModelSize, key, path);
 }
 
+// 0 where it is not said.
+std::int64_t sub_block_size_in(std::int64_t value, std::int64_t block_size, std::string_view key,
+                               const std::string& path) {
+  in_range(value, 0, block_size, key, path);
+  if (value == 0 || block_size % value == 0) return value;
+  throw IoError(concat(path, ": ", key, ": expected a divisor of the block size ", block_size,
+                       ", found ", value));
+}
+
 std::int32_t token_in(std::int64_t value, std::string_view key, const std::string& path) {
   return static_cast<std::int32_t>(
       in_range(value, 0, std::numeric_limits<std::int32_t>::max(), key, path));
@@ -46,19 +56,23 @@ DiffusionConfig read_object(const json& object, const std::string& path) {
   if (!object.is_object()) {
     throw IoError(concat(path, ": diffusion: expected an object, found ", object.dump()));
   }
-  constexpr std::array kKnown = {kAttention, kBlockSize, kShift, kMaskTokenId};
+  constexpr std::array kKnown = {kAttention, kBlockSize, kSubBlockSize, kShift, kMaskTokenId};
   for (const auto& [key, value] : object.items()) {
     if (std::find(kKnown.begin(), kKnown.end(), key) == kKnown.end()) {
       throw IoError(concat(path, ": diffusion.", key, ": no such key; expected one of ", kAttention,
-                           ", ", kBlockSize, ", ", kShift, ", ", kMaskTokenId));
+                           ", ", kBlockSize, ", ", kSubBlockSize, ", ", kShift, ", ",
+                           kMaskTokenId));
     }
   }
   const ConfigReader reader(concat(path, ": diffusion"), object);
-  return {
-      .attention = attention_of(reader.text_or(kAttention, ""), path),
-      .block_size = block_size_in(reader.integer_or(kBlockSize, 32), "diffusion.block_size", path),
-      .shifted = reader.flag_or(kShift, true),
-      .mask_token_id = token_in(reader.integer(kMaskTokenId), "diffusion.mask_token_id", path)};
+  const std::int64_t block_size =
+      block_size_in(reader.integer_or(kBlockSize, 32), "diffusion.block_size", path);
+  return {.attention = attention_of(reader.text_or(kAttention, ""), path),
+          .block_size = block_size,
+          .shifted = reader.flag_or(kShift, true),
+          .mask_token_id = token_in(reader.integer(kMaskTokenId), "diffusion.mask_token_id", path),
+          .sub_block_size = sub_block_size_in(reader.integer_or(kSubBlockSize, 0), block_size,
+                                              "diffusion.sub_block_size", path)};
 }
 
 std::string key_prefix(std::string_view architecture) {
@@ -97,6 +111,8 @@ std::optional<DiffusionConfig> read_diffusion(const GgufFile& file, const std::s
   DiffusionConfig config;
   config.attention = attention_of(*attention, path);
   config.block_size = block_size_in(number(kBlockSize, 32), prefix + kBlockSize, path);
+  config.sub_block_size =
+      sub_block_size_in(number(kSubBlockSize, 0), config.block_size, prefix + kSubBlockSize, path);
   config.shifted = number(kShift, 1) != 0;
   config.mask_token_id =
       token_in(static_cast<std::int64_t>(file.require_u64(prefix + kMaskTokenId)),
@@ -113,10 +129,12 @@ DiffusionConfig parse_diffusion_object(std::string_view object, std::string_view
 }
 
 json diffusion_json(const DiffusionConfig& config) {
-  return {{kAttention, name_of(config.attention)},
-          {kBlockSize, config.block_size},
-          {kShift, config.shifted},
-          {kMaskTokenId, config.mask_token_id}};
+  json object = {{kAttention, name_of(config.attention)},
+                 {kBlockSize, config.block_size},
+                 {kShift, config.shifted},
+                 {kMaskTokenId, config.mask_token_id}};
+  if (config.sub_block_size > 0) object[kSubBlockSize] = config.sub_block_size;
+  return object;
 }
 
 void set_diffusion(const DiffusionConfig& config, std::string_view architecture,
@@ -124,6 +142,9 @@ void set_diffusion(const DiffusionConfig& config, std::string_view architecture,
   const std::string prefix = key_prefix(architecture);
   metadata.set(prefix + kAttention, std::string(name_of(config.attention)));
   metadata.set(prefix + kBlockSize, static_cast<std::uint32_t>(config.block_size));
+  if (config.sub_block_size > 0) {
+    metadata.set(prefix + kSubBlockSize, static_cast<std::uint32_t>(config.sub_block_size));
+  }
   metadata.set(prefix + kShift, static_cast<std::uint32_t>(config.shifted));
   metadata.set(prefix + kMaskTokenId, static_cast<std::uint32_t>(config.mask_token_id));
 }

@@ -311,6 +311,15 @@ TEST_F(BlockDiffusionTest, RowsOfItsPassesAreCounted) {
   }
 }
 
+TEST_F(BlockDiffusionTest, AModelMaySayItsSubBlock) {
+  const DiffusionConfig model{Attention::kBlock, 16, true, kMask, "", 4};
+  EXPECT_EQ(decide(model, {}).sub_block_size, 4);
+  EXPECT_EQ(decide(model, {.sub_block_size = 8}).sub_block_size, 8);
+  // Blocks of another size that it does not divide are as if it had said nothing.
+  EXPECT_EQ(decide(model, {.block_size = 6}).sub_block_size, 6);
+  EXPECT_EQ(decide(model, {.block_size = 1}).sub_block_size, 1);
+}
+
 TEST_F(BlockDiffusionTest, WhatDoesNotFitIsRefused) {
   const DiffusionConfig block{Attention::kBlock, 8, true, kMask, ""};
   const DiffusionConfig full{Attention::kFull, 8, true, kMask, ""};

@@ -189,6 +189,11 @@ class Faults(DiffusionTest):
             ("dream", {"diffusion": {"mask_token_id": 3}}, "diffusion.attention: expected block, context_causal or full"),
             ("dream", {"diffusion": {"attention": "full"}}, "diffusion: key 'mask_token_id' is missing"),
             ("dream", {"diffusion": {"attention": "full", "mask_token_id": 3, "size": 1}}, "diffusion.size: no such key"),
+            (
+                "fast_dllm",
+                {"diffusion": {"attention": "block", "mask_token_id": 3, "block_size": 16, "sub_block_size": 3}},
+                "diffusion.sub_block_size: expected a divisor of the block size 16, found 3",
+            ),
             ("dream", {"longgen": {"variant": "as"}}, "both longgen and diffusion"),
         ]
         paths = [self.folder / str(index) for index in range(len(cases))]
