@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Packs what was trained into int8, as assets/ keeps it: an adapter, or what whole training changed, of rank 64.
 
-    experiments/block-diffusion/pack_adapter.py runs/blocks/seed-1/block/adapter assets/smollm2-diffusion
+    experiments/block-diffusion/pack_adapter.py runs/blocks/seed-1/block/adapter assets/smollm2-diffusion --sub-block 4
     experiments/block-diffusion/pack_adapter.py runs/blocks/seed-1/block-whole/model out --base base --rank 64
 
 `base` is a Hugging Face folder of the model that training began with, in the type that it was trained in (perpend convert
@@ -99,12 +99,16 @@ def main() -> int:
     parser.add_argument("out", type=pathlib.Path)
     parser.add_argument("--base", type=pathlib.Path)
     parser.add_argument("--rank", type=int, default=64, help="with --base")
+    parser.add_argument("--sub-block", type=int, help="in which a diffusion model decodes unless told otherwise")
     parser.add_argument("--base-name", default="HuggingFaceTB/SmolLM2-135M-Instruct", help="that is written down")
     options = parser.parse_args()
-    read = pairs_of_change(options.trained, options.base, options.rank) if options.base else pairs_of_adapter(options.trained)
-    files = pack(*read, options.base_name, options.out)
+    of_change = (options.trained, options.base, options.rank)
+    pairs, config, token_rows = pairs_of_change(*of_change) if options.base else pairs_of_adapter(options.trained)
+    if options.sub_block:
+        config["diffusion"]["sub_block_size"] = options.sub_block
+    files = pack(pairs, config, token_rows, options.base_name, options.out)
     sizes = [file.stat().st_size for file in files]
-    print(f"{options.out}: {len(read[0])} matrices, {', '.join(map(str, sizes))} bytes")
+    print(f"{options.out}: {len(pairs)} matrices, {', '.join(map(str, sizes))} bytes")
     if max(sizes) > FILE_BYTES or sum(sizes) > ALL_BYTES:
         print(f"expected at most {FILE_BYTES} bytes a file and {ALL_BYTES} in all", file=sys.stderr)
         return 1

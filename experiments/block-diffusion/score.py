@@ -25,6 +25,7 @@ from tasks import make_items
 
 THRESHOLDS = [1.0, 0.95, 0.9, 0.8, 0.7]
 SUB_BLOCKS = [4, 8]  # and whole blocks
+USUAL_SUB_BLOCK = 4  # of the model as it is shipped
 ONE_BY_ONE = 100  # questions that are answered one after another, for the speed at batch 1
 COLUMNS = {
     "exact match, %": lambda row: f"{row['exact_match']:.1f}",
@@ -56,10 +57,13 @@ def main_settings(options: argparse.Namespace) -> list[Setting]:
     whole = whole_blocks(options.block)
     found = [Setting("ar", ar, num_items=options.items)]
     found += with_threshold("block", block, options.items, *whole)
+    usual = ("--sub-block", USUAL_SUB_BLOCK)
+    found += with_threshold(f"block S {USUAL_SUB_BLOCK}", block, options.items, *usual)
     alone = {"num_items": min(ONE_BY_ONE, options.items), "batch_size": 1}
     found.append(Setting("ar, batch 1", ar, **alone))
     for tau in (0.95, 0.9, 0.8):
         found.append(Setting(f"block tau {tau}, batch 1", block, ("--threshold", tau, *whole), **alone))
+        found.append(Setting(f"block S {USUAL_SUB_BLOCK} tau {tau}, batch 1", block, ("--threshold", tau, *usual), **alone))
     found.append(Setting("block token by token", block, ("--block-size", 1), num_items=options.items))
     # What a block is in decoding and what it was in training: half as large.
     halved = ("--threshold", 0.9, "--block-size", whole[1] // 2)
