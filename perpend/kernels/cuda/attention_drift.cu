@@ -4,6 +4,7 @@
 #include "perpend/kernels/cuda/drift_params.h"
 #include "perpend/kernels/cuda/fused.h"
 #include "perpend/kernels/cuda/launch.h"
+#include "perpend/kernels/cuda/launch_behind.cuh"
 #include "perpend/kernels/fused_checks.h"
 
 namespace perpend {
@@ -41,17 +42,10 @@ void launch_kernel(Kernel kernel, const Grid& grid, bool is_behind,
   cuda_check(
       cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, grid.shared_bytes),
       kWhat);
-  cudaLaunchAttribute overlaps{};
-  overlaps.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  overlaps.val.programmaticStreamSerializationAllowed = 1;
-  cudaLaunchConfig_t config{};
-  config.gridDim = dim3(static_cast<unsigned>(grid.ctas));
-  config.blockDim = dim3(static_cast<unsigned>(grid.threads));
-  config.dynamicSmemBytes = static_cast<std::size_t>(grid.shared_bytes);
-  config.stream = launch.stream();
-  config.attrs = &overlaps;
-  config.numAttrs = is_behind ? 1 : 0;
-  cuda_check(cudaLaunchKernelEx(&config, kernel, params), kWhat);
+  launch_behind({launch.stream(), is_behind, kWhat}, kernel,
+                {dim3(static_cast<unsigned>(grid.ctas)), dim3(static_cast<unsigned>(grid.threads)),
+                 static_cast<std::size_t>(grid.shared_bytes)},
+                params);
 }
 
 template <class Element, int kHeadDim>
