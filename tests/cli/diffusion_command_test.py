@@ -329,6 +329,14 @@ class GenerateTest(unittest.TestCase):
             converted = self.generate(*arguments, model=target.name)
             self.assertEqual(converted["text"], by_flag["text"])
 
+    def test_what_a_config_says_of_diffusion_stays_when_it_is_converted(self):
+        said = {"attention": "block", "block_size": 16, "mask_token_id": 259, "shift": False, "sub_block_size": 4}
+        source, packed, again = (self.folder / name for name in ("plain", "said.gguf", "said"))
+        for step in ((source, packed, "--diffusion", json.dumps(said)), (packed, again)):
+            result = run("convert", *step)
+            self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertEqual(json.loads((again / "config.json").read_text())["diffusion"], said)
+
     def bench(self, model: str, *arguments: object) -> list[dict]:
         shape = self.folder / model / "config.json"
         result = run("bench", "diffusion", "--shape", shape, "--device", "cpu", "--threads", 1, "--json", *arguments)
