@@ -2,7 +2,6 @@
 #include <iostream>
 #include <optional>
 
-#include <ATen/Parallel.h>
 #include <fmt/core.h>
 #include <nlohmann/json.hpp>
 
@@ -13,6 +12,7 @@
 #include "perpend/cli/ranking_flags.h"
 #include "perpend/nn/device_choice.h"
 #include "perpend/nn/device_scope.h"
+#include "perpend/nn/torch_threads.h"
 #include "perpend/train/evaluation.h"
 #include "perpend/train/lora.h"
 #include "perpend/train/opened_model.h"
@@ -102,8 +102,7 @@ void EvaluateCommand::evaluate_one(const OpenedModel& model, const std::string& 
 void EvaluateCommand::run() const {
   Runtime runtime(choose_device(options.device), options.threads);
   const DeviceScope scope(runtime.context());
-  // The pass is LibTorch's, whose threads inference holds back.
-  at::set_num_threads(runtime.num_threads());
+  lend_threads_to_torch(runtime);
   const OpenedModel model = open(runtime.context());
   for (const std::string& path : data) evaluate_one(model, path, runtime.context());
 }

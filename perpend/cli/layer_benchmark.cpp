@@ -4,8 +4,6 @@
 #include <memory>
 #include <numeric>
 
-#include <ATen/Parallel.h>
-
 #include "perpend/cli/attention_benchmark.h"
 #include "perpend/cli/bench_options.h"
 #include "perpend/cli/device_rates.h"
@@ -13,7 +11,7 @@
 #include "perpend/models/llama.h"
 #include "perpend/models/random_weights.h"
 #include "perpend/nn/device_scope.h"
-#include "perpend/nn/runtime.h"
+#include "perpend/nn/torch_threads.h"
 #include "perpend/ops/tensor_view_of.h"
 #include "perpend/schedule/cost.h"
 #include "perpend/schedule/gpu_tiling.h"
@@ -117,7 +115,7 @@ LayerTimes time_layers(const LayerBenchmark& benchmark) {
                                       : parse_layer_masks(benchmark.layers, config.num_layers);
   Runtime runtime(benchmark.device, benchmark.threads);
   const DeviceScope scope(runtime.context());
-  at::set_num_threads(runtime.num_threads());
+  lend_threads_to_torch(runtime);
   OneLayer layer(config, benchmark, runtime.context());
   LayerTimes times;
   times.causal = layer.measure(Mask::causal(), config.num_layers);

@@ -2,10 +2,9 @@
 
 #include <utility>
 
-#include <ATen/Parallel.h>
-
 #include "perpend/core/error.h"
 #include "perpend/nn/device_scope.h"
+#include "perpend/nn/torch_threads.h"
 #include "perpend/train/evaluation.h"
 #include "perpend/train/model_folder.h"
 #include "perpend/train/noised_copies.h"
@@ -30,8 +29,7 @@ std::string joined_name(const std::vector<NamedParameter::Part>& parts, std::str
 TrainingRun::TrainingRun(TrainConfig config)
     : config_(std::move(config)), runtime_(config_.device, config_.threads) {
   const DeviceScope scope(runtime_.context());
-  // Training lives in LibTorch, whose threads inference holds back.
-  at::set_num_threads(runtime_.num_threads());
+  lend_threads_to_torch(runtime_);
   model_ = open_model(config_.model, config_.loop.seed, runtime_.context());
   if (config_.diffusion) prepare_diffusion(*config_.diffusion);
   std::vector<TrainedTensor> trained = choose_trained();
