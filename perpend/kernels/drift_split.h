@@ -30,22 +30,22 @@ struct DriftSplit {
   constexpr std::int32_t tile_keys() const { return num_tiles() * kDriftKeys; }
   constexpr std::int32_t num_head_groups() const { return pieces(num_q_heads, kDriftHeads); }
 
-  // Tiles that a CTA takes of one head: four, or more where 8 parts would not hold a canvas.
+  // Tiles that a CTA takes of one head: six, or more where 8 parts would not hold a canvas. The
+  // last part has the old keys too.
+  static constexpr std::int32_t kMostParts = 8;
   constexpr std::int32_t tiles_of_part() const {
-    constexpr std::int32_t kFewest = 4;
-    constexpr std::int32_t kMostParts = 8;
+    constexpr std::int32_t kFewest = 6;
     const std::int32_t tiles = pieces(num_tiles(), kMostParts);
     return tiles > kFewest ? tiles : kFewest;
   }
   constexpr std::int32_t num_parts() const { return pieces(num_tiles(), tiles_of_part()); }
-  // Behind the parts of the canvas one of the old keys.
-  constexpr std::int32_t num_all_parts() const { return num_parts() + (num_changed > 0 ? 1 : 0); }
+  constexpr std::int32_t num_old_tiles() const { return pieces(num_changed, kDriftKeys); }
   // Of the keys of a canvas those that one warp has.
   constexpr std::int32_t num_warp_parts() const { return pieces(canvas, kDriftWarpKeys); }
 
-  // [layers, heads, all parts, rows, 2]: largest score and sum of exponentials.
+  // [layers, heads, parts, rows, 2]: largest score and sum of exponentials.
   constexpr std::int64_t part_at(std::int64_t layer, std::int32_t head, std::int32_t part) const {
-    return ((layer * num_q_heads + head) * num_all_parts() + part) * num_rows();
+    return ((layer * num_q_heads + head) * num_parts() + part) * num_rows();
   }
   constexpr std::int64_t part_values() const { return 2 * part_at(num_layers, 0, 0); }
   // What cosines are made of: [layers, head groups, tracked, 3, keys of whole tiles],

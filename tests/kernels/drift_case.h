@@ -260,15 +260,15 @@ inline std::vector<DriftCase> drift_cases(DType dtype) {
   short_canvas.window = {19};
   short_canvas.tracked = {3};
   short_canvas.changed = {3, 19};
-  DriftCase long_canvas = usual;  // more keys than a CTA takes, seven heads to each of theirs
+  DriftCase long_canvas = usual;  // parts longer than usual, three heads with the same keys
   long_canvas.layers = 1;
-  long_canvas.canvas = 4300;
-  long_canvas.num_q_heads = 7;
+  long_canvas.canvas = 6200;
+  long_canvas.num_q_heads = 3;
   long_canvas.num_kv_heads = 1;
   long_canvas.head_dim = 16;
-  long_canvas.window = {0, 2000, 4299};
+  long_canvas.window = {0, 2000, 6199};
   long_canvas.tracked = {1, 4100};
-  long_canvas.changed = {4100, 1, 511, 512, 640};
+  long_canvas.changed = {4100, 1, 895, 896, 6199};
   return {usual, by_keys, none_tracked, none_changed, wide, all_changed, short_canvas, long_canvas};
 }
 

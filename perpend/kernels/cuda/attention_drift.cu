@@ -55,7 +55,7 @@ void launch_drift(const device::DriftParams& params, bool is_hopper, const Launc
   const std::int64_t groups = split.num_groups();
   const std::int64_t tiles = split.num_tiles();
   launch_kernel(device::drift_statistics<Element, kHeadDim>,
-                {layers * split.num_q_heads * split.num_all_parts() * groups, device::kDriftThreads,
+                {layers * split.num_q_heads * split.num_parts() * groups, device::kDriftThreads,
                  device::DriftStatistics<Element, kHeadDim>::kSharedBytes},
                 false, params, launch);
   launch_kernel(device::drift_weights<Element, kHeadDim>,

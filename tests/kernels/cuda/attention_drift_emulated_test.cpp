@@ -17,7 +17,7 @@ void run_drift(const device::DriftParams& params, std::uint64_t seed) {
   const auto run = [&](int ctas, int threads, FunctionRef<void()> kernel) {
     device::run_emulated(ctas, threads, seed, kernel);
   };
-  run(heads_and_groups * split.num_q_heads * split.num_all_parts(), device::kDriftThreads,
+  run(heads_and_groups * split.num_q_heads * split.num_parts(), device::kDriftThreads,
       [&] { device::drift_statistics<Bf16, kHeadDim>(params); });
   run(heads_and_groups * split.num_head_groups() * split.num_tiles(), device::kDriftThreads,
       [&] { device::drift_weights<Bf16, kHeadDim>(params); });

@@ -62,70 +62,80 @@ class DriftStatistics {
     int index = static_cast<int>(blockIdx.x);
     group_ = index % split_.num_groups();
     index /= split_.num_groups();
-    part_ = index % split_.num_all_parts();
-    index /= split_.num_all_parts();
+    part_ = index % split_.num_parts();
+    index /= split_.num_parts();
     head_ = index % split_.num_q_heads;
     layer_ = index / split_.num_q_heads;
     kv_head_ = head_ / (split_.num_q_heads / params.num_kv_heads);
-    is_old_ = part_ == split_.num_parts();
-#pragma unroll
-    for (int kind = 0; kind < kDriftKinds; ++kind) {
-      const bool sees = !is_old_ || static_cast<DriftKind>(kind) == DriftKind::kBefore;
-      count_[kind] =
-          sees ? drift_rows(params, layer_, group_, static_cast<DriftKind>(kind)).count : 0;
-    }
+    num_window_ = drift_rows(params, layer_, group_, DriftKind::kWindow).count;
+    num_tracked_ = drift_rows(params, layer_, group_, DriftKind::kAfter).count;
+    first_tile_ = part_ * split_.tiles_of_part();
+    num_tiles_ = min(split_.tiles_of_part(), split_.num_tiles() - first_tile_);
   }
 
   __device__ __forceinline__ void run() {
-    if (is_old_ && count_[static_cast<int>(DriftKind::kBefore)] == 0) return;
-    const int all =
-        is_old_ ? (split_.num_changed + kDriftKeys - 1) / kDriftKeys : split_.num_tiles();
-    const int begin = is_old_ ? 0 : part_ * split_.tiles_of_part();
-    const int end = is_old_ ? all : min(all, begin + split_.tiles_of_part());
+    const bool is_last = part_ + 1 == split_.num_parts();
+    const int count = num_tiles_ + (is_last && num_tracked_ > 0 ? split_.num_old_tiles() : 0);
+    copy_step(0);
     copy_queries<kHeadDim>(queries_, params_, layer_, group_, head_);
-    copy_tile(begin, 0);
-    for (int tile = begin; tile < end; ++tile) {
+    copies_commit();
+    for (int step = 0; step < count; ++step) {
       copies_wait<0>();
       // The tile is there, and nobody reads the one before any more.
       __syncthreads();
-      const int stage = (tile - begin) % 2;
-      if (tile + 1 < end) copy_tile(tile + 1, 1 - stage);
-      take(tile, keys_ + stage * Tile::kKeyValues);
+      if (step + 1 < count) {
+        copy_step(step + 1);
+        copies_commit();
+      }
+      const std::uint16_t* keys = keys_ + step % 2 * Tile::kKeyValues;
+      step < num_tiles_ ? take(first_tile_ + step, keys) : take_old(step - num_tiles_, keys);
     }
     __syncthreads();
     put();
   }
 
  private:
-  __device__ __forceinline__ void copy_tile(int tile, int stage) {
-#pragma unroll
-    for (int first = 0; first < kDriftKeys; first += DriftKeys::kCount) {
+  // Tiles of the canvas, then those of the old keys.
+  __device__ __forceinline__ void copy_step(int step) {
+    std::uint16_t* to = keys_ + step % 2 * Tile::kKeyValues;
+    const bool is_old = step >= num_tiles_;
+    const int tile = is_old ? step - num_tiles_ : first_tile_ + step;
+    copy_tile<kHeadDim>(to, params_.head_dim, [&](int first) {
       const int key = tile * kDriftKeys + first;
-      const DriftKeys keys = is_old_ ? old_keys(params_, layer_, kv_head_, key)
-                                     : canvas_keys(params_, layer_, kv_head_, key);
-      copy_keys<kHeadDim>(keys_ + stage * Tile::kKeyValues + first * pitch(kHeadDim), keys,
-                          params_.head_dim);
-    }
-    copies_commit();
+      return is_old ? old_keys(params_, layer_, kv_head_, key)
+                    : canvas_keys(params_, layer_, kv_head_, key);
+    });
+  }
+
+  // The first key of this warp.
+  static __device__ __forceinline__ int first_key(int tile) {
+    return tile * kDriftKeys + static_cast<int>(threadIdx.x) / 32 * kDriftWarpKeys;
   }
 
   __device__ __forceinline__ void take(int tile, const std::uint16_t* keys) {
-    const int first = tile * kDriftKeys + static_cast<int>(threadIdx.x) / 32 * kDriftWarpKeys;
-    const int end = (is_old_ ? split_.num_changed : split_.canvas) - first;
-    if (end <= 0) return;
+    const int first = first_key(tile);
+    if (first >= split_.canvas) return;
     DriftWarpKeys<Element, kHeadDim> right;
     right.load(keys);
-#pragma unroll
-    for (int kind = 0; kind < kDriftKinds; ++kind) {
-      if (count_[kind] == 0) continue;
-      float s[kDriftScores];
-      right.score(s, queries_ + kind * kDriftRows * pitch(kHeadDim), params_.scale, end);
-      if (static_cast<DriftKind>(kind) == DriftKind::kBefore) {
-        if (is_old_) put_scores(s, first, end);
-        if (!is_old_) hide_changed(s, first);
-      }
-      states_[kind].add(s);
-    }
+    float s[kDriftKinds][kDriftScores];
+    right.score(s, queries_, params_.scale, split_.canvas - first, num_window_ > 0,
+                num_tracked_ > 0);
+    if (num_window_ > 0) states_[0].add(s[0]);
+    if (num_tracked_ == 0) return;
+    states_[1].add(s[1]);
+    hide_changed(s[2], first);
+    states_[2].add(s[2]);
+  }
+
+  __device__ __forceinline__ void take_old(int tile, const std::uint16_t* keys) {
+    const int first = first_key(tile);
+    if (first >= split_.num_changed) return;
+    DriftWarpKeys<Element, kHeadDim> right;
+    right.load(keys);
+    float s[kDriftKinds][kDriftScores];
+    right.template score<2, 3>(s, queries_, params_.scale, split_.num_changed - first);
+    put_scores(s[2], first);
+    states_[2].add(s[2]);
   }
 
   // Old queries see old keys in place of these.
@@ -144,16 +154,14 @@ class DriftStatistics {
     }
   }
 
-  __device__ __forceinline__ void put_scores(const float (&s)[kDriftScores], int first,
-                                             int end) const {
+  __device__ __forceinline__ void put_scores(const float (&s)[kDriftScores], int first) const {
     float* scores =
         params_.old_scores + split_.old_scores_at(layer_, head_, group_ * kDriftRows) + first;
-    constexpr int kBefore = static_cast<int>(DriftKind::kBefore);
 #pragma unroll
     for (int i = 0; i < kDriftScores; ++i) {
       const int row = DriftPlace::row(i / 2 % 2);
       const int key = DriftPlace::key(i);
-      if (row < count_[kBefore] && key < end) {
+      if (row < num_tracked_ && first + key < split_.num_changed) {
         scores[std::int64_t{row} * split_.num_changed + key] = s[i];
       }
     }
@@ -191,8 +199,8 @@ class DriftStatistics {
   std::uint16_t* keys_;     // shared, [2 stages, keys, pitch]
   std::uint16_t* queries_;  // shared, [kinds, rows, pitch]
   int layer_, head_, kv_head_, part_, group_;
-  bool is_old_;
-  int count_[kDriftKinds];  // rows
+  int num_window_, num_tracked_;  // rows
+  int first_tile_, num_tiles_;    // of the canvas
   DriftState states_[kDriftKinds];
 };
 

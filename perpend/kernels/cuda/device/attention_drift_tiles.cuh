@@ -110,6 +110,15 @@ __device__ __forceinline__ void copy_keys(std::uint16_t* to, const DriftKeys& ke
   }
 }
 
+// The same of a whole tile, whose keys from the first or 64th on are keys_from(0 or 64).
+template <int kHeadDim, class KeysFrom>
+__device__ __forceinline__ void copy_tile(std::uint16_t* to, int head_dim, KeysFrom keys_from) {
+#pragma unroll
+  for (int first = 0; first < kDriftKeys; first += DriftKeys::kCount) {
+    copy_keys<kHeadDim>(to + first * pitch(kHeadDim), keys_from(first), head_dim);
+  }
+}
+
 // The same of the queries of a group of rows, 16 of each kind.
 template <int kHeadDim>
 __device__ __forceinline__ void copy_queries(std::uint16_t* to, const DriftParams& params,
@@ -152,27 +161,54 @@ class DriftWarpKeys {
     }
   }
 
-  // Of 16 rows of queries in shared memory; -inf of keys from `end` on.
-  __device__ __forceinline__ void score(float (&s)[kDriftScores], const std::uint16_t* queries,
-                                        float scale, int end) const {
+  // Of the kinds [kFirst, kLast) together, so that products of one need not wait for each other;
+  // -inf of keys from `end` on. `queries`: of all kinds, in shared memory.
+  template <int kFirst, int kLast>
+  __device__ __forceinline__ void score(float (&s)[kDriftKinds][kDriftScores],
+                                        const std::uint16_t* queries, float scale, int end) const {
     const int lane = static_cast<int>(threadIdx.x) % 32;
     const std::uint16_t* row = queries + lane % 16 * pitch(kHeadDim) + lane / 16 * 8;
 #pragma unroll
-    for (int i = 0; i < kDriftScores; ++i) s[i] = 0.0F;
+    for (int kind = kFirst; kind < kLast; ++kind) {
+#pragma unroll
+      for (int i = 0; i < kDriftScores; ++i) s[kind][i] = 0.0F;
+    }
 #pragma unroll
     for (int d = 0; d < kHeadDim; d += 16) {
-      std::uint32_t left[4];
-      load_matrices(left, row + d);
+      std::uint32_t left[kDriftKinds][4];
+#pragma unroll
+      for (int kind = kFirst; kind < kLast; ++kind) {
+        load_matrices(left[kind], row + kind * kDriftRows * pitch(kHeadDim) + d);
+      }
 #pragma unroll
       for (int n = 0; n < kDriftWarpKeys; n += 16) {
         const std::uint32_t(&right)[4] = right_[d / 16][n / 16];
-        Mma<Element>::add(s + n / 2, left, right[0], right[1]);
-        Mma<Element>::add(s + n / 2 + 4, left, right[2], right[3]);
+#pragma unroll
+        for (int kind = kFirst; kind < kLast; ++kind) {
+          Mma<Element>::add(s[kind] + n / 2, left[kind], right[0], right[1]);
+          Mma<Element>::add(s[kind] + n / 2 + 4, left[kind], right[2], right[3]);
+        }
       }
     }
 #pragma unroll
-    for (int i = 0; i < kDriftScores; ++i) {
-      s[i] = DriftPlace::key(i) < end ? s[i] * scale : -INFINITY;
+    for (int kind = kFirst; kind < kLast; ++kind) {
+#pragma unroll
+      for (int i = 0; i < kDriftScores; ++i) {
+        s[kind][i] = DriftPlace::key(i) < end ? s[kind][i] * scale : -INFINITY;
+      }
+    }
+  }
+
+  // Of those kinds that there are.
+  __device__ __forceinline__ void score(float (&s)[kDriftKinds][kDriftScores],
+                                        const std::uint16_t* queries, float scale, int end,
+                                        bool has_window, bool has_tracked) const {
+    if (has_window && has_tracked) {
+      score<0, kDriftKinds>(s, queries, scale, end);
+    } else if (has_window) {
+      score<0, 1>(s, queries, scale, end);
+    } else {
+      score<1, kDriftKinds>(s, queries, scale, end);
     }
   }
 

@@ -59,12 +59,9 @@ class DriftWeights {
   __device__ __forceinline__ void copy_head(int head, int stage) {
     std::uint16_t* to = stages_ + stage * kStage;
     const int kv_head = head / (split_.num_q_heads / params_.num_kv_heads);
-#pragma unroll
-    for (int first = 0; first < kDriftKeys; first += DriftKeys::kCount) {
-      copy_keys<kHeadDim>(to + first * pitch(kHeadDim),
-                          canvas_keys(params_, layer_, kv_head, tile_ * kDriftKeys + first),
-                          params_.head_dim);
-    }
+    copy_tile<kHeadDim>(to, params_.head_dim, [&](int first) {
+      return canvas_keys(params_, layer_, kv_head, tile_ * kDriftKeys + first);
+    });
     copy_queries<kHeadDim>(to + Tile::kKeyValues, params_, layer_, group_, head);
     copies_commit();
   }
@@ -91,36 +88,42 @@ class DriftWeights {
         lse_[i] = INFINITY;
         continue;
       }
-      const int parts = kind == DriftKind::kBefore ? split_.num_all_parts() : split_.num_parts();
-      DriftPart all{-INFINITY, 0.0F};
-      for (int part = 0; part < parts; ++part) {
-        const std::int64_t at = split_.part_at(layer_, first_head + i / kRows, part);
-        all = merged(all, params_.parts[at + rows.first + row]);
-      }
-      lse_[i] = all.max + log2f(all.sum);
+      lse_[i] = joined_parts(first_head + i / kRows, rows.first + row);
     }
   }
 
+  __device__ __forceinline__ float joined_parts(int head, int row) const {
+    const DriftPart* from = params_.parts + split_.part_at(layer_, head, 0) + row;
+    // All of them are on their way at once.
+    DriftPart parts[DriftSplit::kMostParts];
+#pragma unroll
+    for (int i = 0; i < DriftSplit::kMostParts; ++i) {
+      parts[i] = i < split_.num_parts() ? from[i * split_.num_rows()] : DriftPart{-INFINITY, 0.0F};
+    }
+    float max = -INFINITY;
+    for (const DriftPart& part : parts) max = fmaxf(max, part.max);
+    float sum = 0.0F;
+    for (const DriftPart& part : parts) sum += part.sum * exp2_approx(part.max - max);
+    return max + log2f(sum);
+  }
+
   __device__ __forceinline__ void take(int head, const std::uint16_t* stage, const float* lse) {
+    float old_scores[kDriftScores];  // that come while others are made
+    load_old_scores(old_scores, head);
     DriftWarpKeys<Element, kHeadDim> right;
     right.load(stage);
-    const std::uint16_t* queries = stage + Tile::kKeyValues;
-    if (num_window_ > 0) {
-      float weights[kDriftScores];
-      right.score(weights, queries, params_.scale, end_);
-      weigh(weights, lse);
-#pragma unroll
-      for (int i = 0; i < kDriftScores / 2; ++i) {
-        weights_[i] += weights[DriftPlace::index(i, 0)] + weights[DriftPlace::index(i, 1)];
-      }
-    }
+    float s[kDriftKinds][kDriftScores];
+    right.score(s, stage + Tile::kKeyValues, params_.scale, end_, num_window_ > 0,
+                num_tracked_ > 0);
+    if (num_window_ > 0) add_window(s[0], lse);
     if (num_tracked_ == 0) return;
-    float after[kDriftScores];
-    right.score(after, queries + kDriftRows * pitch(kHeadDim), params_.scale, end_);
+    float(&after)[kDriftScores] = s[1];
+    float(&before)[kDriftScores] = s[2];
+#pragma unroll
+    for (int i = 0; i < kDriftScores; ++i) {
+      if (old_scores[i] < INFINITY) before[i] = old_scores[i];
+    }
     weigh(after, lse + kDriftRows);
-    float before[kDriftScores];
-    right.score(before, queries + 2 * kDriftRows * pitch(kHeadDim), params_.scale, end_);
-    take_old_scores(before, head);
     weigh(before, lse + 2 * kDriftRows);
     if (split_.by_keys) {
       put_products(before, after, head);
@@ -134,13 +137,22 @@ class DriftWeights {
     }
   }
 
+  __device__ __forceinline__ void add_window(float (&s)[kDriftScores], const float* lse) {
+    weigh(s, lse);
+#pragma unroll
+    for (int i = 0; i < kDriftScores / 2; ++i) {
+      weights_[i] += s[DriftPlace::index(i, 0)] + s[DriftPlace::index(i, 1)];
+    }
+  }
+
   static __device__ __forceinline__ void weigh(float (&s)[kDriftScores], const float* lse) {
     const float of_row[2] = {lse[DriftPlace::row(0)], lse[DriftPlace::row(1)]};
 #pragma unroll
     for (int i = 0; i < kDriftScores; ++i) s[i] = exp2_approx(s[i] - of_row[i / 2 % 2]);
   }
 
-  __device__ __forceinline__ void take_old_scores(float (&s)[kDriftScores], int head) const {
+  // Infinity where no old key was.
+  __device__ __forceinline__ void load_old_scores(float (&s)[kDriftScores], int head) const {
     const std::int32_t* changes = changes_ + static_cast<int>(threadIdx.x) / 32 * kDriftWarpKeys;
     const float* scores =
         params_.old_scores + split_.old_scores_at(layer_, head, group_ * kDriftRows);
@@ -148,9 +160,8 @@ class DriftWeights {
     for (int i = 0; i < kDriftScores; ++i) {
       const int change = changes[DriftPlace::key(i)];
       const int row = DriftPlace::row(i / 2 % 2);
-      if (change >= 0 && row < num_tracked_) {
-        s[i] = scores[std::int64_t{row} * split_.num_changed + change];
-      }
+      const bool is_there = change >= 0 && row < num_tracked_;
+      s[i] = is_there ? scores[std::int64_t{row} * split_.num_changed + change] : INFINITY;
     }
   }
 
