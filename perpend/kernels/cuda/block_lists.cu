@@ -1,8 +1,8 @@
 #include <algorithm>
 
 #include "perpend/kernels/cuda/block_list_launch.h"
-#include "perpend/kernels/cuda/cuda_check.h"
 #include "perpend/kernels/cuda/device/block_planning.cuh"
+#include "perpend/kernels/cuda/launch_behind.cuh"
 
 namespace perpend {
 namespace {
@@ -16,22 +16,14 @@ struct Grid {
   std::size_t shared_bytes = 0;
 };
 
-// Behind the launch before, which lets it be made ready where the GPU can.
 template <class... Params>
-void launch_behind(const BlockListLaunch& launch, void (*kernel)(Params...), Grid grid,
+void launch_if_any(const BlockListLaunch& launch, void (*kernel)(Params...), Grid grid,
                    const Params&... params) {
   if (grid.ctas == 0) return;
-  cudaLaunchAttribute overlaps{};
-  overlaps.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  overlaps.val.programmaticStreamSerializationAllowed = 1;
-  cudaLaunchConfig_t config{};
-  config.gridDim = dim3(static_cast<unsigned>(grid.ctas));
-  config.blockDim = dim3(static_cast<unsigned>(grid.threads));
-  config.dynamicSmemBytes = grid.shared_bytes;
-  config.stream = launch.stream;
-  config.attrs = &overlaps;
-  config.numAttrs = launch.on_hopper ? 1 : 0;
-  cuda_check(cudaLaunchKernelEx(&config, kernel, params...), "block attention");
+  launch_behind({launch.stream, launch.on_hopper, "block attention"}, kernel,
+                {dim3(static_cast<unsigned>(grid.ctas)), dim3(static_cast<unsigned>(grid.threads)),
+                 grid.shared_bytes},
+                params...);
 }
 
 template <bool kColumns>
@@ -52,11 +44,11 @@ void launch_all(const BlockListLaunch& launch, const BlockColumnParams& columns)
   std::int32_t order_ctas = rows.sections().num_ctas();
   if constexpr (kColumns) {
     const std::int32_t warps = device::kColumnWarps;
-    launch_behind(launch, device::plan_block_columns,
+    launch_if_any(launch, device::plan_block_columns,
                   {(geometry.num_columns() + warps - 1) / warps, 32 * warps}, columns);
     order_ctas += columns.sections().num_ctas();
   }
-  launch_behind(launch, device::order_block_items<kColumns>,
+  launch_if_any(launch, device::order_block_items<kColumns>,
                 {order_ctas, device::kOrderThreads, sizeof(device::ItemOrder::Shared)}, rows,
                 columns);
 }

@@ -2,10 +2,11 @@
 #include <cassert>
 
 #include "perpend/core/range.h"
+#include "perpend/kernels/cuda/device/launch_order.cuh"
 #include "perpend/kernels/cuda/device/rotary.cuh"
 #include "perpend/kernels/cuda/element_dispatch.cuh"
 #include "perpend/kernels/cuda/fused.h"
-#include "perpend/kernels/cuda/launch.h"
+#include "perpend/kernels/cuda/launch_behind.cuh"
 #include "perpend/kernels/fused_checks.h"
 
 namespace perpend {
@@ -54,8 +55,10 @@ struct RotaryParams {
 // Rows along y of a CTA, their heads and pairs along x: the heads of q, then of k, then of v.
 template <class In, class Stored, bool kIsWide>
 __global__ void rotary_cache_kernel(RotaryParams<In, Stored> p) {
+  device::let_next_launch_start();
   const std::int64_t row = static_cast<std::int64_t>(blockIdx.x) * blockDim.y + threadIdx.y;
   if (row >= p.num_rows) return;
+  device::wait_for_launch_before();
   const std::int64_t position = p.positions[row];
   assert(position >= 0 && position < p.max_position);
   const device::RowAngles angles{p.cos + position * p.cos_stride, p.sin + position * p.sin_stride};
@@ -144,10 +147,10 @@ void launch_rotary_cache(const RotaryCacheArgs& args, const Launch& launch) {
   const std::int64_t rows = std::max<std::int64_t>(1, kMostThreads / threads);
   const auto kernel =
       wide ? rotary_cache_kernel<In, Stored, true> : rotary_cache_kernel<In, Stored, false>;
-  kernel<<<static_cast<unsigned>(ceil_div(args.q.size(0), rows)),
-           dim3(static_cast<unsigned>(threads), static_cast<unsigned>(rows)), 0, launch.stream()>>>(
-      params);
-  launch.check_launched();
+  launch_behind(launch.behind(), kernel,
+                {dim3(static_cast<unsigned>(ceil_div(args.q.size(0), rows))),
+                 dim3(static_cast<unsigned>(threads), static_cast<unsigned>(rows))},
+                params);
 }
 
 }  // namespace
