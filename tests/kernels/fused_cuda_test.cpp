@@ -288,54 +288,6 @@ TEST_F(FusedCuda, RotaryOf16Bits) {
   }
 }
 
-// Of the same rows, whatever stands beside the first.
-TEST_F(FusedCuda, ProductsOfFewRows) {
-  struct Size {
-    std::int64_t outputs, inputs;
-  };
-  for (const DType dtype : kSixteenBits) {
-    for (const Size size : {Size{1, 8}, {7, 64}, {33, 576}, {2049, 1536}, {4096, 264}}) {
-      const auto x = decode(encode(random_twin(4 * size.inputs, 1.0F).host, dtype), dtype);
-      const auto w =
-          decode(encode(random_twin(size.outputs * size.inputs, 1.0F).host, dtype), dtype);
-      Twin<std::byte> x_twin(encode(x, dtype));
-      Twin<std::byte> w_twin(encode(w, dtype));
-      std::vector<float> alone;
-      for (const std::int64_t rows : {1, 2, 3, 4}) {
-        for (const bool accumulate : {false, true}) {
-          auto out = random_twin(rows * size.outputs);
-          gpu_.few_rows_product({x_twin.on_gpu(dtype, {rows, size.inputs}),
-                                 w_twin.on_gpu(dtype, {size.outputs, size.inputs}),
-                                 out.on_gpu(DType::kF32, {rows, size.outputs}), accumulate},
-                                {});
-          const std::vector<float> found = out.from_gpu();
-          for (std::int64_t at = 0; at < rows * size.outputs; ++at) {
-            double exact = accumulate ? out.host[static_cast<std::size_t>(at)] : 0.0;
-            double scale = 1;
-            for (std::int64_t i = 0; i < size.inputs; ++i) {
-              const double term =
-                  static_cast<double>(
-                      w[static_cast<std::size_t>(at % size.outputs * size.inputs + i)]) *
-                  x[static_cast<std::size_t>(at / size.outputs * size.inputs + i)];
-              exact += term;
-              scale += std::abs(term);
-            }
-            ASSERT_NEAR(found[static_cast<std::size_t>(at)], exact, 1e-6 * scale)
-                << size.outputs << " x " << size.inputs << ", " << rows << " rows, at " << at;
-          }
-          if (accumulate) continue;
-          const std::vector<float> first(found.begin(), found.begin() + size.outputs);
-          if (alone.empty()) alone = first;
-          EXPECT_EQ(first, alone) << "rows beside a row change its bits";
-        }
-      }
-    }
-  }
-  auto wide = random_twin(64);
-  const TensorView f32 = wide.on_gpu(DType::kF32, {2, 8});
-  EXPECT_THROW(gpu_.few_rows_product({f32, f32, f32}, {}), InvalidArgument);
-}
-
 TEST_F(FusedCuda, ACapturedGraphRunsWhatWasLaunched) {
   cudaStream_t stream = nullptr;
   cuda_check(cudaStreamCreate(&stream), "test");
