@@ -23,6 +23,9 @@ struct RmsNormParams {
   std::int64_t x_stride, residual_stride, out_stride;
   std::int64_t dim;
   float epsilon;
+  float* kept;  // [any, dim] or null
+  const std::int64_t* places;
+  std::int64_t kept_stride;
 };
 
 // One CTA a row.
@@ -44,6 +47,7 @@ __global__ void __launch_bounds__(kMostThreads) rms_norm_kernel(RmsNormParams<Ou
 
   float* x = p.x + row * p.x_stride;      // [dim]
   Out* out = p.out + row * p.out_stride;  // [dim]
+  float* kept = p.kept != nullptr ? p.kept + p.places[row] * p.kept_stride : nullptr;
   float squares = 0.0F;
   const auto take = [&](std::int64_t i) {
     Values value = device::load_values<kCount>(x + i);
@@ -53,6 +57,7 @@ __global__ void __launch_bounds__(kMostThreads) rms_norm_kernel(RmsNormParams<Ou
       for (int j = 0; j < kCount; ++j) value.v[j] += more.v[j];
       device::store_values(x + i, value);
     }
+    if (kept != nullptr) device::store_values(kept + i, value);
     return value;
   };
   const auto add = [&](const Values& value) {
@@ -95,7 +100,7 @@ template <class Out>
 void launch_rms_norm(const RmsNormArgs& args, const Launch& launch) {
   const std::int64_t dim = args.x.size(1);
   const bool wide = dim % kWide == 0 && is_aligned(args.x) && is_aligned(args.residual) &&
-                    is_aligned(args.weight) && is_aligned(args.out);
+                    is_aligned(args.weight) && is_aligned(args.out) && is_aligned(args.kept);
   const std::int64_t chunks = std::max<std::int64_t>(1, wide ? dim / kWide : dim);
   const std::int64_t threads = std::min(
       kMostThreads, round_up(ceil_div(chunks, std::int64_t{kHeld}), std::int64_t{device::kWarp}));
@@ -107,7 +112,10 @@ void launch_rms_norm(const RmsNormArgs& args, const Launch& launch) {
                                   args.residual ? args.residual.stride(0) : 0,
                                   args.out.stride(0),
                                   dim,
-                                  args.epsilon};
+                                  args.epsilon,
+                                  args.kept ? args.kept.as<float>() : nullptr,
+                                  args.kept ? args.places.as<const std::int64_t>() : nullptr,
+                                  args.kept ? args.kept.stride(0) : 0};
   launch_behind(launch.behind(), wide ? rms_norm_kernel<Out, kWide> : rms_norm_kernel<Out, 1>,
                 {dim3(static_cast<unsigned>(args.x.size(0))), dim3(static_cast<unsigned>(threads))},
                 params);
