@@ -18,7 +18,9 @@ bool has_whole_chunks(const TensorView& rows) {
 bool FewRowsProductArgs::fits() const {
   const bool is_16_bit = x.dtype == DType::kF16 || x.dtype == DType::kBF16;
   const bool out_fits = out.dtype == DType::kF32 || (!accumulate && out.dtype == x.dtype);
-  return is_16_bit && weight.dtype == x.dtype && out_fits && has_whole_chunks(x) &&
+  const bool bias_fits = !bias || (bias.dtype == x.dtype && bias.num_axes() == 1 &&
+                                   bias.stride(0) == 1 && bias.size(0) == weight.size(0));
+  return bias_fits && is_16_bit && weight.dtype == x.dtype && out_fits && has_whole_chunks(x) &&
          has_whole_chunks(weight) && out.num_axes() == 2 && out.stride(1) == 1 &&
          x.size(0) <= kMostRows && weight.size(1) == x.size(1) && out.size(0) == x.size(0) &&
          out.size(1) == weight.size(0);

@@ -49,6 +49,18 @@ void check_pages(const TensorView& pages, std::string_view what, const RotaryCac
              pages.dtype);
 }
 
+// Rows of the call that are written to rows `places` of another tensor too, of this shape but for
+// the first axis.
+void check_kept(const TensorView& kept, const TensorView& places, std::string_view what,
+                const TensorView& rows) {
+  if (!kept) return;
+  Dims shape = rows.shape;
+  shape[0] = kept.size(0);
+  check_rows(kept, what, shape, rows, rows.dtype);
+  check_rows(places, what, {rows.size(0)}, rows, DType::kI64);
+  check_values<std::int64_t>(places, what, kept.size(0));
+}
+
 }  // namespace
 
 void check_rms_norm(const RmsNormArgs& args) {
@@ -59,6 +71,8 @@ void check_rms_norm(const RmsNormArgs& args) {
   check_rows(args.out, "rms_norm: out", args.x.shape, args.x, args.out.dtype);
   check_rows(args.weight, "rms_norm: weight", {dim}, args.x);
   if (args.residual) check_rows(args.residual, "rms_norm: residual", args.x.shape, args.x);
+  check_kept(args.kept, args.places, "rms_norm: kept rows", args.x);
+  demand(!args.kept || !args.residual, "rms_norm: rows are kept where nothing is added to them");
 }
 
 namespace {
@@ -95,6 +109,7 @@ void check_rotary_cache(const RotaryCacheArgs& args) {
   check_rows(args.positions, "rotary: positions", {args.q.size(0)}, args.q, DType::kI32);
   check_values<std::int32_t>(args.positions, "rotary: positions", args.cos.size(0));
   if (args.k) check_rotary_keys(args);
+  check_kept(args.kept, args.places, "rotary: kept queries", args.q);
 }
 
 void check_gated_mlp(const GatedMlpArgs& args) {

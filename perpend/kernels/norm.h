@@ -10,12 +10,15 @@ namespace perpend {
 //   out [rows, dim] f32, may be the memory of x; on a GPU also bf16 or f16
 // With `residual` ([rows, dim] f32) first x += residual, stored back into x, so that the sum is
 // read and written once (Zhang and Sennrich 2019, arXiv:1910.07467, plus the residual connection).
+// With `kept` ([any, dim] f32) row i of x is stored there too, as row places[i] ([rows] i64).
 struct RmsNormArgs {
   TensorView x;
   TensorView residual;  // may be absent
   TensorView weight;
   TensorView out;
   float epsilon = 1e-5F;
+  TensorView kept = {};  // may be absent
+  TensorView places = {};
 };
 
 // The same as training needs it, with what its backward pass reads:

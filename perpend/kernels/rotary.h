@@ -21,7 +21,8 @@ enum class RotaryLayout {
 //   k_pages, v_pages  [num_pages, page_size, num_kv_heads, head_dim] f32, f16 or bf16
 //   slots      [rows] i64: page * page_size + row in page of each token
 // Values of a head from rotary_dim on are copied unturned. Without k, v, pages and slots q alone is
-// turned.
+// turned. With `kept` ([any, num_q_heads, head_dim] of the type of q) row i of the turned q is
+// stored there too, as row places[i] ([rows] i64).
 struct RotaryCacheArgs {
   TensorView q;
   TensorView k = {};
@@ -33,6 +34,8 @@ struct RotaryCacheArgs {
   TensorView v_pages = {};
   TensorView slots = {};
   RotaryLayout layout = RotaryLayout::kHalfSplit;
+  TensorView kept = {};
+  TensorView places = {};
 };
 
 // Takes the heads of a projection apart and turns those of q and k, or back: with `joins` qkv is

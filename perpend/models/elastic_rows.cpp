@@ -86,8 +86,8 @@ void ElasticRows::launch(Range layers) {
   for (auto layer = static_cast<int>(layers.begin); layer < layers.end; ++layer) {
     // Activations of a layer may take the place of those of the layer before.
     const Workspace::Scope scope(*context_.workspace);
-    kept_.inputs[layer].index_copy_(0, places_, x_);
-    layers_.run_layer(layer, x_, *pass_, {kept_.queries[layer], places_}, context_);
+    layers_.run_layer(layer, x_, *pass_, {kept_.inputs[layer], kept_.queries[layer], places_},
+                      context_);
   }
 }
 

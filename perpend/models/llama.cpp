@@ -232,8 +232,8 @@ torch::Tensor Llama::through_layer(int index, const torch::Tensor& x, const Atte
                                    Context& context) const {
   const Workspace::Scope scope(*context.workspace);
   const Layer& layer = layers_[static_cast<std::size_t>(index)];
-  const torch::Tensor seen =
-      layer.attention.add_to(x, layer.attention_norm.forward(x, context), input, context);
+  const torch::Tensor seen = layer.attention.add_to(
+      x, layer.attention_norm.forward(x, context, input.kept), input, context);
   if (seen.size(0) <= kMlpRows || seen.requires_grad()) {
     return layer.mlp.add_to(seen, layer.mlp_norm.forward(seen, context), context);
   }
@@ -265,9 +265,9 @@ torch::Tensor Llama::embed(const ForwardPass& pass, Context& context) const {
 }
 
 void Llama::run_layer(int layer, const torch::Tensor& x, const ForwardPass& pass,
-                      const KeptQueries& queries, Context& context) const {
+                      const KeptRows& kept, Context& context) const {
   AttentionInput input = pass.attention(layer);
-  input.kept_queries = &queries;
+  input.kept = &kept;
   // Nothing is recorded, so that what it returns is x.
   through_layer(layer, x, input, context);
 }

@@ -30,8 +30,8 @@ class Llama final : public LanguageModel, public LayerwiseModel, public Differen
   void prepare(const ForwardInput& input) const override;
   const LayerwiseModel* layerwise() const override { return this; }
   torch::Tensor embed(const ForwardPass& pass, Context& context) const override;
-  void run_layer(int layer, const torch::Tensor& x, const ForwardPass& pass,
-                 const KeptQueries& queries, Context& context) const override;
+  void run_layer(int layer, const torch::Tensor& x, const ForwardPass& pass, const KeptRows& kept,
+                 Context& context) const override;
   void visit_logits(const torch::Tensor& x, const ForwardPass& pass, LogitVisitor visit,
                     Context& context) const override;
   torch::Tensor run(const ForwardPass& pass, const LogitVisitor* visit,

@@ -11,20 +11,27 @@ namespace {
 
 // By our own kernel, if this device has it and it takes these operands.
 bool multiply_few_rows(const torch::Tensor& x, const torch::Tensor& weight,
-                       const torch::Tensor& out, bool accumulate, const Context& context) {
+                       const torch::Tensor& bias, const torch::Tensor& out, bool accumulate,
+                       const Context& context) {
   const auto product = context.kernels->fused.few_rows_product;
   if (product == nullptr || !context.multiplies_few_rows) return false;
-  const FewRowsProductArgs args{view_of(x), view_of(weight), view_of(out), accumulate};
+  const FewRowsProductArgs args{view_of(x), view_of(weight), view_of(out), accumulate,
+                                bias.defined() ? view_of(bias) : TensorView()};
   if (!args.fits()) return false;
   product(args, context.stream);
   return true;
 }
 
-// out = x W^T, or out += x W^T, each sum in f32 and rounded once to the type of `out`.
-void multiply(const torch::Tensor& x, const torch::Tensor& weight, torch::Tensor out,
-              bool accumulate, const Context& context) {
-  if (multiply_few_rows(x, weight, out, accumulate, context)) return;
+// out = x W^T + b, or out += x W^T + b, each sum in f32 and rounded once to the type of `out`, but
+// for b where neither our own product nor LibTorch's adds it meanwhile.
+void multiply(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias,
+              torch::Tensor out, bool accumulate, const Context& context) {
+  if (multiply_few_rows(x, weight, bias, out, accumulate, context)) return;
   const torch::Tensor columns = weight.t();
+  if (bias.defined() && out.is_cuda() && !accumulate && out.scalar_type() == weight.scalar_type()) {
+    at::addmm_out(out, bias, x, columns);
+    return;
+  }
   if (out.scalar_type() == weight.scalar_type()) {
     accumulate ? out.addmm_(x, columns) : at::mm_out(out, x, columns);
   } else if (out.is_cuda()) {
@@ -34,6 +41,7 @@ void multiply(const torch::Tensor& x, const torch::Tensor& weight, torch::Tensor
     const torch::Tensor product = at::mm(x.to(out.scalar_type()), columns.to(out.scalar_type()));
     accumulate ? out.add_(product) : out.copy_(product);
   }
+  if (bias.defined()) out.add_(bias);
 }
 
 }  // namespace
@@ -118,8 +126,10 @@ torch::Tensor Linear::forward_part(const torch::Tensor& x, Range outputs, Contex
   if (const auto* dense = std::get_if<Dense>(&form_)) {
     const torch::Tensor out = context.workspace->take({x.size(0), outputs.size()}, x.scalar_type());
     const torch::Tensor weight = dense->weight.narrow(0, outputs.begin, outputs.size());
-    multiply(x, weight, out, /*accumulate=*/false, context);
-    if (dense->bias.defined()) out.add_(dense->bias.narrow(0, outputs.begin, outputs.size()));
+    const torch::Tensor bias = dense->bias.defined()
+                                   ? dense->bias.narrow(0, outputs.begin, outputs.size())
+                                   : torch::Tensor();
+    multiply(x, weight, bias, out, /*accumulate=*/false, context);
     return out;
   }
   // Kernels begin and end with whole panels.
@@ -142,8 +152,7 @@ void Linear::run(const torch::Tensor& x, const torch::Tensor& out, bool accumula
   check(adapters_.empty(), "linear: adapters must be merged before the model is run");
   if (const auto* dense = std::get_if<Dense>(&form_)) {
     check_eq(x.scalar_type(), dense->weight.scalar_type(), "linear: types of x and W differ");
-    multiply(x, dense->weight, out, accumulate, context);
-    if (dense->bias.defined()) out.add_(dense->bias);
+    multiply(x, dense->weight, dense->bias, out, accumulate, context);
     return;
   }
   run_packed(std::get<Packed>(form_), x, out, accumulate, {}, context);

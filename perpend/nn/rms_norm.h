@@ -7,6 +7,8 @@
 
 namespace perpend {
 
+struct KeptRows;
+
 // x / rms(x) * weight over the last axis (arXiv:1910.07467).
 class RmsNorm {
  public:
@@ -14,8 +16,10 @@ class RmsNorm {
   // weight [dim] f32.
   RmsNorm(torch::Tensor weight, float epsilon) : weight_(std::move(weight)), epsilon_(epsilon) {}
 
-  // [rows, dim] f32 -> the same shape, of the type of the context, in the workspace.
-  torch::Tensor forward(const torch::Tensor& x, Context& context) const;
+  // [rows, dim] f32 -> the same shape, of the type of the context, in the workspace. `kept`: where
+  // the rows of x themselves stay too.
+  torch::Tensor forward(const torch::Tensor& x, Context& context,
+                        const KeptRows* kept = nullptr) const;
 
   // The same of residual + delta, recorded by autograd, and the sum: see add_rms_norm().
   NormedSum train_forward(const torch::Tensor& residual, const torch::Tensor& delta,

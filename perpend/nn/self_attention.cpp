@@ -49,10 +49,12 @@ torch::Tensor SelfAttention::cache_keys(const torch::Tensor& x, const AttentionI
   rotary.v_pages = input.kv.v_pages;
   rotary.slots = input.kv.slots;
   rotary.layout = config_.rotary_layout;
+  if (const KeptRows* kept = input.kept) {
+    rotary.kept = heads_of(view_of(kept->queries), 0, num_q, dim);
+    rotary.places = view_of(kept->places);
+  }
   require(context.kernels->fused.rotary_cache, "rotary", *context.kernels)(rotary, context.stream);
-  const torch::Tensor q = rows.narrow(1, 0, std::int64_t{num_q} * dim);
-  if (const KeptQueries* kept = input.kept_queries) kept->to.index_copy_(0, kept->places, q);
-  return q;
+  return rows.narrow(1, 0, std::int64_t{num_q} * dim);
 }
 
 torch::Tensor SelfAttention::add_to(const torch::Tensor& residual, const torch::Tensor& x,

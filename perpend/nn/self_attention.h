@@ -13,10 +13,11 @@
 
 namespace perpend {
 
-// Where the queries of rows stay behind a pass.
-struct KeptQueries {
-  torch::Tensor to;      // [places, num_q_heads * head_dim] of the type of the context
-  torch::Tensor places;  // [rows] i64
+// Where the inputs and queries of the rows of a layer stay behind a pass.
+struct KeptRows {
+  torch::Tensor inputs;   // [any, model_dim] f32
+  torch::Tensor queries;  // [any, num_q_heads * head_dim] of the type of the context
+  torch::Tensor places;   // of each row there: [rows] i64
 };
 
 // What an attention layer reads besides x, all where its kernels run.
@@ -27,7 +28,7 @@ struct AttentionInput {
   // Which pairs are live: a schedule, or a plan that another schedule may replace in place.
   const Schedule* schedule = nullptr;
   const AttentionPlan* plan = nullptr;
-  const KeptQueries* kept_queries = nullptr;
+  const KeptRows* kept = nullptr;
 };
 
 // What the attention layers of one pass share that autograd records.

@@ -49,6 +49,34 @@ TEST_F(FusedCuda, RmsNormWithAndWithoutResidual) {
   }
 }
 
+TEST_F(FusedCuda, RmsNormKeepsRows) {
+  const std::int64_t dim = 576;
+  auto x = random_twin(3 * dim);
+  auto weight = random_twin(dim);
+  auto out = poisoned_twin(3 * dim);
+  auto kept = random_twin(5 * dim);
+  Twin<std::int64_t> places({4, 0, 3});
+  RmsNormArgs args{x.on_cpu(DType::kF32, {3, dim}),
+                   {},
+                   weight.on_cpu(DType::kF32, {dim}),
+                   out.on_cpu(DType::kF32, {3, dim})};
+  args.kept = kept.on_cpu(DType::kF32, {5, dim});
+  args.places = places.on_cpu(DType::kI64, {3});
+  const std::vector<float> before = kept.host;
+  cpu_.rms_norm(args, {&pool_});
+  EXPECT_TRUE(std::equal(x.host.begin(), x.host.begin() + dim, kept.host.begin() + 4 * dim));
+  EXPECT_TRUE(std::equal(before.begin() + dim, before.begin() + 3 * dim, kept.host.begin() + dim));
+  args = {x.on_gpu(DType::kF32, {3, dim}),
+          {},
+          weight.on_gpu(DType::kF32, {dim}),
+          out.on_gpu(DType::kF32, {3, dim})};
+  args.kept = kept.on_gpu(DType::kF32, {5, dim});
+  args.places = places.on_gpu(DType::kI64, {3});
+  gpu_.rms_norm(args, {});
+  expect_near(out.host, out.from_gpu(), 2e-6F);
+  EXPECT_EQ(kept.host, kept.from_gpu());
+}
+
 TEST_F(FusedCuda, RmsNormRoundsTo16Bits) {
   for (const DType dtype : kSixteenBits) {
     for (const std::int64_t dim : {1, 33, 576, 5000}) {
@@ -254,7 +282,11 @@ TEST_F(FusedCuda, RotaryOf16Bits) {
     Twin<std::byte> k_pages(
         std::vector<std::byte>(static_cast<std::size_t>(8 * 2 * dim) * size_of(dtype)));
     Twin<std::byte> v_pages(k_pages.host);
-    const auto args_of = [&](TensorView all, auto view) {
+    auto kept = random_twin(7 * 4 * dim);
+    Twin<std::byte> kept_rounded(encode(kept.host, dtype));
+    kept.host = decode(kept_rounded.host, dtype);
+    Twin<std::int64_t> places({6, 2, 0, 1, 4});
+    const auto args_of = [&](TensorView all, const TensorView& kept_rows, auto view) {
       const auto part = [&](std::int64_t first, std::int64_t count) {
         TensorView some = all;
         some.data =
@@ -270,70 +302,26 @@ TEST_F(FusedCuda, RotaryOf16Bits) {
                              view(sin, DType::kF32, {10, dim / 2}),
                              view(k_pages, dtype, {2, 4, 2, dim}),
                              view(v_pages, dtype, {2, 4, 2, dim}),
-                             view(slots, DType::kI64, {rows})};
+                             view(slots, DType::kI64, {rows}),
+                             RotaryLayout::kHalfSplit,
+                             kept_rows,
+                             view(places, DType::kI64, {rows})};
     };
     cpu_.rotary_cache(
-        args_of(qkv.on_cpu(DType::kF32, {rows, heads, dim}),
+        args_of(qkv.on_cpu(DType::kF32, {rows, heads, dim}), kept.on_cpu(DType::kF32, {7, 4, dim}),
                 [](auto& twin, DType type, const Dims& shape) { return twin.on_cpu(type, shape); }),
         {&pool_});
     gpu_.rotary_cache(
-        args_of(rounded.on_gpu(dtype, {rows, heads, dim}),
+        args_of(rounded.on_gpu(dtype, {rows, heads, dim}), kept_rounded.on_gpu(dtype, {7, 4, dim}),
                 [](auto& twin, DType type, const Dims& shape) { return twin.on_gpu(type, shape); }),
         {});
+    expect_near(kept.host, decode(kept_rounded.from_gpu(), dtype), 2 * rounding_of(dtype));
     // k and v of the product itself stay as they were.
     expect_near(qkv.host, decode(rounded.from_gpu(), dtype), 2 * rounding_of(dtype));
     expect_near(decode(k_pages.host, dtype), decode(k_pages.from_gpu(), dtype),
                 2 * rounding_of(dtype));
     expect_near(decode(v_pages.host, dtype), decode(v_pages.from_gpu(), dtype), 0.0F);
   }
-}
-
-// Of the same rows, whatever stands beside the first.
-TEST_F(FusedCuda, ProductsOfFewRows) {
-  struct Size {
-    std::int64_t outputs, inputs;
-  };
-  for (const DType dtype : kSixteenBits) {
-    for (const Size size : {Size{1, 8}, {7, 64}, {33, 576}, {2049, 1536}, {4096, 264}}) {
-      const auto x = decode(encode(random_twin(4 * size.inputs, 1.0F).host, dtype), dtype);
-      const auto w =
-          decode(encode(random_twin(size.outputs * size.inputs, 1.0F).host, dtype), dtype);
-      Twin<std::byte> x_twin(encode(x, dtype));
-      Twin<std::byte> w_twin(encode(w, dtype));
-      std::vector<float> alone;
-      for (const std::int64_t rows : {1, 2, 3, 4}) {
-        for (const bool accumulate : {false, true}) {
-          auto out = random_twin(rows * size.outputs);
-          gpu_.few_rows_product({x_twin.on_gpu(dtype, {rows, size.inputs}),
-                                 w_twin.on_gpu(dtype, {size.outputs, size.inputs}),
-                                 out.on_gpu(DType::kF32, {rows, size.outputs}), accumulate},
-                                {});
-          const std::vector<float> found = out.from_gpu();
-          for (std::int64_t at = 0; at < rows * size.outputs; ++at) {
-            double exact = accumulate ? out.host[static_cast<std::size_t>(at)] : 0.0;
-            double scale = 1;
-            for (std::int64_t i = 0; i < size.inputs; ++i) {
-              const double term =
-                  static_cast<double>(
-                      w[static_cast<std::size_t>(at % size.outputs * size.inputs + i)]) *
-                  x[static_cast<std::size_t>(at / size.outputs * size.inputs + i)];
-              exact += term;
-              scale += std::abs(term);
-            }
-            ASSERT_NEAR(found[static_cast<std::size_t>(at)], exact, 1e-6 * scale)
-                << size.outputs << " x " << size.inputs << ", " << rows << " rows, at " << at;
-          }
-          if (accumulate) continue;
-          const std::vector<float> first(found.begin(), found.begin() + size.outputs);
-          if (alone.empty()) alone = first;
-          EXPECT_EQ(first, alone) << "rows beside a row change its bits";
-        }
-      }
-    }
-  }
-  auto wide = random_twin(64);
-  const TensorView f32 = wide.on_gpu(DType::kF32, {2, 8});
-  EXPECT_THROW(gpu_.few_rows_product({f32, f32, f32}, {}), InvalidArgument);
 }
 
 TEST_F(FusedCuda, ACapturedGraphRunsWhatWasLaunched) {

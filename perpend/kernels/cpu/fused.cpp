@@ -40,7 +40,12 @@ void rotate_row(const RowMicro& micro, const RotaryCacheArgs& args, std::int64_t
   const float* cos = row_of(args.cos, position);
   const float* sin = row_of(args.sin, position);
   for (std::int64_t head = 0; head < args.q.size(1); ++head) {
-    micro.rotate(args.layout, cos, sin, half, row_of(args.q, row) + head * args.q.stride(1));
+    float* q = row_of(args.q, row) + head * args.q.stride(1);
+    micro.rotate(args.layout, cos, sin, half, q);
+    if (!args.kept) continue;
+    std::copy_n(
+        q, dim,
+        row_of(args.kept, args.places.as<const std::int64_t>()[row]) + head * args.kept.stride(1));
   }
   if (!args.k) return;
   const std::int64_t slot = args.slots.as<const std::int64_t>()[row];
@@ -77,6 +82,10 @@ void cpu_rms_norm(const RowMicro& micro, const RmsNormArgs& args, Stream stream)
   const std::int64_t dim = args.x.size(1);
   stream.threads->parallel_for(rows, rows_per_task(dim), [&](Range range) {
     for (std::int64_t row = range.begin; row < range.end; ++row) {
+      if (args.kept) {
+        std::copy_n(row_of(args.x, row), dim,
+                    row_of(args.kept, args.places.as<const std::int64_t>()[row]));
+      }
       micro.rms_norm(row_of(args.x, row), args.residual ? row_of(args.residual, row) : nullptr,
                      args.weight.as<float>(), args.epsilon, dim, row_of(args.out, row));
     }

@@ -2,10 +2,11 @@
 
 #include "perpend/core/range.h"
 #include "perpend/kernels/cuda/device/activation.cuh"
+#include "perpend/kernels/cuda/device/launch_order.cuh"
 #include "perpend/kernels/cuda/device/vector_io.cuh"
 #include "perpend/kernels/cuda/element_dispatch.cuh"
 #include "perpend/kernels/cuda/fused.h"
-#include "perpend/kernels/cuda/launch.h"
+#include "perpend/kernels/cuda/launch_behind.cuh"
 #include "perpend/kernels/fused_checks.h"
 
 namespace perpend {
@@ -41,11 +42,21 @@ __device__ void each_chunk(std::int64_t dim, Function function) {
   for (std::int64_t i = first; i < dim; i += step) function(i);
 }
 
+template <class T>
+struct GatedMlpParams {
+  const T* gate_up;
+  T* out;
+  std::int64_t gate_up_stride, out_stride;
+  std::int64_t dim;
+};
+
 template <class Activate, class T, int kCount>
-__global__ void gated_mlp_kernel(const T* gate_up, std::int64_t gate_up_stride, T* out,
-                                 std::int64_t out_stride, std::int64_t dim) {
-  const T* gate = gate_up + blockIdx.x * gate_up_stride;  // [dim], up [dim] after it
-  T* to = out + blockIdx.x * out_stride;                  // [dim]
+__global__ void gated_mlp_kernel(GatedMlpParams<T> p) {
+  device::let_next_launch_start();
+  device::wait_for_launch_before();
+  const T* gate = p.gate_up + blockIdx.x * p.gate_up_stride;  // [dim], up [dim] after it
+  T* to = p.out + blockIdx.x * p.out_stride;                  // [dim]
+  const std::int64_t dim = p.dim;
   each_chunk<kCount>(dim, [&](std::int64_t i) {
     device::Values<kCount> g = device::load_values<kCount>(gate + i);
     const device::Values<kCount> u = device::load_values<kCount>(gate + dim + i);
@@ -63,11 +74,10 @@ void launch_gated_mlp(const GatedMlpArgs& args, const Launch& launch) {
   dispatch_element(args.out.dtype, [&]<class T>(Element<T>) {
     const auto kernel =
         wide ? gated_mlp_kernel<Activate, T, kWide> : gated_mlp_kernel<Activate, T, 1>;
-    kernel<<<shape.grid, shape.threads, 0, launch.stream()>>>(
-        args.gate_up.as<const T>(), args.gate_up.stride(0), args.out.as<T>(), args.out.stride(0),
-        dim);
+    const GatedMlpParams<T> params{args.gate_up.as<const T>(), args.out.as<T>(),
+                                   args.gate_up.stride(0), args.out.stride(0), dim};
+    launch_behind(launch.behind(), kernel, {shape.grid, dim3(shape.threads)}, params);
   });
-  launch.check_launched();
 }
 
 // With y = g sigmoid(g): dy/dg = sigmoid(g) (1 + g (1 - sigmoid(g))).

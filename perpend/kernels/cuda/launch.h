@@ -9,6 +9,13 @@
 
 namespace perpend {
 
+// Where a kernel goes that waits itself for the launch before it (launch_behind.cuh).
+struct Behind {
+  cudaStream_t stream;
+  bool overlaps;  // whether the GPU can make a launch ready while the one before runs
+  std::string_view operation;
+};
+
 // Makes the device of a call the current one and checks what was launched. The device that was
 // current before comes back at the end of the scope.
 class Launch {
@@ -21,6 +28,7 @@ class Launch {
 
   cudaStream_t stream() const { return stream_; }
   const StreamAllocator* allocator() const { return allocator_; }
+  Behind behind() const;
   // To be called after the launch: throws DeviceError if it was refused.
   void check_launched() const;
 
@@ -28,6 +36,7 @@ class Launch {
   std::string_view operation_;
   cudaStream_t stream_;
   const StreamAllocator* allocator_;
+  int device_;
   int device_before_ = 0;
 };
 

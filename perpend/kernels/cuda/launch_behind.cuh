@@ -1,20 +1,12 @@
 #pragma once
 
 #include <cstddef>
-#include <string_view>
 #include <type_traits>
 
-#include <cuda_runtime_api.h>
-
 #include "perpend/kernels/cuda/cuda_check.h"
+#include "perpend/kernels/cuda/launch.h"
 
 namespace perpend {
-
-struct Behind {
-  cudaStream_t stream;
-  bool overlaps;  // whether the GPU can make a launch ready while the one before runs
-  std::string_view operation;
-};
 
 struct LaunchShape {
   dim3 grid;

@@ -2,10 +2,11 @@
 #include <cassert>
 
 #include "perpend/core/range.h"
+#include "perpend/kernels/cuda/device/launch_order.cuh"
 #include "perpend/kernels/cuda/device/rotary.cuh"
 #include "perpend/kernels/cuda/element_dispatch.cuh"
 #include "perpend/kernels/cuda/fused.h"
-#include "perpend/kernels/cuda/launch.h"
+#include "perpend/kernels/cuda/launch_behind.cuh"
 #include "perpend/kernels/fused_checks.h"
 
 namespace perpend {
@@ -40,6 +41,8 @@ struct Pages {
 template <class In, class Stored>
 struct RotaryParams {
   HeadRows<In> q, k, v;
+  HeadRows<In> kept;           // no heads where none are kept
+  const std::int64_t* places;  // [rows]
   Pages<Stored> k_pages, v_pages;
   const std::int32_t* positions;  // [rows]
   const std::int64_t* slots;      // [rows]
@@ -54,8 +57,10 @@ struct RotaryParams {
 // Rows along y of a CTA, their heads and pairs along x: the heads of q, then of k, then of v.
 template <class In, class Stored, bool kIsWide>
 __global__ void rotary_cache_kernel(RotaryParams<In, Stored> p) {
+  device::let_next_launch_start();
   const std::int64_t row = static_cast<std::int64_t>(blockIdx.x) * blockDim.y + threadIdx.y;
   if (row >= p.num_rows) return;
+  device::wait_for_launch_before();
   const std::int64_t position = p.positions[row];
   assert(position >= 0 && position < p.max_position);
   const device::RowAngles angles{p.cos + position * p.cos_stride, p.sin + position * p.sin_stride};
@@ -76,6 +81,7 @@ __global__ void rotary_cache_kernel(RotaryParams<In, Stored> p) {
     int head = i / items;
     if (head < p.q.num_heads) {
       In* q = p.q.head(row, head);
+      if (p.kept.num_heads > 0) turn(angles, item, q, p.kept.head(p.places[row], head));
       turn(angles, item, q, q);
       continue;
     }
@@ -114,29 +120,32 @@ bool is_wide(const RotaryCacheArgs& args) {
   const std::int64_t half = args.cos.size(1);
   return args.layout == RotaryLayout::kHalfSplit && 2 * half == args.q.size(2) &&
          half % kWide == 0 && is_aligned(args.q) && is_aligned(args.k) && is_aligned(args.v) &&
-         is_aligned(args.cos) && is_aligned(args.sin) && is_aligned(args.k_pages) &&
-         is_aligned(args.v_pages);
+         is_aligned(args.kept) && is_aligned(args.cos) && is_aligned(args.sin) &&
+         is_aligned(args.k_pages) && is_aligned(args.v_pages);
 }
 
 template <class In, class Stored>
 void launch_rotary_cache(const RotaryCacheArgs& args, const Launch& launch) {
-  const RotaryParams<In, Stored> params{head_rows<In>(args.q),
-                                        head_rows<In>(args.k),
-                                        head_rows<In>(args.v),
-                                        pages_of<Stored>(args.k_pages),
-                                        pages_of<Stored>(args.v_pages),
-                                        args.positions.as<const std::int32_t>(),
-                                        args.slots.as<const std::int64_t>(),
-                                        args.cos.as<const float>(),
-                                        args.sin.as<const float>(),
-                                        args.cos.stride(0),
-                                        args.sin.stride(0),
-                                        args.q.size(0),
-                                        args.cos.size(0),
-                                        args.k ? args.k_pages.size(0) * args.k_pages.size(1) : 0,
-                                        static_cast<int>(args.cos.size(1)),
-                                        static_cast<int>(args.q.size(2)),
-                                        args.layout == RotaryLayout::kInterleaved};
+  const RotaryParams<In, Stored> params{
+      head_rows<In>(args.q),
+      head_rows<In>(args.k),
+      head_rows<In>(args.v),
+      head_rows<In>(args.kept),
+      args.places ? args.places.as<const std::int64_t>() : nullptr,
+      pages_of<Stored>(args.k_pages),
+      pages_of<Stored>(args.v_pages),
+      args.positions.as<const std::int32_t>(),
+      args.slots.as<const std::int64_t>(),
+      args.cos.as<const float>(),
+      args.sin.as<const float>(),
+      args.cos.stride(0),
+      args.sin.stride(0),
+      args.q.size(0),
+      args.cos.size(0),
+      args.k ? args.k_pages.size(0) * args.k_pages.size(1) : 0,
+      static_cast<int>(args.cos.size(1)),
+      static_cast<int>(args.q.size(2)),
+      args.layout == RotaryLayout::kInterleaved};
   const std::int64_t heads = args.q.size(1) + (args.k ? 2 * args.k.size(1) : 0);
   const bool wide = is_wide(args);
   const std::int64_t items = heads * (wide ? params.half / kWide : params.head_dim - params.half);
@@ -144,10 +153,10 @@ void launch_rotary_cache(const RotaryCacheArgs& args, const Launch& launch) {
   const std::int64_t rows = std::max<std::int64_t>(1, kMostThreads / threads);
   const auto kernel =
       wide ? rotary_cache_kernel<In, Stored, true> : rotary_cache_kernel<In, Stored, false>;
-  kernel<<<static_cast<unsigned>(ceil_div(args.q.size(0), rows)),
-           dim3(static_cast<unsigned>(threads), static_cast<unsigned>(rows)), 0, launch.stream()>>>(
-      params);
-  launch.check_launched();
+  launch_behind(launch.behind(), kernel,
+                {dim3(static_cast<unsigned>(ceil_div(args.q.size(0), rows))),
+                 dim3(static_cast<unsigned>(threads), static_cast<unsigned>(rows))},
+                params);
 }
 
 }  // namespace

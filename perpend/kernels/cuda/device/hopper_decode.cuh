@@ -42,6 +42,7 @@ __global__ void __launch_bounds__(Kernel::kThreads, 1)
     prefetch_map(&params.maps.v_step);
     init_barriers(shared);
   }
+  wait_for_launch_before();
   __syncthreads();
   if (threadIdx.x >= kTileThreads) {
     give_registers<Kernel::kCopyRegisters>();

@@ -1,7 +1,9 @@
 #pragma once
 
 // A launch that is made ready while the one before it in its stream still runs
-// (cudaLaunchAttributeProgrammaticStreamSerialization), on GPUs that can do that.
+// (cudaLaunchAttributeProgrammaticStreamSerialization), on GPUs that can do that. It ends behind
+// that one, and so does whatever is behind both. Until it waits it writes nothing and reads only
+// what no kernel writes that lets another start: weights, and lists that copies brought.
 
 namespace perpend::device {
 

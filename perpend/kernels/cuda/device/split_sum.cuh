@@ -120,7 +120,9 @@ class RowSum {
 template <class Element, int kHeadDim>
 __global__ void __launch_bounds__(32 * kRowsOfSumCta)
     split_sum(const __grid_constant__ SplitSumParams params) {
-  // The lists were there before the launch before began: only its rows are waited for.
+  let_next_launch_start();
+  // The lists came by copies, before which no launch behind them starts: only the rows of the
+  // launch before are waited for.
   const auto index = static_cast<int>(blockIdx.x);
   const bool is_there = index < params.counts->num_sums;
   const SplitSum sum = is_there ? params.sums[index] : SplitSum{};
