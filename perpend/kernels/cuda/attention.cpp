@@ -136,8 +136,9 @@ Taken decode_share(const AttentionArgs& args, const Schedule& schedule) {
 Taken run_decode(const AttentionArgs& args, const Schedule& schedule, const Launch& launch) {
   const Taken share = decode_share(args, schedule);
   if (share == Taken::kNone) return share;
-  const auto on_device = device_decode(schedule, static_cast<int>(head_dim_of(args)),
-                                       args.q.device.index, share == Taken::kAll, launch.stream());
+  const ReadByLaunches on_device(device_decode(schedule, static_cast<int>(head_dim_of(args)),
+                                               args.q.device.index, share == Taken::kAll),
+                                 launch.stream());
   const std::int64_t rows = on_device->split_rows();
   const StreamMemory workspace(workspace_bytes(rows, head_dim_of(args)), launch);
   launch_decode(args,
@@ -150,9 +151,11 @@ Taken run_decode(const AttentionArgs& args, const Schedule& schedule, const Laun
 void run_rest(const AttentionArgs& args, const Schedule& schedule, Taken taken,
               const Launch& launch) {
   const auto head_dim = static_cast<int>(head_dim_of(args));
-  const auto on_device = device_schedule(
-      schedule, head_dim, args.q.device.index, launch.stream(),
-      {.only_many_rows = taken == Taken::kSome, .may_skip_parts = may_skip_parts(args)});
+  const ReadByLaunches on_device(
+      device_schedule(
+          schedule, head_dim, args.q.device.index,
+          {.only_many_rows = taken == Taken::kSome, .may_skip_parts = may_skip_parts(args)}),
+      launch.stream());
   launch_rows(args, on_device->rows(), launch);
 }
 
