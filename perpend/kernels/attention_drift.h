@@ -19,8 +19,9 @@ namespace perpend {
 //   queries      [layers, canvas, num_q_heads, head_dim] f32, f16 or bf16, dense
 //   old_queries  [layers, tracked, num_q_heads, head_dim] as queries; absent where none is tracked,
 //                and then the fields below down to `tracked` too
-//   old_keys     [layers, changed, num_kv_heads, head_dim] as queries: of the rows whose keys
-//   changed changed      [canvas] i32: which of old_keys a row had; -1: its key did not change
+//   old_keys     [layers, changed, num_kv_heads, head_dim] as queries: of rows whose keys changed;
+//                absent where none did, and then `changed` too
+//   changed      [changed] i32, rows of the canvas, each once
 //   tracked      [tracked] i32, rows of the canvas
 //   window       [window] i32, rows of the canvas, at least one
 //   k_pages      [num_pages, page_size, num_kv_heads, head_dim] f32, f16 or bf16, rows dense
@@ -52,10 +53,8 @@ struct AttentionDriftArgs {
   int num_kv_heads() const { return static_cast<int>(k_pages.size(2)); }
   std::int64_t num_window() const { return window.size(0); }
   std::int64_t num_tracked() const { return tracked ? tracked.size(0) : 0; }
+  std::int64_t num_changed() const { return changed ? changed.size(0) : 0; }
 };
-
-// Keys that a part of the GPU's work covers.
-constexpr int kDriftKeys = 64;
 
 // Values that `statistics` must have room for.
 std::int64_t drift_statistics(const AttentionDriftArgs& args);

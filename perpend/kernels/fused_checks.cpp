@@ -194,14 +194,15 @@ void check_attention_drift(const AttentionDriftArgs& args) {
          "attention_drift: statistics have too little room (", args.statistics.size(0), " vs ",
          drift_statistics(args), ")");
   if (args.num_tracked() == 0) return;
-  check_axes(args.old_keys, "attention_drift: old_keys", 4);
   check_dense(args.old_queries, "attention_drift: old_queries",
               {layers, args.num_tracked(), args.num_q_heads(), head_dim}, dtype);
-  check_dense(args.old_keys, "attention_drift: old_keys",
-              {layers, args.old_keys.size(1), kv_heads, head_dim}, args.k_pages.dtype);
-  check_dense(args.changed, "attention_drift: changed", {canvas}, DType::kI32);
   check_dense(args.tracked, "attention_drift: tracked", {args.num_tracked()}, DType::kI32);
   check_values<std::int32_t>(args.tracked, "attention_drift: tracked", canvas);
+  if (args.num_changed() == 0) return;
+  check_dense(args.old_keys, "attention_drift: old_keys",
+              {layers, args.num_changed(), kv_heads, head_dim}, args.k_pages.dtype);
+  check_dense(args.changed, "attention_drift: changed", {args.num_changed()}, DType::kI32);
+  check_values<std::int32_t>(args.changed, "attention_drift: changed", canvas);
 }
 
 }  // namespace perpend

@@ -28,33 +28,34 @@ torch::Tensor pages_tensor(const TensorView& pages) {
 }  // namespace
 
 LayerDrift::LayerDrift(const DriftOperands& operands, Range layers, Context& context)
-    : layers_(layers) {
+    : layers_(layers), canvas_(operands.queries.size(1)) {
   const auto part = [&](const torch::Tensor& of_layers) {
     return view_of(of_layers.narrow(0, layers.begin, layers.size()));
   };
-  const torch::Tensor attended = torch::empty({layers.size(), operands.queries.size(1)},
-                                              operands.queries.options().dtype(torch::kFloat32));
-  const torch::Tensor similarity = torch::empty({layers.size()}, attended.options());
-  AttentionDriftArgs args{.queries = part(operands.queries),
-                          .window = view_of(operands.window),
-                          .k_pages = operands.k_pages,
-                          .page_tables = part(operands.page_tables),
-                          .statistics = {},
-                          .attended = view_of(attended),
-                          .similarity = view_of(similarity),
-                          .by_keys = operands.by_keys};
+  // Together, so that one copy takes both to the host.
+  const torch::Tensor found = torch::empty({layers.size() * (canvas_ + 1)},
+                                           operands.queries.options().dtype(torch::kFloat32));
+  const std::int64_t attended = layers.size() * canvas_;
+  AttentionDriftArgs args{
+      .queries = part(operands.queries),
+      .window = view_of(operands.window),
+      .k_pages = operands.k_pages,
+      .page_tables = part(operands.page_tables),
+      .statistics = {},
+      .attended = view_of(found.narrow(0, 0, attended).view({layers.size(), canvas_})),
+      .similarity = view_of(found.narrow(0, attended, layers.size())),
+      .by_keys = operands.by_keys};
   if (operands.old_queries.defined()) {
     args.old_queries = part(operands.old_queries);
     args.old_keys = part(operands.old_keys);
     args.changed = view_of(operands.changed);
     args.tracked = view_of(operands.tracked);
   }
-  const torch::Tensor statistics = torch::empty({drift_statistics(args)}, attended.options());
+  const torch::Tensor statistics = torch::empty({drift_statistics(args)}, found.options());
   args.statistics = view_of(statistics);
   require(context.kernels->fused.attention_drift, "drift of attention", *context.kernels)(
       args, context.stream);
-  similarity_ = to_host(similarity);
-  attended_ = to_host(attended);
+  found_ = to_host(found);
   if (!context.torch_stream) return;
   event_.emplace(context.torch_stream->device_type());
   event_->record(*context.torch_stream);
@@ -65,12 +66,12 @@ void LayerDrift::wait() {
 }
 
 float LayerDrift::similarity(std::int64_t layer) const {
-  return similarity_.data_ptr<float>()[layer - layers_.begin];
+  return found_.data_ptr<float>()[layers_.size() * canvas_ + layer - layers_.begin];
 }
 
 std::span<const float> LayerDrift::attended(std::int64_t layer) const {
-  const auto canvas = static_cast<std::size_t>(attended_.size(1));
-  return {attended_.data_ptr<float>() + (layer - layers_.begin) * attended_.size(1), canvas};
+  return {found_.data_ptr<float>() + (layer - layers_.begin) * canvas_,
+          static_cast<std::size_t>(canvas_)};
 }
 
 torch::Tensor on_device(std::span<const std::int32_t> values, const Context& context) {

@@ -20,7 +20,7 @@ struct DriftOperands {
   torch::Tensor queries;      // [layers, canvas, num_q_heads, head_dim]
   torch::Tensor old_queries;  // [layers, tracked, num_q_heads, head_dim]
   torch::Tensor old_keys;     // [layers, changed, num_kv_heads, head_dim]
-  torch::Tensor changed;      // [canvas] i32
+  torch::Tensor changed;      // [changed] i32
   torch::Tensor tracked;      // [tracked] i32
   torch::Tensor window;       // [window] i32
   torch::Tensor page_tables;  // [layers, pages] i32
@@ -43,8 +43,8 @@ class LayerDrift {
 
  private:
   Range layers_;
-  torch::Tensor similarity_;  // [layers] f32 of the host
-  torch::Tensor attended_;    // [layers, canvas] f32 of the host
+  std::int64_t canvas_;
+  torch::Tensor found_;  // f32 of the host: attended [layers, canvas], then similarity [layers]
   std::optional<c10::Event> event_;
 };
 

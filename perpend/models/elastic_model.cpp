@@ -111,11 +111,7 @@ class ElasticStep {
     drift_.tracked = on_device(state_.tracked, context_);
     drift_.old_queries = drift_.queries.index_select(1, drift_.tracked);
     drift_.old_keys = keys_of_rows(sequence_, rows, context_);
-    Rows changed(everything_.size(), -1);
-    for (std::size_t i = 0; i < rows.size(); ++i) {
-      changed[static_cast<std::size_t>(rows[i])] = static_cast<std::int32_t>(i);
-    }
-    drift_.changed = on_device(changed, context_);
+    drift_.changed = on_device(rows, context_);
   }
 
   // All layers with few rows, until drift is too large.

@@ -6,6 +6,16 @@
 #include "perpend/ops/tensor_view_of.h"
 
 namespace perpend {
+namespace {
+
+// How many logits a step wants changes while its rows are filled up to one number.
+PassSize size_for(const ForwardInput& input, bool captures) {
+  PassSize size = size_of(input);
+  if (captures) size.logit_rows = size.rows;
+  return size;
+}
+
+}  // namespace
 
 ElasticRows::ElasticRows(const LanguageModel& model, const LayerwiseModel& layers,
                          const ForwardInput& input, const Kept& kept, Context& context,
@@ -17,7 +27,7 @@ ElasticRows::ElasticRows(const LanguageModel& model, const LayerwiseModel& layer
       workspace_(torch_device(context.device)),
       own_(captures ? std::optional(with_workspace(context, workspace_)) : std::nullopt),
       context_(captures ? *own_ : context),
-      pass_(std::in_place, size_of(input), context_) {
+      pass_(std::in_place, size_for(input, captures), context_) {
   if (captures) make_plan(input);
 }
 

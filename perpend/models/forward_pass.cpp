@@ -89,7 +89,11 @@ void ForwardPass::assign(const ForwardInput& input, const Context& context) {
   check_eq(store.config().device, context.device,
            "model: devices of the cache and of the weights "
            "differ");
+  if (std::ssize(input.tokens) != size_.rows || std::ssize(input.logit_rows) > size_.logit_rows) {
+    bug("model: a pass was made for other numbers of rows");
+  }
   layers_ = input.layers(static_cast<int>(size_.layers));
+  num_logit_rows_ = std::ssize(input.logit_rows);
   k_pages_ = store.k_pages();
   v_pages_ = store.v_pages();
   if (context.device.type == DeviceType::kCpu) {

@@ -39,17 +39,18 @@ class ForwardPass {
   // Room for inputs of this size, with page tables up to size.pages.
   ForwardPass(const PassSize& size, const Context& context);
 
-  // Takes over the layers and arrays of `input`. To a GPU one copy, asynchronous on the context's
-  // stream.
+  // Takes over the layers and arrays of `input`, which may want fewer logits than there is room for
+  // and has as many of everything else. To a GPU one copy, asynchronous on the context's stream.
   void assign(const ForwardInput& input, const Context& context);
   // What every layer attends to: schedules made for `input`, or plans that stay the caller's.
   void set_schedules(const ForwardInput& input, const ModelConfig& config, const Context& context);
   void set_plans(std::vector<const AttentionPlan*> plans) { plans_ = std::move(plans); }
 
-  Range layers() const { return layers_; }                         // that run
-  const torch::Tensor& tokens() const { return tokens_; }          // [rows] i32
-  const torch::Tensor& positions() const { return positions_; }    // [rows] i32
-  const torch::Tensor& logit_rows() const { return logit_rows_; }  // [logit_rows] i32
+  Range layers() const { return layers_; }                       // that run
+  const torch::Tensor& tokens() const { return tokens_; }        // [rows] i32
+  const torch::Tensor& positions() const { return positions_; }  // [rows] i32
+  // [those of the input] i32
+  torch::Tensor logit_rows() const { return logit_rows_.narrow(0, 0, num_logit_rows_); }
   AttentionInput attention(int layer) const;
 
  private:
@@ -61,6 +62,7 @@ class ForwardPass {
 
   PassSize size_;
   Range layers_;
+  std::int64_t num_logit_rows_ = 0;
   std::int64_t num_bytes_ = 0;
   torch::Tensor block_;  // [bytes] u8
   torch::Tensor host_;   // the same on the host; the block itself on a CPU

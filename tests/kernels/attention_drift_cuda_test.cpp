@@ -58,6 +58,10 @@ TEST_F(AttentionDriftCuda, EqualsTheCpu) {
                     .key_dtype = dtype};
     large.window.resize(16);
     std::iota(large.window.begin(), large.window.end(), 1000);
+    large.tracked.clear();
+    for (std::int32_t i = 0; i < 11; ++i) large.tracked.push_back(90 * i + 7);
+    large.changed = large.window;
+    large.changed.insert(large.changed.end(), large.tracked.begin(), large.tracked.end());
     cases.push_back(large);
     for (const DriftCase& c : cases) {
       DriftOperands operands(c, 11);

@@ -61,8 +61,8 @@ TEST(AttentionDrift, NothingChangedIsOne) {
     DriftCase c;
     c.by_keys = by_keys;
     c.layers = 1;  // whose old queries are the new ones
+    c.changed = {};
     DriftOperands operands(c, 6);
-    std::ranges::fill(operands.change_of, -1);
     cpu_kernels().fused.attention_drift(operands.args(), {&threads});
     EXPECT_NEAR(operands.similarity.front(), 1, 1e-6);
   }
@@ -79,6 +79,8 @@ TEST(AttentionDrift, WrongArgumentsAreRefused) {
   refuses([](AttentionDriftArgs& args) { args.window = {}; });
   refuses([](AttentionDriftArgs& args) { args.k_pages.shape[2] = 3; });
   refuses([](AttentionDriftArgs& args) { args.old_keys.dtype = DType::kF16; });
+  refuses([](AttentionDriftArgs& args) { args.old_keys = {}; });
+  refuses([](AttentionDriftArgs& args) { args.changed.shape[0] -= 1; });
   refuses([](AttentionDriftArgs& args) { args.page_tables.shape[1] = 2; });
   refuses([](AttentionDriftArgs& args) { args.statistics.shape[0] -= 1; });
   operands.c.tracked[1] = 150;

@@ -118,10 +118,11 @@ class DriftOperands {
     if (c.tracked.empty()) return args;
     args.old_queries =
         view(old_queries.bytes(), c.dtype, {c.layers, num_tracked(), c.num_q_heads, c.head_dim});
+    args.tracked = view(c.tracked, DType::kI32, {num_tracked()});
+    if (c.changed.empty()) return args;
     args.old_keys = view(old_keys.bytes(), c.key_dtype,
                          {c.layers, std::ssize(c.changed), c.num_kv_heads, c.head_dim});
-    args.changed = view(change_of, DType::kI32, {c.canvas});
-    args.tracked = view(c.tracked, DType::kI32, {num_tracked()});
+    args.changed = view(c.changed, DType::kI32, {std::ssize(c.changed)});
     return args;
   }
   AttentionDriftArgs args() {
@@ -233,14 +234,23 @@ inline std::vector<DriftCase> drift_cases(DType dtype) {
   DriftCase none_tracked = usual;
   none_tracked.tracked = {};
   none_tracked.layers = 1;
-  DriftCase wide = usual;  // every head its own keys, whole pages, more rows than one tile has
+  DriftCase none_changed = usual;
+  none_changed.changed = {};
+  // Every head its own keys, whole tiles, of which one has no changed row and one has changed
+  // wholly and in any order; more rows than one group has.
+  DriftCase wide = usual;
+  wide.layers = 1;
   wide.head_dim = 128;
   wide.num_q_heads = wide.num_kv_heads = 2;
-  wide.canvas = 128;
-  wide.window = wide.tracked = {};
+  wide.canvas = 256;
+  wide.window = wide.tracked = wide.changed = {};
   for (std::int32_t i = 0; i < 40; ++i) wide.window.push_back(3 * i);
   for (std::int32_t i = 0; i < 20; ++i) wide.tracked.push_back(3 * i + 1);
-  wide.changed = {1, 2, 3, 64, 127};
+  for (std::int32_t i = 0; i < 128; ++i) wide.changed.push_back(255 - i);
+  DriftCase all_changed = usual;  // more than a tile of them
+  all_changed.by_keys = true;
+  all_changed.changed = {};
+  for (std::int32_t i = 0; i < 150; ++i) all_changed.changed.push_back(i);
   DriftCase short_canvas = usual;  // more heads than a CTA takes, one part of a page
   short_canvas.layers = 1;
   short_canvas.canvas = 20;
@@ -250,7 +260,16 @@ inline std::vector<DriftCase> drift_cases(DType dtype) {
   short_canvas.window = {19};
   short_canvas.tracked = {3};
   short_canvas.changed = {3, 19};
-  return {usual, by_keys, none_tracked, wide, short_canvas};
+  DriftCase long_canvas = usual;  // more keys than a CTA takes, seven heads to each of theirs
+  long_canvas.layers = 1;
+  long_canvas.canvas = 4300;
+  long_canvas.num_q_heads = 7;
+  long_canvas.num_kv_heads = 1;
+  long_canvas.head_dim = 16;
+  long_canvas.window = {0, 2000, 4299};
+  long_canvas.tracked = {1, 4100};
+  long_canvas.changed = {4100, 1, 511, 512, 640};
+  return {usual, by_keys, none_tracked, none_changed, wide, all_changed, short_canvas, long_canvas};
 }
 
 }  // namespace perpend

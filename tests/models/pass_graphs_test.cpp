@@ -160,6 +160,31 @@ TEST_F(PassGraphsTest, MasksMayChange) {
   EXPECT_EQ(captured_.graphs().num_graphs(), 2U);
 }
 
+// What is captured once with room for logits of every row serves steps that want few of them.
+TEST_F(PassGraphsTest, APassMayWantFewerLogitsThanItHasRoomFor) {
+  Runtime runtime{1};
+  const ModelConfig config = two_layers();
+  KvStore store(kv_store_config(config, DType::kF32, 64));
+  KvSequence sequence(store);
+  ASSERT_TRUE(sequence.append(8));
+  const KvRows rows{&sequence, 0, 4, 8};
+  const std::vector<Mask> masks(2, parse_mask("all"));
+  const std::vector<std::int32_t> tokens = {1, 2, 3, 4};
+  const auto input = [&](const std::vector<std::int32_t>& logit_rows) {
+    return ForwardInput{tokens, {&rows, 1}, masks, logit_rows};
+  };
+  const std::vector<std::int32_t> all = first_rows(4);
+  const std::vector<std::int32_t> two = {1, 3};
+  const std::vector<std::int32_t> five(5, 0);
+  ForwardPass pass(size_of(input(all)), runtime.context());
+  for (const auto& wanted : {all, two}) {
+    pass.assign(input(wanted), runtime.context());
+    ASSERT_EQ(pass.logit_rows().size(0), std::ssize(wanted));
+    EXPECT_TRUE(pass.logit_rows().equal(torch::tensor(wanted)));
+  }
+  EXPECT_THROW(pass.assign(input(five), runtime.context()), std::logic_error);
+}
+
 TEST_F(PassGraphsTest, TheOldestGraphGoes) {
   const std::string mask = "causal";
   for (int round = 0; round < 2; ++round) {

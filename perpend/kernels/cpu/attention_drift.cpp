@@ -94,11 +94,10 @@ class LayerDrift {
   void restore_keys() {
     const auto* changed = args_.changed.as<const std::int32_t>();
     const std::int64_t kv_heads = args_.num_kv_heads();
-    for (std::int64_t key = 0; key < args_.canvas(); ++key) {
-      if (changed[key] < 0) continue;
+    for (std::int64_t i = 0; i < args_.num_changed(); ++i) {
       for (std::int64_t head = 0; head < kv_heads; ++head) {
-        const std::int64_t row = layer_ * args_.old_keys.size(1) + changed[key];
-        widen(args_.old_keys, (row * kv_heads + head) * head_dim_, key_of(keys_, head, key));
+        const std::int64_t row = (layer_ * args_.num_changed() + i) * kv_heads + head;
+        widen(args_.old_keys, row * head_dim_, key_of(keys_, head, changed[i]));
       }
     }
   }

@@ -12,16 +12,17 @@ namespace {
 template <int kHeadDim>
 void run_drift(const device::DriftParams& params, std::uint64_t seed) {
   using device::Bf16;
-  const int parts = params.num_layers * params.num_parts();
-  const int heads = params.num_layers * params.num_rows() * params.num_q_heads;
-  constexpr int kThreads = device::kDriftThreads;
-  const auto run = [&](int ctas, FunctionRef<void()> kernel) {
-    device::run_emulated(ctas, kThreads, seed, kernel);
+  const DriftSplit& split = params.split;
+  const int heads_and_groups = split.num_layers * split.num_groups();
+  const auto run = [&](int ctas, int threads, FunctionRef<void()> kernel) {
+    device::run_emulated(ctas, threads, seed, kernel);
   };
-  run(parts * params.num_head_parts(), [&] { device::drift_statistics<Bf16, kHeadDim>(params); });
-  run((heads + kThreads - 1) / kThreads, [&] { device::drift_join<kThreads>(params); });
-  run(parts, [&] { device::drift_weights<Bf16, kHeadDim>(params); });
-  run(params.num_layers, [&] { device::drift_similarity<kThreads>(params); });
+  run(heads_and_groups * split.num_q_heads * split.num_all_parts(), device::kDriftThreads,
+      [&] { device::drift_statistics<Bf16, kHeadDim>(params); });
+  run(heads_and_groups * split.num_head_groups() * split.num_tiles(), device::kDriftThreads,
+      [&] { device::drift_weights<Bf16, kHeadDim>(params); });
+  run(split.num_layers * split.num_tiles(), device::kDriftMeansThreads,
+      [&] { device::drift_means<device::kDriftMeansThreads>(params); });
 }
 
 TEST(AttentionDriftEmulated, EqualsItsFormulas) {

@@ -5,12 +5,19 @@
 
 #include "perpend/kernels/cuda/device/attention_drift_params.h"
 #include "perpend/kernels/cuda/device/portable_tiles.cuh"
+#include "perpend/kernels/cuda/device/ptx.cuh"
+
+// Scores of rows and keys of one head by four warps: the keys of a tile and the queries of a group
+// of rows come to shared memory; each warp keeps its 32 keys in registers, to multiply them with 16
+// rows of each kind.
 
 namespace perpend::device {
 
-// Where a value of a warp's 16 x 64 scores belongs, of the 32 that each lane has.
+constexpr int kDriftScores = kDriftRows * kDriftWarpKeys / 32;  // that a lane has of 16 rows
+
+// Where a score of a lane belongs.
 struct DriftPlace {
-  // The i-th of the 16 values of one of the two rows of a lane.
+  // The i-th of the 8 scores of one of the two rows of a lane.
   static __device__ __forceinline__ constexpr int index(int i, int half) {
     return i / 2 * 4 + 2 * half + i % 2;
   }
@@ -27,154 +34,157 @@ __device__ __forceinline__ float sum_of_quad(float value) {
   return value + __shfl_xor_sync(0xffffffffU, value, 2);
 }
 
-__device__ __forceinline__ float cosine(float both, float before, float after) {
-  const float norms = sqrtf(before) * sqrtf(after);
-  return norms > 0.0F ? both / norms : 1.0F;
-}
-
-__device__ __forceinline__ constexpr int num_tiles(int rows) {
-  return (rows + kDriftRows - 1) / kDriftRows;
-}
-
 enum class DriftKind { kWindow, kAfter, kBefore };
+constexpr int kDriftKinds = 3;
 
-// Queries of one kind in a layer.
+// The rows of one kind of a group in a layer.
 struct DriftRows {
   const std::uint16_t* queries;  // of the layer
   const std::int32_t* list;      // where each row stands; null: one after another
   std::int32_t count;
   std::int32_t first;  // of them in the order of all rows
-  bool sees_old_keys;
 };
 
-__device__ __forceinline__ DriftRows drift_rows(const DriftParams& params, int layer,
+__device__ __forceinline__ DriftRows drift_rows(const DriftParams& params, int layer, int group,
                                                 DriftKind kind) {
-  const std::int64_t row = std::int64_t{params.num_q_heads} * params.head_dim;
-  const std::uint16_t* queries = params.queries + layer * params.canvas * row;
+  const DriftSplit& split = params.split;
+  const std::int64_t row = std::int64_t{split.num_q_heads} * params.head_dim;
+  const std::uint16_t* queries = params.queries + layer * split.canvas * row;
+  const int first = group * kDriftRows;
+  const bool is_window = kind == DriftKind::kWindow;
+  const int all = is_window ? split.num_window : split.num_tracked;
+  const int count = min(kDriftRows, all - first);
+  if (count <= 0) return {};
   switch (kind) {
     case DriftKind::kWindow:
-      return {queries, params.window, params.num_window, 0, false};
+      return {queries, params.window + first, count, first};
     case DriftKind::kAfter:
-      return {queries, params.tracked, params.num_tracked, params.num_window, false};
+      return {queries, params.tracked + first, count, split.num_window + first};
     default:
-      return {params.old_queries + layer * params.num_tracked * row, nullptr, params.num_tracked,
-              params.num_window + params.num_tracked, true};
+      return {params.old_queries + (std::int64_t{layer} * split.num_tracked + first) * row, nullptr,
+              count, split.num_window + split.num_tracked + first};
   }
 }
 
-// 64 keys of a layer, as they are and as they were, one head after another: while a head is
-// multiplied, the next is on its way.
-template <class Element, int kHeadDim>
-class DriftTiles {
- public:
-  static constexpr int kTileValues = kDriftKeys * pitch(kHeadDim);
-  static constexpr int kValues = 4 * kTileValues;
+// Up to 64 keys of one head, which lie at equal distances.
+struct DriftKeys {
+  static constexpr int kCount = 64;
 
-  __device__ __forceinline__ DriftTiles(const DriftParams& params, int layer, int part,
-                                        std::uint16_t* shared)
-      : params_(params), layer_(layer), first_key_(part * kDriftKeys), shared_(shared) {
-    const int page = params.page_tables[layer * params.pages + first_key_ / params.page_size];
-    keys_ = params.k_pages + page * params.page_stride +
-            first_key_ % params.page_size * params.row_stride;
-  }
+  const std::uint16_t* first;
+  std::int64_t stride;
+  std::int32_t count;  // that are there, may be negative
+};
 
-  // Calls take(kv_head) for each head of [begin, end), whose keys multiply() then reads.
-  template <class Take>
-  __device__ __forceinline__ void run(int begin, int end, Take take) {
-    stage_ = 0;
-    load(begin);
-    for (int kv_head = begin; kv_head < end; ++kv_head) {
-      copies_wait<0>();
-      // The keys are there, and nobody reads those of the head before any more.
-      __syncthreads();
-      stage_ ^= 1;
-      if (kv_head + 1 < end) load(kv_head + 1);
-      take(kv_head);
-    }
-    __syncthreads();
-  }
+__device__ __forceinline__ DriftKeys canvas_keys(const DriftParams& params, int layer, int kv_head,
+                                                 int first) {
+  const int count = params.split.canvas - first;
+  if (count <= 0) return {params.k_pages, 0, 0};
+  const std::int64_t page = params.page_tables[layer * params.pages + first / params.page_size];
+  return {params.k_pages + page * params.page_stride +
+              first % params.page_size * params.row_stride + kv_head * params.head_stride,
+          params.row_stride, count};
+}
 
-  // Scores of 16 rows for one of their heads, -inf of keys behind the canvas.
-  __device__ __forceinline__ void multiply(float (&s)[kDriftKeys / 2], const DriftRows& rows,
-                                           int head, int tile) const {
-    const int lane = static_cast<int>(threadIdx.x) % 32;
-    const std::uint16_t* query[2] = {query_of(rows, head, tile, 0), query_of(rows, head, tile, 1)};
-    const std::uint16_t* keys =
-        shared_ + ((stage_ ^ 1) * 2 + (rows.sees_old_keys ? 1 : 0)) * kTileValues;
-    const std::uint16_t* key_row =
-        keys + (lane / 16 * 8 + lane % 8) * pitch(kHeadDim) + lane / 8 % 2 * 8;
+__device__ __forceinline__ DriftKeys old_keys(const DriftParams& params, int layer, int kv_head,
+                                              int first) {
+  const std::int64_t row = std::int64_t{layer} * params.split.num_changed + first;
+  const int count = params.split.num_changed - first;
+  if (count <= 0) return {params.k_pages, 0, 0};
+  return {params.old_keys + (row * params.num_kv_heads + kv_head) * params.head_dim,
+          std::int64_t{params.num_kv_heads} * params.head_dim, count};
+}
+
+// Starts copying; columns and keys that are not there become zeros.
+template <int kHeadDim>
+__device__ __forceinline__ void copy_keys(std::uint16_t* to, const DriftKeys& keys, int head_dim) {
+  constexpr int kChunks = kHeadDim / 8;
+  constexpr int kStep = kDriftThreads / kChunks;
+  const int row = static_cast<int>(threadIdx.x) / kChunks;
+  const int column = static_cast<int>(threadIdx.x) % kChunks * 8;
 #pragma unroll
-    for (int i = 0; i < kDriftKeys / 2; ++i) s[i] = 0.0F;
+  for (int first = 0; first < DriftKeys::kCount; first += kStep) {
+    const bool is_there = first + row < keys.count && column < head_dim;
+    const std::uint16_t* from = keys.first + (first + row) * keys.stride + column;
+    copy_chunk(to + (first + row) * pitch(kHeadDim) + column, is_there ? from : keys.first,
+               is_there);
+  }
+}
+
+// The same of the queries of a group of rows, 16 of each kind.
+template <int kHeadDim>
+__device__ __forceinline__ void copy_queries(std::uint16_t* to, const DriftParams& params,
+                                             int layer, int group, int head) {
+  constexpr int kChunks = kHeadDim / 8;
+#pragma unroll
+  for (int kind = 0; kind < kDriftKinds; ++kind) {
+    const DriftRows rows = drift_rows(params, layer, group, static_cast<DriftKind>(kind));
+    if (rows.count == 0) continue;
+    for (int i = static_cast<int>(threadIdx.x); i < kDriftRows * kChunks; i += kDriftThreads) {
+      const int row = i / kChunks;
+      const int column = i % kChunks * 8;
+      const bool is_there = row < rows.count && column < params.head_dim;
+      const std::uint16_t* from = rows.queries;
+      if (is_there) {
+        const std::int64_t place = rows.list != nullptr ? rows.list[row] : row;
+        from += (place * params.split.num_q_heads + head) * params.head_dim + column;
+      }
+      copy_chunk(to + (kind * kDriftRows + row) * pitch(kHeadDim) + column, from, is_there);
+    }
+  }
+}
+
+// The 32 keys of this warp in registers.
+template <class Element, int kHeadDim>
+class DriftWarpKeys {
+ public:
+  // From the keys of the tile in shared memory.
+  __device__ __forceinline__ void load(const std::uint16_t* tile) {
+    const int lane = static_cast<int>(threadIdx.x) % 32;
+    const int warp = static_cast<int>(threadIdx.x) / 32;
+    const int row = warp * kDriftWarpKeys + lane / 16 * 8 + lane % 8;
+    const std::uint16_t* from = tile + row * pitch(kHeadDim) + lane / 8 % 2 * 8;
+#pragma unroll
+    for (int d = 0; d < kHeadDim; d += 16) {
+#pragma unroll
+      for (int n = 0; n < kDriftWarpKeys; n += 16) {
+        load_matrices(right_[d / 16][n / 16], from + n * pitch(kHeadDim) + d);
+      }
+    }
+  }
+
+  // Of 16 rows of queries in shared memory; -inf of keys from `end` on.
+  __device__ __forceinline__ void score(float (&s)[kDriftScores], const std::uint16_t* queries,
+                                        float scale, int end) const {
+    const int lane = static_cast<int>(threadIdx.x) % 32;
+    const std::uint16_t* row = queries + lane % 16 * pitch(kHeadDim) + lane / 16 * 8;
+#pragma unroll
+    for (int i = 0; i < kDriftScores; ++i) s[i] = 0.0F;
 #pragma unroll
     for (int d = 0; d < kHeadDim; d += 16) {
       std::uint32_t left[4];
+      load_matrices(left, row + d);
 #pragma unroll
-      for (int i = 0; i < 4; ++i) left[i] = two_values(query[i % 2], d + i / 2 * 8 + lane % 4 * 2);
-#pragma unroll
-      for (int n = 0; n < kDriftKeys; n += 16) {
-        std::uint32_t right[4];
-        load_matrices(right, key_row + n * pitch(kHeadDim) + d);
+      for (int n = 0; n < kDriftWarpKeys; n += 16) {
+        const std::uint32_t(&right)[4] = right_[d / 16][n / 16];
         Mma<Element>::add(s + n / 2, left, right[0], right[1]);
         Mma<Element>::add(s + n / 2 + 4, left, right[2], right[3]);
       }
     }
 #pragma unroll
-    for (int i = 0; i < kDriftKeys / 2; ++i) {
-      const bool is_there = first_key_ + DriftPlace::key(i) < params_.canvas;
-      s[i] = is_there ? s[i] * params_.scale : -INFINITY;
+    for (int i = 0; i < kDriftScores; ++i) {
+      s[i] = DriftPlace::key(i) < end ? s[i] * scale : -INFINITY;
     }
   }
 
  private:
-  // null for a row that is not there.
-  __device__ __forceinline__ const std::uint16_t* query_of(const DriftRows& rows, int head,
-                                                           int tile, int half) const {
-    const int row = tile * kDriftRows + DriftPlace::row(half);
-    if (row >= rows.count) return nullptr;
-    const int place = rows.list != nullptr ? rows.list[row] : row;
-    return rows.queries + (std::int64_t{place} * params_.num_q_heads + head) * params_.head_dim;
-  }
+  std::uint32_t right_[kHeadDim / 16][kDriftWarpKeys / 16][4];
+};
 
-  __device__ __forceinline__ std::uint32_t two_values(const std::uint16_t* query,
-                                                      int column) const {
-    if (query == nullptr || column >= params_.head_dim) return 0;
-    return *reinterpret_cast<const std::uint32_t*>(query + column);
-  }
-
-  // Starts copying the keys of a head to the stage that is free.
-  __device__ __forceinline__ void load(int kv_head) {
-    constexpr int kChunks = kHeadDim / 8;
-    std::uint16_t* now = shared_ + stage_ * 2 * kTileValues;
-    std::uint16_t* before = now + kTileValues;
-    for (int i = static_cast<int>(threadIdx.x); i < kDriftKeys * kChunks; i += kDriftThreads) {
-      const int row = i / kChunks;
-      const int column = i % kChunks * 8;
-      const int key = first_key_ + row;
-      const bool is_there = key < params_.canvas && column < params_.head_dim;
-      const std::uint16_t* from =
-          keys_ + row * params_.row_stride + kv_head * params_.head_stride + column;
-      const int offset = row * pitch(kHeadDim) + column;
-      copy_chunk(now + offset, is_there ? from : keys_, is_there);
-      if (params_.num_tracked == 0) continue;
-      const int change = is_there ? params_.changed[key] : -1;
-      if (change >= 0) {
-        from = params_.old_keys +
-               ((std::int64_t{layer_} * params_.num_changed + change) * params_.num_kv_heads +
-                kv_head) *
-                   params_.head_dim +
-               column;
-      }
-      copy_chunk(before + offset, is_there ? from : keys_, is_there);
-    }
-    copies_commit();
-  }
-
-  const DriftParams& params_;
-  int layer_;
-  int first_key_;
-  std::uint16_t* shared_;  // [2 stages, now and before, keys, pitch]
-  const std::uint16_t* keys_;
-  int stage_ = 0;  // that is filled next
+// Values of a tile of keys and of the queries of a group in shared memory.
+template <int kHeadDim>
+struct DriftTile {
+  static constexpr int kKeyValues = kDriftKeys * pitch(kHeadDim);
+  static constexpr int kQueryValues = kDriftKinds * kDriftRows * pitch(kHeadDim);
 };
 
 }  // namespace perpend::device

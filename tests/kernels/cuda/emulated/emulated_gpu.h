@@ -265,6 +265,7 @@ inline unsigned atomicOr(unsigned* to, unsigned value) {
   *to |= value;
   return before;
 }
+inline void __threadfence() {}
 inline int __popc(unsigned bits) { return std::popcount(bits); }
 inline int __ffs(unsigned bits) { return bits == 0 ? 0 : std::countr_zero(bits) + 1; }
 template <class T>
