@@ -19,7 +19,7 @@ struct PreparedBatch {
   PackedBatch packed;
   std::vector<BatchMasks> layer_masks;  // [num_layers]
   // Of each kind of masks: those that the passes look for, kept for them.
-  std::vector<AttentionPlans> plans;
+  std::vector<AttentionSchedules> plans;
   double visible_pairs = 0.0;  // of all heads of all layers
 };
 
