@@ -4,6 +4,7 @@ import dataclasses
 import math
 import pathlib
 
+from drills import Drill
 from records import GROUP_TOKENS, Task, Vocabulary
 
 
@@ -12,7 +13,7 @@ class Stage:
     """A run of `perpend train`: so many `tokens` in batches of `batch_tokens`, of each task as many. The last task is scored
     during the run."""
 
-    tasks: tuple[Task, ...]
+    tasks: tuple[Task | Drill, ...]
     tokens: int
     batch_tokens: int
     learning_rate: float
@@ -29,7 +30,7 @@ class Stage:
         return max(1, self.tokens // self.batch_tokens)
 
     @property
-    def parts(self) -> list[tuple[Task, int]]:
+    def parts(self) -> list[tuple[Task | Drill, int]]:
         """Sequences of each task."""
         tokens = self.steps * self.batch_tokens / len(self.tasks)
         return [(task, math.ceil(tokens / task.length)) for task in self.tasks]
@@ -48,6 +49,7 @@ class Scale:
     short: Stage  # all attention is full
     long: Stage  # one for each arm
     test_sequences: dict[int, int]  # by length
+    far: int = 512  # tokens from record to question beyond which the claim is checked
     recall_stop: float = 0.95  # share of exact answers at which recall has formed
     threads: int = 0  # of the host; 0: one for each core
     recall_least: float = 0.5  # below which nothing can be learnt about arms
@@ -75,20 +77,25 @@ class Scale:
             "intermediate_size": self.model_dim * 11 // 4,
             "num_hidden_layers": self.layers,
             "num_attention_heads": self.heads,
+            "num_key_value_heads": self.heads,
             "max_position_embeddings": max(self.long.length, *self.test_sequences),
         }
 
 
 M = 1 << 20
 VOCABULARY = Vocabulary(filler=1000, keys=512, values=512, branches=4)
-# Few records in short sequences, and hints: a network stays at guessing one of the values for as long as it takes to find out
-# which tokens of a record belong together: 28 million tokens here. At a rate of 1e-3 it did not in 42 million.
+RECORDS = Task(256, 24, 0, 12, 0, 2, hint_weight=0.5)
+
+
+def drills(most_keys: int) -> tuple[Drill, ...]:
+    return tuple(Drill(records, turns, most_keys) for records, turns in ((2, 6), (4, 16), (8, 32), (24, 64)))
+
+
+# Of few records and of few keys a network finds out soonest which tokens of a record belong together, and it needs that for
+# all others. Records in filler are what recall is scored on.
 RECALL = Stage(
-    tasks=tuple(
-        Task(length, records, 0, questions, 0, repeats, hint_weight=0.5)
-        for length, records, questions, repeats in ((14, 2, 1, 1), (66, 4, 4, 3), (132, 8, 8, 3), (256, 24, 12, 2))
-    ),
-    tokens=48 * M,
+    tasks=(*drills(32), *drills(0), RECORDS, RECORDS),
+    tokens=24 * M,
     batch_tokens=M // 128,
     learning_rate=5e-4,
     final_learning_rate=5e-4,
@@ -110,11 +117,27 @@ FULL = Scale(
     long=LONG,
     test_sequences={1024: 256, 2048: 128, 4096: 128},
 )
-# Less of the same: about 12 minutes of one H100 for F, H and S.
+# Less of the same, in smaller steps: about 6 minutes of one H100 for F, H and S.
 SMALL = dataclasses.replace(
     FULL,
-    short=dataclasses.replace(SHORT, tokens=60 * 10**6),
-    long=dataclasses.replace(LONG, tokens=39 * 10**6),
+    short=dataclasses.replace(SHORT, tokens=32 * M, batch_tokens=M // 32),
+    long=dataclasses.replace(LONG, tokens=24 * M, batch_tokens=M // 32),
+)
+# A quarter of an hour of one core of a CPU: 1.3 million parameters, a window of 64 tokens, a length of 512.
+MINIATURE = Scale(
+    layers=6,
+    model_dim=128,
+    heads=2,
+    vocabulary=Vocabulary(filler=128, keys=128, values=128, branches=4),
+    block=32,
+    window_blocks=2,
+    full_layers=2,
+    recall=dataclasses.replace(RECALL, tokens=4 * M, batch_tokens=2560, learning_rate=1e-3, final_learning_rate=1e-3),
+    short=Stage((Task(256, questions=10, two_hop_questions=2),), M, 2560, 1e-3, 3e-4),
+    long=Stage((Task(512, questions=10, two_hop_questions=2, filler_weight=0.02),), M, 4096, 5e-4, 5e-5, rope_theta=1e5),
+    test_sequences={256: 64, 512: 64},
+    far=64,
+    threads=1,
 )
 # Seconds on a CPU: shows that everything runs and that something is learnt, and proves nothing about long contexts.
 TINY = Scale(
@@ -125,21 +148,19 @@ TINY = Scale(
     block=GROUP_TOKENS,
     window_blocks=1,
     full_layers=1,
-    recall=Stage((Task(14, 2, 0, 1, 0),), 40 * 1024, 1024, 1e-2, 1e-2, warmup_steps=10),
+    recall=Stage((Drill(2, 6), Drill(4, 16), Task(24, 2, 0, 2, 0, hint_weight=0.5)), 1200 * 1024, 1536, 5e-3, 5e-3),
     short=Stage((Task(48, 4, 1, 2, 1),), 8 * 1024, 1024, 3e-3, 3e-4, warmup_steps=4),
     long=Stage((Task(96, 4, 1, 2, 1),), 8 * 1024, 1024, 1e-3, 1e-4, 1e5, warmup_steps=4),
     test_sequences={48: 32, 96: 32},
-    recall_least=0.0,
     threads=1,
 )
-SCALES = {"full": FULL, "small": SMALL, "tiny": TINY}
+SCALES = {"full": FULL, "small": SMALL, "miniature": MINIATURE, "tiny": TINY}
 
 
 def training_config(
-    scale: Scale, stage: Stage, out: pathlib.Path, data: pathlib.Path, watch: pathlib.Path, device: str, seed: int, **changes: object
+    scale: Scale, stage: Stage, out: pathlib.Path, start: pathlib.Path, data: pathlib.Path, watch: pathlib.Path, device: str, seed: int, **changes: object
 ) -> dict:
-    """For `perpend train`; `watch` is scored during the run. changes: path (of the model to start from), layers, stop_at."""
-    path = changes.get("path")
+    """For `perpend train`; from the model `start`; `watch` is scored during the run. changes: layers, stop_at."""
     return {
         "out": str(out),
         "steps": stage.steps,
@@ -150,7 +171,7 @@ def training_config(
         "state_every": 1000,
         "keep_states": 1,
         "model": {
-            **({"path": str(path)} if path else {"shape": scale.shape()}),
+            "path": str(start),
             "layers": changes.get("layers", "causal"),
             "rope_theta": stage.rope_theta,
         },

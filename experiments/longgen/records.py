@@ -44,35 +44,6 @@ class Vocabulary:
         return np.random.default_rng(20250101).integers(0, self.filler, (self.filler, self.branches))
 
 
-@dataclasses.dataclass(frozen=True)
-class Task:
-    """Of one sequence. Chains take two records each; a question about one has two hops. No record is asked for twice
-    unless all questions are asked `repeats` times."""
-
-    length: int
-    records: int = 24
-    chains: int = 4
-    questions: int = 12
-    two_hop_questions: int = 4
-    repeats: int = 1
-    filler_weight: float = 0.1  # of predicting filler, where an answer has 1
-    hint_weight: float = 0.0  # of naming a record's key once more at its [V] and at its value
-
-    def __post_init__(self):
-        if self.questions > self.records - 2 * self.chains or self.two_hop_questions > self.chains:
-            raise ValueError(f"{self}: more questions than records to ask for")
-        if self.filler < 1:
-            raise ValueError(f"{self}: the sequence is too short")
-
-    @property
-    def asked(self) -> int:
-        return self.repeats * (self.questions + self.two_hop_questions)
-
-    @property
-    def filler(self) -> int:
-        return self.length - RECORD_TOKENS * (self.records + self.asked)
-
-
 @dataclasses.dataclass
 class Sequences:
     """tokens, targets and their weights [sequences, length]; groups [sequences, asked]: blocks of GROUP_TOKENS from question to
@@ -108,54 +79,82 @@ def distinct(count: int, draws: int, rows: int, rng: np.random.Generator) -> np.
     return drawn.T
 
 
-def make_sequences(vocabulary: Vocabulary, task: Task, count: int, rng: np.random.Generator) -> Sequences:
-    rows = np.arange(count)[:, None]
-    keys = vocabulary.first_key + distinct(vocabulary.keys, task.records, count, rng)
-    values = vocabulary.first_value + rng.integers(0, vocabulary.values, (count, task.records))
-    # Records 2c and 2c + 1 are chain c: the first holds the key of the second.
-    firsts = 2 * np.arange(task.chains)
-    values[:, firsts] = keys[:, firsts + 1]
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """Of one sequence. Chains take two records each; a question about one has two hops. No record is asked for twice
+    unless all questions are asked `repeats` times."""
 
-    gaps = np.sort(rng.integers(0, task.filler + 1, (count, task.records)), axis=1)
-    starts = (gaps + RECORD_TOKENS * np.arange(task.records))[rows, distinct(task.records, task.records, count, rng)]
+    length: int
+    records: int = 24
+    chains: int = 4
+    questions: int = 12
+    two_hop_questions: int = 4
+    repeats: int = 1
+    filler_weight: float = 0.1  # of predicting filler, where an answer has 1
+    hint_weight: float = 0.0  # of naming a record's key once more at its [V] and at its value
 
-    singles = 2 * task.chains + distinct(task.records - 2 * task.chains, task.questions, count, rng)
-    chained = 2 * distinct(task.chains, task.two_hop_questions, count, rng)
-    order = distinct(task.asked, task.asked, count, rng) // task.repeats
-    asked = np.concatenate([singles, chained], axis=1)[rows, order]
-    answering = np.concatenate([singles, chained + 1], axis=1)[rows, order]
-    has_two_hops = order >= task.questions
+    def __post_init__(self):
+        if self.questions > self.records - 2 * self.chains or self.two_hop_questions > self.chains:
+            raise ValueError(f"{self}: more questions than records to ask for")
+        if self.filler < 1:
+            raise ValueError(f"{self}: the sequence is too short")
 
-    tokens = np.zeros((count, task.length), np.uint16)
-    weights = np.zeros((count, task.length), np.float32)
-    is_filler = np.ones((count, task.length), bool)
-    is_filler[:, task.length - RECORD_TOKENS * task.asked :] = False
-    for offset, part in enumerate((KEY, keys, VALUE, values)):
-        tokens[rows, starts + offset] = part
-        is_filler[rows, starts + offset] = False
-    tokens[is_filler] = markov_chain(vocabulary, (count, task.filler), rng).ravel()
-    weights[is_filler] = task.filler_weight
-    questions = tokens[:, task.length - RECORD_TOKENS * task.asked :].reshape(count, task.asked, RECORD_TOKENS)
-    questions[:, :, 0] = np.where(has_two_hops, ASK_TWICE, ASK)
-    questions[:, :, 1] = keys[rows, asked]
-    questions[:, :, 2] = VALUE
-    questions[:, :, 3] = values[rows, answering]
-    answers = task.length - RECORD_TOKENS * np.arange(task.asked, 0, -1) + 3
-    weights[:, answers] = 1
-    # Each row predicts the token behind it.
-    targets = np.full((count, task.length), -1, np.int32)
-    targets[:, :-1] = tokens[:, 1:]
-    weights = np.roll(weights, -1, axis=1)
-    weights[:, -1] = 0
-    if task.hint_weight > 0:
-        for offset in (2, 3):
-            targets[rows, starts + offset] = keys
-            weights[rows, starts + offset] = task.hint_weight
+    @property
+    def asked(self) -> int:
+        return self.repeats * (self.questions + self.two_hop_questions)
 
-    # The row that answers stands before the answer; of two records the farther one counts.
-    farthest = np.minimum(starts[rows, asked], starts[rows, answering]) + 3
-    groups = (answers - 1 - farthest) // GROUP_TOKENS + TWO_HOPS * has_two_hops
-    return Sequences(tokens, targets, weights, groups)
+    @property
+    def filler(self) -> int:
+        return self.length - RECORD_TOKENS * (self.records + self.asked)
+
+    def make(self, vocabulary: Vocabulary, count: int, rng: np.random.Generator) -> Sequences:
+        rows = np.arange(count)[:, None]
+        keys = vocabulary.first_key + distinct(vocabulary.keys, self.records, count, rng)
+        values = vocabulary.first_value + rng.integers(0, vocabulary.values, (count, self.records))
+        # Records 2c and 2c + 1 are chain c: the first holds the key of the second.
+        firsts = 2 * np.arange(self.chains)
+        values[:, firsts] = keys[:, firsts + 1]
+
+        gaps = np.sort(rng.integers(0, self.filler + 1, (count, self.records)), axis=1)
+        starts = (gaps + RECORD_TOKENS * np.arange(self.records))[rows, distinct(self.records, self.records, count, rng)]
+
+        singles = 2 * self.chains + distinct(self.records - 2 * self.chains, self.questions, count, rng)
+        chained = 2 * distinct(self.chains, self.two_hop_questions, count, rng)
+        order = distinct(self.asked, self.asked, count, rng) // self.repeats
+        asked = np.concatenate([singles, chained], axis=1)[rows, order]
+        answering = np.concatenate([singles, chained + 1], axis=1)[rows, order]
+        has_two_hops = order >= self.questions
+
+        tokens = np.zeros((count, self.length), np.uint16)
+        weights = np.zeros((count, self.length), np.float32)
+        is_filler = np.ones((count, self.length), bool)
+        is_filler[:, self.length - RECORD_TOKENS * self.asked :] = False
+        for offset, part in enumerate((KEY, keys, VALUE, values)):
+            tokens[rows, starts + offset] = part
+            is_filler[rows, starts + offset] = False
+        tokens[is_filler] = markov_chain(vocabulary, (count, self.filler), rng).ravel()
+        weights[is_filler] = self.filler_weight
+        questions = tokens[:, self.length - RECORD_TOKENS * self.asked :].reshape(count, self.asked, RECORD_TOKENS)
+        questions[:, :, 0] = np.where(has_two_hops, ASK_TWICE, ASK)
+        questions[:, :, 1] = keys[rows, asked]
+        questions[:, :, 2] = VALUE
+        questions[:, :, 3] = values[rows, answering]
+        answers = self.length - RECORD_TOKENS * np.arange(self.asked, 0, -1) + 3
+        weights[:, answers] = 1
+        # Each row predicts the token behind it.
+        targets = np.full((count, self.length), -1, np.int32)
+        targets[:, :-1] = tokens[:, 1:]
+        weights = np.roll(weights, -1, axis=1)
+        weights[:, -1] = 0
+        if self.hint_weight > 0:
+            for offset in (2, 3):
+                targets[rows, starts + offset] = keys
+                weights[rows, starts + offset] = self.hint_weight
+
+        # The row that answers stands before the answer; of two records the farther one counts.
+        farthest = np.minimum(starts[rows, asked], starts[rows, answering]) + 3
+        groups = (answers - 1 - farthest) // GROUP_TOKENS + TWO_HOPS * has_two_hops
+        return Sequences(tokens, targets, weights, groups)
 
 
 def write_data(folder: pathlib.Path, vocabulary: Vocabulary, parts: list[tuple[Task, int]], seed: int, test: bool = False) -> None:
@@ -165,7 +164,7 @@ def write_data(folder: pathlib.Path, vocabulary: Vocabulary, parts: list[tuple[T
     for task, count in parts:
         step = max(1, CHUNK_TOKENS // task.length)
         for first in range(0, count, step):
-            part = make_sequences(vocabulary, task, min(step, count - first), rng)
+            part = task.make(vocabulary, min(step, count - first), rng)
             weights = part.weights * (part.weights == 1) if test else part.weights
             arrays = {"targets": part.targets, "weights": weights}
             writer.add(part.tokens, arrays, {"list.group": part.groups} if test else {})

@@ -21,7 +21,6 @@ NAMES = {
     "F->H": "F->H: trained full, run hybrid",
     "F->S": "F->S: trained full, run sparse",
 }
-FAR = 512  # tokens; beyond them the claim is checked
 BIN = 256  # tokens, of the plot
 
 
@@ -53,7 +52,7 @@ def columns(scale: Scale) -> dict[str, tuple[int, int, int, bool]]:
     return by_length | {
         f"{longest}, <= {scale.window} back": (longest, 0, scale.window, False),
         f"> {scale.window} back": (longest, scale.window, end, False),
-        f"> {FAR} back": (longest, FAR, end, False),
+        f"> {scale.far} back": (longest, scale.far, end, False),
         "two hops": (longest, 0, end, True),
     }
 
@@ -85,9 +84,9 @@ def markdown(table: dict[str, dict[str, list[float]]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def verdicts(table: dict[str, dict[str, list[float]]]) -> dict[str, bool]:
+def verdicts(scale: Scale, table: dict[str, dict[str, list[float]]]) -> dict[str, bool]:
     """The claim, in means over seeds, of records far away; without arms that were not run."""
-    far = {arm: statistics.fmean(row[f"> {FAR} back"]) for arm, row in table.items()}
+    far = {arm: statistics.fmean(row[f"> {scale.far} back"]) for arm, row in table.items()}
     claims = {
         "H >= F - 2 points": ("H", "F", lambda h, f: h >= f - 2),
         "S <= F - 30 points": ("S", "F", lambda s, f: s <= f - 30),

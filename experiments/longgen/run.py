@@ -20,6 +20,7 @@ import threading
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "common"))
+from initial_model import write_initial_model
 from protocol import SCALES, Scale, Stage, training_config
 from records import Task, write_data
 from results import markdown, plot, rows, verdicts
@@ -47,14 +48,14 @@ class Experiment:
                 write_data(folder, self.scale.vocabulary, parts, seed, test)
         return folder
 
-    def train(self, name: str, stage: Stage, data: pathlib.Path, seed: int, **changes: object) -> pathlib.Path:
-        """The folder of the trained model."""
+    def train(self, name: str, stage: Stage, start: pathlib.Path, data: pathlib.Path, seed: int, **changes: object) -> pathlib.Path:
+        """The folder of the trained model, which was `start`."""
         out = self.out / name
         watch = self.data(f"watch-{stage.length}", [(stage.tasks[-1], WATCHED)], TEST_SEED, test=True)
         if not (out / "model").exists():
             out.parent.mkdir(parents=True, exist_ok=True)
             config = out.with_suffix(".toml")
-            config.write_text(toml_text(training_config(self.scale, stage, out, data, watch, self.device, seed, **changes)))
+            config.write_text(toml_text(training_config(self.scale, stage, out, start, data, watch, self.device, seed, **changes)))
             log = out.with_suffix(".log")
             resume = ["--resume"] if out.exists() else []
             report = self.program.run("train", config, "--json", *resume, log=log)[0]
@@ -76,12 +77,15 @@ class Experiment:
 
     def train_short(self, seed: int) -> pathlib.Path:
         scale, name = self.scale, f"seed-{seed}"
+        initial = self.out / name / "initial"
+        if not initial.exists():
+            write_initial_model(initial, scale.shape(), seed)
         data = self.data(f"{name}-recall", scale.recall.parts, seed)
-        recall = self.train(f"{name}/recall", scale.recall, data, seed, stop_at=scale.recall_stop)
+        recall = self.train(f"{name}/recall", scale.recall, initial, data, seed, stop_at=scale.recall_stop)
         if self.exact(recall.parent) < scale.recall_least:
             raise SystemExit(f"{name}: recall has not formed, so that arms would tell nothing; try another --recall-rate")
         data = self.data(f"{name}-short", scale.short.parts, seed + 1000)
-        return self.train(f"{name}/short", scale.short, data, seed, path=recall)
+        return self.train(f"{name}/short", scale.short, recall, data, seed)
 
     def long_stage(self, seed: int, num_arms: int) -> Stage:
         """What the arms of a seed are trained on, decided once."""
@@ -114,8 +118,8 @@ class Experiment:
 
     def run_arm(self, seed: int, arm: str, stage: Stage, start: pathlib.Path) -> dict[str, dict[int, dict]]:
         """Evaluations of the arm, and of its weights under other masks."""
-        folder = self.out / f"seed-{seed}"
-        model = self.train(f"seed-{seed}/{arm}", stage, self.out / "data" / f"seed-{seed}-long", seed, path=start, layers=self.scale.layer_masks(arm))
+        folder, data = self.out / f"seed-{seed}", self.out / "data" / f"seed-{seed}-long"
+        model = self.train(f"seed-{seed}/{arm}", stage, start, data, seed, layers=self.scale.layer_masks(arm))
         tests = {arm: arm} | ({"F->H": "H", "F->S": "S"} if arm == "F" else {})
         return {name: self.test(model, self.scale.layer_masks(masks), folder / f"test-{name}.json") for name, masks in tests.items()}
 
@@ -139,9 +143,9 @@ class Experiment:
         if not table:
             print("no arm was finished in time: the same call goes on")
             return
-        claims = verdicts(table)
+        claims = verdicts(self.scale, table)
         text = "Exact match in %, single hops unless it says otherwise.\n\n" + markdown(table) + "\n"
-        text += "".join(f"- beyond 512 tokens, {claim}: {'yes' if holds else 'no'}\n" for claim, holds in claims.items())
+        text += "".join(f"- beyond {self.scale.far} tokens, {claim}: {'yes' if holds else 'no'}\n" for claim, holds in claims.items())
         (self.out / "table.md").write_text(text)
         write_json(self.out / "table.json", {"percent": table, "claims": claims})
         plot(self.scale, runs, self.out / "accuracy.svg")
