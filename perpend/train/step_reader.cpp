@@ -3,6 +3,8 @@
 #include <map>
 #include <utility>
 
+#include <c10/core/DeviceGuard.h>
+
 #include "perpend/core/error.h"
 #include "perpend/ops/tensor_view_of.h"
 #include "perpend/schedule/cost.h"
@@ -57,6 +59,8 @@ void StepReader::start(Begin begin) {
 }
 
 PreparedStep StepReader::prepare(Begin begin) {
+  // Else plans would set this thread back to a GPU that the run does not use, which takes memory.
+  const c10::DeviceGuard guard(torch_device(device_));
   PreparedStep step;
   step.counts.resize(losses_.size());
   batches_.seek(begin.num_read);
