@@ -5,8 +5,8 @@
 #include "perpend/kernels/cuda/column_image.h"
 #include "perpend/kernels/cuda/device/forward_params.h"
 #include "perpend/kernels/cuda/device_memory.h"
-#include "perpend/kernels/cuda/schedule_memory.h"
 #include "perpend/kernels/cuda/schedule_image.h"
+#include "perpend/kernels/cuda/schedule_memory.h"
 
 namespace perpend {
 

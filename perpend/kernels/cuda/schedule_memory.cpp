@@ -122,9 +122,9 @@ class ScheduleMemory::Store {
       staging_bytes_ = std::bit_ceil(bytes.size());
     }
     std::memcpy(staging_->data(), bytes.data(), bytes.size());
-    cuda_check(cudaMemcpyAsync(to, staging_->data(), bytes.size(), cudaMemcpyHostToDevice,
-                               stream_.get()),
-               kWhat);
+    cuda_check(
+        cudaMemcpyAsync(to, staging_->data(), bytes.size(), cudaMemcpyHostToDevice, stream_.get()),
+        kWhat);
     stream_.wait();
   }
 
