@@ -1,6 +1,7 @@
 #pragma once
 
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -33,6 +34,11 @@ class Loss {
   // A differentiable scalar, f32 or f64. Only called for batches whose count is positive. Throws
   // InvalidArgument for a batch without what the loss reads.
   virtual torch::Tensor sum(const LossInput& input) const = 0;
+};
+
+struct WeightedLoss {
+  std::shared_ptr<const Loss> loss;
+  double weight = 1.0;
 };
 
 }  // namespace perpend

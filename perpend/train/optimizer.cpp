@@ -8,6 +8,7 @@
 #include <ATen/ops/_foreach_norm.h>
 #include <ATen/ops/_fused_adamw.h>
 #include <ATen/ops/clamp.h>
+#include <ATen/ops/empty_like.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/stack.h>
@@ -31,6 +32,11 @@ std::vector<torch::Tensor> picked(const std::vector<torch::Tensor>& from,
   return list;
 }
 
+// At once: adapters are hundreds of tensors, whose copies take a GPU less than their launches.
+void copy_all(const std::vector<torch::Tensor>& to, const std::vector<torch::Tensor>& from) {
+  if (!to.empty()) at::_foreach_copy_(to, from);
+}
+
 }  // namespace
 
 Optimizer::Optimizer(std::vector<TrainedTensor> tensors, const Options& options)
@@ -52,7 +58,6 @@ Optimizer::Optimizer(std::vector<TrainedTensor> tensors, const Options& options)
     exp_avg_sq_.push_back(at::zeros_like(weights_.back()));
     Group& group = tensor.dim() >= 2 ? matrices : vectors;
     group.members.push_back(i);
-    group.steps.push_back(at::full({}, 0.0, weights_.back().options().dtype(torch::kFloat32)));
   }
   for (Group& group : {std::ref(matrices), std::ref(vectors)}) {
     if (!group.members.empty()) groups_.push_back(std::move(group));
@@ -61,16 +66,23 @@ Optimizer::Optimizer(std::vector<TrainedTensor> tensors, const Options& options)
 
 void Optimizer::accumulate() {
   const at::NoGradGuard no_grad;
+  std::vector<torch::Tensor> wide;
+  std::vector<torch::Tensor> narrow;
   for (std::size_t i = 0; i < tensors_.size(); ++i) {
     torch::Tensor& fresh = tensors_[i].tensor.mutable_grad();
     if (!fresh.defined()) continue;
     if (gradients_[i].defined()) {
       gradients_[i].add_(fresh);
+    } else if (fresh.scalar_type() == weights_[i].scalar_type()) {
+      gradients_[i] = fresh;
     } else {
-      gradients_[i] = fresh.to(weights_[i].scalar_type());
+      gradients_[i] = at::empty_like(weights_[i]);
+      wide.push_back(gradients_[i]);
+      narrow.push_back(fresh);
     }
     fresh.reset();
   }
+  copy_all(wide, narrow);
 }
 
 torch::Tensor Optimizer::clip(std::vector<torch::Tensor>& gradients) const {
@@ -89,24 +101,31 @@ torch::Tensor Optimizer::step(double learning_rate) {
     if (!gradients_[i].defined()) gradients_[i] = at::zeros_like(weights_[i]);
   }
   const torch::Tensor norm = clip(gradients_);
-  for (Group& group : groups_) {
-    for (torch::Tensor& step : group.steps) step.fill_(static_cast<double>(num_steps_ + 1));
+  ++num_steps_;
+  const torch::Tensor count =
+      at::full({}, static_cast<double>(num_steps_), norm.options().dtype(torch::kFloat32));
+  for (const Group& group : groups_) {
     at::_fused_adamw_(picked(weights_, group.members), picked(gradients_, group.members),
                       picked(exp_avg_, group.members), picked(exp_avg_sq_, group.members), {},
-                      group.steps, learning_rate, options_.beta1, options_.beta2,
-                      group.weight_decay, options_.epsilon, /*amsgrad=*/false, /*maximize=*/false);
+                      std::vector(group.members.size(), count), learning_rate, options_.beta1,
+                      options_.beta2, group.weight_decay, options_.epsilon, /*amsgrad=*/false,
+                      /*maximize=*/false);
   }
-  ++num_steps_;
   for (torch::Tensor& gradient : gradients_) gradient.reset();
   round_weights();
   return norm;
 }
 
 void Optimizer::round_weights() {
+  std::vector<torch::Tensor> to;
+  std::vector<torch::Tensor> from;
   for (std::size_t i = 0; i < tensors_.size(); ++i) {
     const torch::Tensor& tensor = tensors_[i].tensor;
-    if (!tensor.is_alias_of(weights_[i])) tensor.detach().copy_(weights_[i]);
+    if (tensor.is_alias_of(weights_[i])) continue;
+    to.push_back(tensor.detach());
+    from.push_back(weights_[i]);
   }
+  copy_all(to, from);
 }
 
 std::vector<TrainedTensor> Optimizer::state() const {

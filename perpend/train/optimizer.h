@@ -50,7 +50,6 @@ class Optimizer {
   struct Group {
     double weight_decay = 0.0;
     std::vector<std::size_t> members;
-    std::vector<torch::Tensor> steps;  // f32 scalars, as LibTorch's fused step wants them
   };
 
   torch::Tensor clip(std::vector<torch::Tensor>& gradients) const;

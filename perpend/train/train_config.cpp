@@ -228,7 +228,6 @@ TrainConfig read_train_config(const std::string& path) {
   config.trainer.batch.seed = loop.seed;
   config.trainer.accumulation = static_cast<int>(root.integer("accumulation", 1, 1 << 20, 1));
   config.trainer.recompute = root.flag("recompute", false);
-  config.trainer.count_flops = loop.peak_flops > 0;
   read_optimizer(root.table("optimizer"), loop.num_steps, config.trainer);
   config.diffusion = read_diffusion_recipe(root);
   if (config.diffusion) {

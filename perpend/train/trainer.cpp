@@ -1,16 +1,12 @@
 #include "perpend/train/trainer.h"
 
 #include <algorithm>
-#include <map>
 #include <set>
 #include <utility>
 
 #include <ATen/ops/zeros.h>
 
 #include "perpend/core/error.h"
-#include "perpend/kernels/table.h"
-#include "perpend/ops/schedule_cache.h"
-#include "perpend/schedule/cost.h"
 #include "perpend/train/forward_batch.h"
 
 namespace perpend {
@@ -38,68 +34,44 @@ bool is_layer_matrix(const NamedParameter& parameter) {
          parameter.parts.front().name.find(".layers.") != std::string::npos;
 }
 
-// Visible pairs of a batch under one kind of masks, all heads together.
-double visible_pairs(const PackedBatch& batch, const std::vector<Mask>& masks,
-                     const ModelConfig& config) {
-  AttentionShape shape;
-  shape.num_q_heads = config.num_q_heads;
-  shape.num_kv_heads = config.num_kv_heads;
-  for (std::size_t s = 0; s < batch.num_sequences(); ++s) {
-    const std::int64_t length = batch.q_indptr[s + 1] - batch.q_indptr[s];
-    shape.sequences.push_back({length, length, 0});
-  }
-  const AttentionSpec spec{DType::kF32, DType::kF32, config.head_dim};
-  const Tiling tiling = cpu_kernels().attention.tiling(spec, Sweep::kRows);
-  const auto schedule = schedule_cache().get(masks, shape, tiling);
-  return static_cast<double>(cost_of(*schedule).live_pairs);
-}
-
 }  // namespace
 
 Trainer::Trainer(const DifferentiableModel& model, std::vector<TrainedTensor> trained,
                  std::shared_ptr<const Dataset> data, std::vector<WeightedLoss> losses,
                  std::vector<Mask> layer_masks, const TrainerOptions& options)
     : model_(model),
-      batches_(std::move(data), options.batch),
       losses_(std::move(losses)),
-      masks_(std::move(layer_masks)),
+      steps_(model, {std::move(data), options.batch}, options.accumulation, losses_,
+             std::move(layer_masks)),
       options_(options),
       optimizer_(std::move(trained), options.optimizer),
       captured_layers_(layers_of(losses_, model.config().num_layers)) {
   check(!losses_.empty(), "training: there is no loss");
-  check(options.accumulation >= 1, "training: accumulation must be at least 1");
   for (const NamedParameter& parameter : model.named_parameters()) {
     if (is_layer_matrix(parameter)) layer_flops_ += flops_of_row(parameter.tensor);
   }
   head_flops_ = flops_of_row(model.head_weight());
 }
 
-double Trainer::flops_of(const PackedBatch& batch,
-                         const std::vector<BatchMasks>& layer_masks) const {
-  const ModelConfig& config = model_.config();
-  const auto predicting = std::count_if(batch.weights.begin(), batch.weights.end(),
-                                        [](float weight) { return weight > 0; });
-  double flops = layer_flops_ * static_cast<double>(batch.num_rows()) +
-                 head_flops_ * static_cast<double>(predicting);
-  std::map<const std::vector<Mask>*, double> pairs;  // layers share masks
-  for (const BatchMasks& masks : layer_masks) {
-    const auto [entry, is_new] = pairs.try_emplace(masks.get());
-    if (is_new) entry->second = visible_pairs(batch, *masks, config);
-    flops += 3 * 4 * entry->second * config.head_dim;
-  }
-  return flops;
+double Trainer::flops_of(const PreparedBatch& batch) const {
+  const auto& weights = batch.packed.weights;
+  const auto predicting =
+      std::count_if(weights.begin(), weights.end(), [](float weight) { return weight > 0; });
+  return layer_flops_ * static_cast<double>(batch.packed.num_rows()) +
+         head_flops_ * static_cast<double>(predicting) +
+         3 * 4 * batch.visible_pairs * model_.config().head_dim;
 }
 
-void Trainer::backward(const PackedBatch& batch, const std::vector<BatchMasks>& layer_masks,
-                       const std::vector<double>& counts, std::vector<torch::Tensor>& sums) const {
+void Trainer::backward(const PreparedBatch& batch, const std::vector<double>& counts,
+                       std::vector<torch::Tensor>& sums) const {
   const LossInput input =
-      forward_batch(model_, batch, layer_masks,
+      forward_batch(model_, batch.packed, batch.layer_masks,
                     {.captured_layers = captured_layers_, .recompute = options_.recompute});
   torch::Tensor total;
   for (std::size_t i = 0; i < losses_.size(); ++i) {
     const auto& [loss, weight] = losses_[i];
     // A weight of zero must leave no trace, not even zeros added to gradients.
-    if (weight == 0 || loss->count(batch) == 0) continue;
+    if (weight == 0 || loss->count(batch.packed) == 0) continue;
     const torch::Tensor mean = loss->sum(input) / counts[i];
     sums[i] = sums[i].defined() ? sums[i] + mean.detach() : mean.detach();
     const torch::Tensor term = mean * weight;
@@ -109,26 +81,18 @@ void Trainer::backward(const PackedBatch& batch, const std::vector<BatchMasks>& 
 }
 
 StepReport Trainer::step() {
-  std::vector<PackedBatch> batches;
-  std::vector<double> counts(losses_.size());
+  const PreparedStep step = steps_.next(place_);
   StepReport report;
-  for (int i = 0; i < options_.accumulation; ++i) {
-    batches.push_back(batches_.next(place_.num_steps));
-    report.num_tokens += batches.back().num_tokens;
-    for (std::size_t loss = 0; loss < losses_.size(); ++loss) {
-      counts[loss] += losses_[loss].loss->count(batches.back());
-    }
-  }
+  report.num_tokens = step.num_tokens;
   std::vector<torch::Tensor> sums(losses_.size());
-  for (const PackedBatch& batch : batches) {
-    const std::vector<BatchMasks> layer_masks = masks_.bind(batch);
-    backward(batch, layer_masks, counts, sums);
+  for (const PreparedBatch& batch : step.batches) {
+    backward(batch, step.counts, sums);
     optimizer_.accumulate();
-    if (options_.count_flops) report.flops += flops_of(batch, layer_masks);
+    report.flops += flops_of(batch);
   }
   report.learning_rate = options_.learning_rate.at(place_.num_steps);
   report.grad_norm = optimizer_.step(report.learning_rate);
-  place_.num_read = batches_.num_read();
+  place_.num_read = step.num_read;
   place_.num_tokens += report.num_tokens;
   report.step = ++place_.num_steps;
   report.loss = at::zeros({}, report.grad_norm.options());
@@ -142,7 +106,6 @@ StepReport Trainer::step() {
 
 void Trainer::restore(const TrainingPlace& place) {
   place_ = place;
-  batches_.seek(place.num_read);
   optimizer_.restore(place.num_steps);
 }
 

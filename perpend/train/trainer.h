@@ -7,27 +7,18 @@
 #include <vector>
 
 #include "perpend/models/differentiable_model.h"
-#include "perpend/train/batch_reader.h"
 #include "perpend/train/learning_rate.h"
-#include "perpend/train/loss.h"
-#include "perpend/train/mask_binder.h"
 #include "perpend/train/optimizer.h"
-#include "perpend/train/training_place.h"
+#include "perpend/train/step_reader.h"
 
 namespace perpend {
-
-struct WeightedLoss {
-  std::shared_ptr<const Loss> loss;
-  double weight = 1.0;
-};
 
 struct TrainerOptions {
   BatchOptions batch;
   int accumulation = 1;  // batches whose gradients make one step
   LearningRate learning_rate;
   Optimizer::Options optimizer;
-  bool recompute = false;    // activations, see TrainInput
-  bool count_flops = false;  // for StepReport, which takes a plan more a batch
+  bool recompute = false;  // activations, see TrainInput
 };
 
 // What one step did. Values lie where the model is until somebody reads them, so that a GPU is not
@@ -46,7 +37,7 @@ struct StepReport {
 
 // Trains tensors of a model, step after step: packs batches, runs the model and its losses forward
 // and backward, and moves the tensors. Everything is a function of the arguments: on a CPU two runs
-// are equal to the last bit.
+// are equal to the last bit. What the next step reads is prepared while one is computed.
 class Trainer {
  public:
   // `trained`: leaves that the model's forward pass reads, or their adapters. `layer_masks`: one
@@ -62,18 +53,17 @@ class Trainer {
   const Optimizer& optimizer() const { return optimizer_; }
   void restore(const TrainingPlace& place);
 
-  std::int64_t dataset_size() const { return batches_.dataset_size(); }
+  std::int64_t dataset_size() const { return steps_.dataset_size(); }
 
  private:
-  double flops_of(const PackedBatch& batch, const std::vector<BatchMasks>& layer_masks) const;
+  double flops_of(const PreparedBatch& batch) const;
   // Leaves the gradients of one batch in the tensors and adds its losses to `sums`.
-  void backward(const PackedBatch& batch, const std::vector<BatchMasks>& layer_masks,
-                const std::vector<double>& counts, std::vector<torch::Tensor>& sums) const;
+  void backward(const PreparedBatch& batch, const std::vector<double>& counts,
+                std::vector<torch::Tensor>& sums) const;
 
   const DifferentiableModel& model_;
-  BatchReader batches_;
   std::vector<WeightedLoss> losses_;
-  MaskBinder masks_;
+  StepReader steps_;
   TrainerOptions options_;
   Optimizer optimizer_;
   std::vector<int> captured_layers_;

@@ -138,9 +138,29 @@ TEST(Trainer, GoesOnInTheMiddleOfAnEpoch) {
   EXPECT_EQ(whole.trainer.place().num_tokens, second.trainer.place().num_tokens);
 }
 
+TEST(Trainer, GoesBackWhileTheNextStepIsPrepared) {
+  const auto sequences = random_sequences({12, 5, 9, 14, 7}, 14);
+  SmallRun run(options_of(2), sequences);
+  const TrainingPlace begin = run.trainer.place();
+  const auto losses = [&] {
+    std::vector<double> values;
+    for (int i = 0; i < 3; ++i) values.push_back(run.trainer.step().loss.item<double>());
+    return values;
+  };
+  const auto before = run.trainer.optimizer().state();
+  std::vector<torch::Tensor> state;
+  for (const TrainedTensor& tensor : before) state.push_back(tensor.tensor.clone());
+  const std::vector<double> expected = losses();
+  {
+    const at::NoGradGuard no_grad;
+    for (std::size_t i = 0; i < state.size(); ++i) before[i].tensor.copy_(state[i]);
+  }
+  run.trainer.restore(begin);
+  EXPECT_EQ(losses(), expected);
+}
+
 TEST(Trainer, CountsTheWorkOfMatricesAndVisiblePairs) {
   TrainerOptions options = options_of(1);
-  options.count_flops = true;
   auto sequences = random_sequences({10}, 15);
   sequences[0].weights.assign(10, 1.0F);
   SmallRun run(options, sequences);

@@ -2,6 +2,7 @@
 
 #include <array>
 
+#include "perpend/kernels/attention_prepare.h"
 #include "perpend/kernels/cuda/attention_decode.h"
 #include "perpend/kernels/cuda/attention_operands.h"
 #include "perpend/kernels/cuda/attention_rows.h"
@@ -118,11 +119,8 @@ void run_portable(const AttentionArgs& args, const device::ForwardParams& common
 // Sequences that a kernel has taken.
 enum class Taken { kNone, kSome, kAll };
 
-// The decode kernel takes all sequences whose keys are paged, of others those with few rows.
-Taken decode_share(const AttentionArgs& args, const Schedule& schedule) {
-  if (!decode_takes(args)) return Taken::kNone;
-  // A plan for keys that are not paged may have boxes that straddle two pages.
-  if (args.page_table) return schedule.tiling.any_start ? Taken::kNone : Taken::kAll;
+// Of sequences whose keys are not paged the decode kernel takes those with few rows.
+Taken decode_share(const Schedule& schedule) {
   bool has_few = false;
   bool has_many = false;
   for (std::size_t s = 0; s < schedule.shape.sequences.size(); ++s) {
@@ -133,11 +131,20 @@ Taken decode_share(const AttentionArgs& args, const Schedule& schedule) {
   return has_many ? Taken::kSome : Taken::kAll;
 }
 
+// Of sequences whose keys are paged it takes all.
+Taken decode_share(const AttentionArgs& args, const Schedule& schedule) {
+  if (!decode_takes(args)) return Taken::kNone;
+  // A plan for keys that are not paged may have boxes that straddle two pages.
+  if (args.page_table) return schedule.tiling.any_start ? Taken::kNone : Taken::kAll;
+  return decode_share(schedule);
+}
+
 Taken run_decode(const AttentionArgs& args, const Schedule& schedule, const Launch& launch) {
   const Taken share = decode_share(args, schedule);
   if (share == Taken::kNone) return share;
-  const auto on_device = device_decode(schedule, static_cast<int>(head_dim_of(args)),
-                                       args.q.device.index, share == Taken::kAll, launch.stream());
+  const ReadByLaunches on_device(device_decode(schedule, static_cast<int>(head_dim_of(args)),
+                                               args.q.device.index, share == Taken::kAll),
+                                 launch.stream());
   const std::int64_t rows = on_device->split_rows();
   const StreamMemory workspace(workspace_bytes(rows, head_dim_of(args)), launch);
   launch_decode(args,
@@ -150,9 +157,10 @@ Taken run_decode(const AttentionArgs& args, const Schedule& schedule, const Laun
 void run_rest(const AttentionArgs& args, const Schedule& schedule, Taken taken,
               const Launch& launch) {
   const auto head_dim = static_cast<int>(head_dim_of(args));
-  const auto on_device = device_schedule(
-      schedule, head_dim, args.q.device.index, launch.stream(),
-      {.only_many_rows = taken == Taken::kSome, .may_skip_parts = may_skip_parts(args)});
+  const ReadByLaunches on_device(device_schedule(schedule, head_dim, args.q.device.index,
+                                                 {.only_many_rows = taken == Taken::kSome,
+                                                  .may_skip_parts = may_skip_parts(args)}),
+                                 launch.stream());
   launch_rows(args, on_device->rows(), launch);
 }
 
@@ -179,6 +187,21 @@ void cuda_attention_forward(const AttentionArgs& args, const Schedule& schedule,
   const Taken taken = is_hopper ? run_decode(args, schedule, launch) : Taken::kNone;
   if (taken != Taken::kAll) run_rest(args, schedule, taken, launch);
   launch.check_launched();
+}
+
+void prepare_attention(const AttentionSpec& spec, const Schedule& rows, const Schedule& columns,
+                       Device device) {
+  if (device.type == DeviceType::kCpu) return;
+  const auto head_dim = static_cast<int>(spec.head_dim);
+  check_image_form(rows, head_dim, Sweep::kRows);
+  check_image_form(columns, head_dim, Sweep::kColumns);
+  const Launch on_device("attention plan", device, {});
+  const Taken share = check_is_hopper(device.index) ? decode_share(rows) : Taken::kNone;
+  if (share != Taken::kNone) device_decode(rows, head_dim, device.index, share == Taken::kAll);
+  if (share == Taken::kSome)
+    device_schedule(rows, head_dim, device.index, {.only_many_rows = true});
+  device_schedule(rows, head_dim, device.index);
+  device_columns(columns, head_dim, device.index);
 }
 
 void launch_rows(const AttentionArgs& args, const DeviceRows& rows, const Launch& launch) {

@@ -256,8 +256,9 @@ void cuda_attention_backward(const AttentionGradArgs& args, const Schedule& rows
   check_image_form(rows, head_dim, Sweep::kRows);
   check_image_form(columns, head_dim, Sweep::kColumns);
   const Launch launch("attention backward", q.device, stream);
-  const auto on_device = device_schedule(rows, head_dim, q.device.index, launch.stream());
-  const auto columns_there = device_columns(columns, head_dim, q.device.index, launch.stream());
+  const ReadByLaunches on_device(device_schedule(rows, head_dim, q.device.index), launch.stream());
+  const ReadByLaunches columns_there(device_columns(columns, head_dim, q.device.index),
+                                     launch.stream());
   launch_gradients(args, rows.shape, on_device->rows(), columns_there->keys(), launch);
   launch.check_launched();
 }

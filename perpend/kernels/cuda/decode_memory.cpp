@@ -4,7 +4,6 @@
 #include <cstring>
 
 #include "perpend/core/demand.h"
-#include "perpend/kernels/cuda/capture.h"
 #include "perpend/kernels/cuda/decode_launch.h"
 
 namespace perpend {
@@ -91,23 +90,23 @@ device::SplitRows split_rows_at(std::byte* workspace, std::int64_t split_rows,
 DeviceDecode::DeviceDecode(const DecodeImage& image, int group_size)
     : split_rows_(image.split_rows) {
   const DecodeLayout layout(size_of(image), image.lists.keys);
-  std::vector<std::byte> bytes(layout.num_bytes());
+  const std::size_t counters = layout.num_bytes();
+  std::vector<std::byte> bytes(counters + LaunchCounters::zeros().size() * sizeof(unsigned));
   layout.write(image, bytes.data());
-  memory_ = upload(bytes, 0);
+  memory_ = ScheduleMemory(bytes);
+  counters_.begin_in(memory_.data() + counters);
   lists_ = layout.lists_at(memory_.data(), group_size);
 }
 
 std::shared_ptr<const DeviceDecode> device_decode(const Schedule& schedule, int head_dim,
-                                                  int device_index, bool all, cudaStream_t stream) {
+                                                  int device_index, bool all) {
   const auto takes = [&](const WorkItem& item) {
     return all || has_few_rows(schedule, item.sequence);
   };
-  auto on_device = schedule.attachments.get<DeviceDecode>(2 * device_index + (all ? 1 : 0), [&] {
+  return schedule.attachments.get<DeviceDecode>(2 * device_index + (all ? 1 : 0), [&] {
     return std::make_shared<const DeviceDecode>(make_decode_image(schedule, head_dim, takes),
                                                 schedule.shape.group_size());
   });
-  keep_for_graph(stream, on_device);
-  return on_device;
 }
 
 }  // namespace perpend

@@ -7,6 +7,7 @@
 #include "perpend/kernels/cuda/decode_image.h"
 #include "perpend/kernels/cuda/device/forward_params.h"
 #include "perpend/kernels/cuda/device_memory.h"
+#include "perpend/kernels/cuda/schedule_memory.h"
 
 namespace perpend {
 
@@ -58,9 +59,10 @@ class DeviceDecode {
   const DecodeLists& lists() const { return lists_; }
   std::int64_t split_rows() const { return split_rows_; }
   unsigned* counter_for(cudaStream_t stream) const { return counters_.for_stream(stream); }
+  const ScheduleMemory& memory() const { return memory_; }
 
  private:
-  DeviceMemory memory_;
+  ScheduleMemory memory_;
   DecodeLists lists_;
   std::int64_t split_rows_;
   LaunchCounters counters_;
@@ -68,6 +70,6 @@ class DeviceDecode {
 
 // As device_schedule(): of all sequences, or of those that has_few_rows() chooses.
 std::shared_ptr<const DeviceDecode> device_decode(const Schedule& schedule, int head_dim,
-                                                  int device_index, bool all, cudaStream_t stream);
+                                                  int device_index, bool all);
 
 }  // namespace perpend

@@ -8,22 +8,15 @@ namespace {
 
 constexpr const char* kWhat = "attention";
 
-// A stream that waits for no other.
-class OwnStream {
- public:
-  OwnStream() { cuda_check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), kWhat); }
-  ~OwnStream() { (void)cudaStreamDestroy(stream_); }
-  OwnStream(const OwnStream&) = delete;
-  OwnStream& operator=(const OwnStream&) = delete;
-
-  cudaStream_t get() const { return stream_; }
-  void wait() const { cuda_check(cudaStreamSynchronize(stream_), kWhat); }
-
- private:
-  cudaStream_t stream_ = nullptr;
-};
-
 }  // namespace
+
+OwnStream::OwnStream() {
+  cuda_check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), kWhat);
+}
+
+OwnStream::~OwnStream() { (void)cudaStreamDestroy(stream_); }
+
+void OwnStream::wait() const { cuda_check(cudaStreamSynchronize(stream_), kWhat); }
 
 DeviceMemory::DeviceMemory(std::size_t num_bytes) {
   const RelaxedCapture relaxed;
@@ -50,11 +43,11 @@ DeviceMemory upload(const std::vector<std::byte>& bytes, std::size_t room_behind
 
 unsigned* LaunchCounters::make() const {
   if (left_ == 0) {
-    constexpr std::size_t kBytes = kCountersPerBlock * sizeof(unsigned);
-    blocks_.push_back(upload(std::vector<std::byte>(kBytes), 0));
+    blocks_.push_back(upload(std::vector<std::byte>(zeros().size() * sizeof(unsigned)), 0));
+    counters_ = reinterpret_cast<unsigned*>(blocks_.back().data());
     left_ = kCountersPerBlock;
   }
-  return reinterpret_cast<unsigned*>(blocks_.back().data()) + --left_;
+  return counters_ + --left_;
 }
 
 unsigned* LaunchCounters::for_stream(cudaStream_t stream) const {

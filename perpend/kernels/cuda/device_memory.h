@@ -29,6 +29,22 @@ class DeviceMemory {
   std::unique_ptr<std::byte, Free> data_;
 };
 
+// A stream that waits for no other, of the current device.
+class OwnStream {
+ public:
+  OwnStream();
+  ~OwnStream();
+  OwnStream(const OwnStream&) = delete;
+  OwnStream& operator=(const OwnStream&) = delete;
+
+  cudaStream_t get() const { return stream_; }
+  // Until it has done all that it was given.
+  void wait() const;
+
+ private:
+  cudaStream_t stream_ = nullptr;
+};
+
 // Arrays one after another, each aligned.
 class ArrayLayout {
  public:
@@ -58,6 +74,13 @@ DeviceMemory upload(const std::vector<std::byte>& bytes, std::size_t room_behind
 // launched with them, captured graphs included (see keep_for_graph()).
 class LaunchCounters {
  public:
+  // What the first of them begin as, in memory that comes with what the launches read.
+  static std::vector<unsigned> zeros() { return std::vector<unsigned>(kCountersPerBlock); }
+  void begin_in(std::byte* memory) {
+    counters_ = reinterpret_cast<unsigned*>(memory);
+    left_ = kCountersPerBlock;
+  }
+
   // A counter that is 0 and that no other launch uses at the same time: launches of one stream
   // follow each other and share one, each captured launch gets its own, since its graph may run
   // beside anything. A kernel leaves it 0.
@@ -75,6 +98,7 @@ class LaunchCounters {
 
   mutable std::mutex mutex_;
   mutable std::vector<DeviceMemory> blocks_;
+  mutable unsigned* counters_ = nullptr;  // of which the first `left_` are unused
   mutable int left_ = 0;
   mutable std::vector<StreamCounter> known_;
 };

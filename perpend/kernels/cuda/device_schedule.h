@@ -6,6 +6,7 @@
 #include "perpend/kernels/cuda/device/forward_params.h"
 #include "perpend/kernels/cuda/device_memory.h"
 #include "perpend/kernels/cuda/schedule_image.h"
+#include "perpend/kernels/cuda/schedule_memory.h"
 
 namespace perpend {
 
@@ -38,9 +39,10 @@ class DeviceSchedule {
   DeviceSchedule(const ScheduleImage& image, int group_size);
 
   DeviceRows rows() const { return {lists_, form_, &counters_}; }
+  const ScheduleMemory& memory() const { return memory_; }
 
  private:
-  DeviceMemory memory_;
+  ScheduleMemory memory_;
   device::Lists lists_;
   RowForm form_;
   LaunchCounters counters_;
@@ -52,9 +54,10 @@ class DeviceColumns {
   DeviceColumns(const ColumnImage& image, int group_size);
 
   DeviceKeys keys() const { return {lists_, q_indptr_, num_sequences_, &counters_}; }
+  const ScheduleMemory& memory() const { return memory_; }
 
  private:
-  DeviceMemory memory_;
+  ScheduleMemory memory_;
   device::KeyLists lists_;
   const std::int32_t* q_indptr_;
   std::int32_t num_sequences_;
@@ -68,12 +71,11 @@ struct DeviceChoice {
 };
 
 // The copy of `schedule` on the current device, whose ordinal is `device_index`: made at the first
-// call and kept with the schedule, and as long as a graph that is being captured on `stream`.
-// Throws as make_schedule_image() and make_column_image().
+// call and kept with the schedule. Launches read it in the scope of a ReadByLaunches. Throws as
+// make_schedule_image() and make_column_image().
 std::shared_ptr<const DeviceSchedule> device_schedule(const Schedule& schedule, int head_dim,
-                                                      int device_index, cudaStream_t stream,
-                                                      DeviceChoice choice = {});
+                                                      int device_index, DeviceChoice choice = {});
 std::shared_ptr<const DeviceColumns> device_columns(const Schedule& schedule, int head_dim,
-                                                    int device_index, cudaStream_t stream);
+                                                    int device_index);
 
 }  // namespace perpend

@@ -2,9 +2,8 @@
 
 #include <cstddef>
 #include <memory>
-#include <type_traits>
 
-#include <cuda_runtime_api.h>
+#include "perpend/kernels/cuda/event.h"
 
 namespace perpend {
 
@@ -16,19 +15,16 @@ class PinnedMemory {
 
   std::byte* data() const { return data_.get(); }
   // What was put on `stream` so far uses this memory.
-  void use_until_now(cudaStream_t stream) const;
+  void use_until_now(cudaStream_t stream) const { used_.record(stream); }
   // Until that is over.
-  void wait() const;
+  void wait() const { used_.wait(); }
 
  private:
   struct FreeMemory {
     void operator()(std::byte* data) const;
   };
-  struct DestroyEvent {
-    void operator()(cudaEvent_t event) const;
-  };
   std::unique_ptr<std::byte, FreeMemory> data_;
-  std::unique_ptr<std::remove_pointer_t<cudaEvent_t>, DestroyEvent> used_;
+  Event used_;
 };
 
 }  // namespace perpend
