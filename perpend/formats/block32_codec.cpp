@@ -56,7 +56,8 @@ void decode_nibbles(const std::byte* blocks, std::int64_t num_blocks, float* val
 }
 
 // The quants of one block: scale and min are chosen, then each value is rounded by adding a half
-// and cutting, in f64 for the symmetric formats as the reference does.
+// and cutting. Symmetric formats add in f64 and cut in f32, as PyPI gguf does: a sum just below a
+// whole number is that number.
 template <class Block>
 std::array<std::uint8_t, kBlock> choose_quants(const float* x, Block& block) {
   constexpr int kTop = kLevels<Block> - 1;
@@ -79,9 +80,10 @@ std::array<std::uint8_t, kBlock> choose_quants(const float* x, Block& block) {
     const float inverse = scale == 0.0F ? 0.0F : 1.0F / scale;
     block.scale = f32_to_f16(scale);
     for (std::size_t i = 0; i < kBlock; ++i) {
-      const double level = std::trunc(static_cast<double>(x[i]) * static_cast<double>(inverse) +
-                                      kMiddle<Block> + 0.5);
-      quants[i] = static_cast<std::uint8_t>(std::clamp(level, 0.0, static_cast<double>(kTop)));
+      const double raised =
+          static_cast<double>(x[i]) * static_cast<double>(inverse) + kMiddle<Block> + 0.5;
+      const float level = std::trunc(static_cast<float>(raised));
+      quants[i] = static_cast<std::uint8_t>(std::clamp(level, 0.0F, static_cast<float>(kTop)));
     }
   }
   return quants;
