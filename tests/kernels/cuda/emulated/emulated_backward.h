@@ -102,7 +102,12 @@ class EmulatedBackward {
   Operands keys() const { return {args_.forward.k, args_.forward.v}; }
 
   static device::GradientOutput output(const TensorView& view) {
-    return {view.data, row_strides(view), false, view.size(view.num_axes() - 1) % 8 == 0};
+    const device::RowStrides strides = row_strides(view);
+    const bool is_aligned = view.size(view.num_axes() - 1) % 8 == 0 &&
+                            reinterpret_cast<std::uintptr_t>(view.data) % 16 == 0 &&
+                            strides.token % 8 == 0 && strides.head % 8 == 0 &&
+                            strides.batch % 8 == 0;
+    return {view.data, strides, false, is_aligned};
   }
 
   device::Statistics statistics(int head_dim) {
