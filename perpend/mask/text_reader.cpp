@@ -96,4 +96,10 @@ std::int64_t TextReader::integer(bool negative) {
   return minus ? -value : value;
 }
 
+void TextReader::count_segments(std::int64_t count) {
+  constexpr std::int64_t kMost = std::int64_t{1} << 22;
+  num_segments_ += count;
+  if (num_segments_ > kMost) fail(concat("the text has more than ", kMost, " segments"));
+}
+
 }  // namespace perpend

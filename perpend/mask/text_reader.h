@@ -55,6 +55,9 @@ class TextReader {
   // The digits of a number as they stand.
   std::string_view digits(std::string_view expected);
 
+  // Counts the segments of all labels of a text, of which a few letters ask for millions.
+  void count_segments(std::int64_t count);
+
  private:
   [[noreturn]] void fail_placed(std::size_t position, std::string_view message) const;
 
@@ -62,6 +65,7 @@ class TextReader {
   std::string what_;
   std::size_t first_column_;
   std::size_t position_ = 0;
+  std::int64_t num_segments_ = 0;
 };
 
 }  // namespace perpend

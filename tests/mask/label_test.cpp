@@ -128,6 +128,13 @@ std::string error_of(std::string_view text) {
   return "no error";
 }
 
+TEST(Label, ATextHasNotMoreSegmentsThanALabel) {
+  constexpr const char* kText = "same(segments(1*3000000)) | same(segments(1*2000000))";
+  EXPECT_THAT([] { parse_mask(kText); },
+              testing::ThrowsMessage<InvalidArgument>(
+                  HasSubstr("column 53: the text has more than 4194304 segments")));
+}
+
 TEST(Label, ErrorsNameColumnAndExpectation) {
   EXPECT_THAT(error_of("blck(3)"),
               HasSubstr("column 1: unknown label 'blck', did you mean 'block'?"));
