@@ -77,9 +77,9 @@ Label Label::segments(const std::vector<Run>& runs) {
     check_between(run.length, 0, kMaxPosition, "the length of a segment");
     check_between(run.count, 1, kMaxRuns, "the count of a segment");
     num_runs += run.count;
-    check(num_runs <= kMaxRuns, concat("mask: more than ", kMaxRuns, " segments"));
+    demand(num_runs <= kMaxRuns, "mask: more than ", kMaxRuns, " segments");
     for (std::int64_t i = 0; i < run.count; ++i, total += run.length) {
-      check(total <= kMaxPosition, concat("mask: segments longer than ", kMaxPosition));
+      demand(total <= kMaxPosition, "mask: segments longer than ", kMaxPosition);
       starts.push_back(total);
     }
     const bool repeats = !node.groups.empty() && node.groups.back().length == run.length;

@@ -4,7 +4,7 @@
 #include <array>
 #include <utility>
 
-#include "perpend/core/error.h"
+#include "perpend/core/demand.h"
 #include "perpend/mask/bindings.h"
 #include "perpend/mask/hash_mix.h"
 #include "perpend/mask/label_node.h"
@@ -121,7 +121,7 @@ const Mask& MaskNode::child_of_head(int q_head) const {
       if (span.first <= q_head && q_head <= span.last) return children[i];
     }
   }
-  check(has_rest, concat("mask: heads(...) names no mask for head ", q_head, "; add 'rest: ...'"));
+  demand(has_rest, "mask: heads(...) names no mask for head ", q_head, "; add 'rest: ...'");
   return children.back();
 }
 

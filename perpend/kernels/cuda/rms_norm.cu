@@ -10,7 +10,7 @@
 namespace perpend {
 namespace {
 
-constexpr std::int64_t kMostThreads = 1024;
+constexpr std::int64_t kMostThreads = 512;  // with registers for what a thread holds
 constexpr int kWide = 4;  // values that a thread loads at once where rows are whole chunks
 constexpr int kHeld = 4;  // such chunks of a thread that stay in registers
 
