@@ -81,6 +81,7 @@ void BenchDiffusion::print_setup(const DiffusionTimer& timer) const {
                        {"prompt", benchmark.prompt},
                        {"tokens", benchmark.tokens},
                        {"graph", timer.is_captured()},
+                       {"library_products", benchmark.library_products},
                        {"weight_bytes", timer.weight_bytes()},
                        {"copy_gb_s", device_rates.copy_bytes_per_s / 1e9},
                        {"product_tflops", device_rates.product_flops_per_s / 1e12}};
@@ -235,6 +236,8 @@ void add_bench_diffusion_command(CLI::App& bench) {
   add_option(sub, "--chunk", benchmark.chunk, "Prompt tokens run at once");
   add_flag(sub, "--without-graph", benchmark.without_graph,
            "Run launch by launch instead of by captured CUDA graphs");
+  add_flag(sub, "--library-products", benchmark.library_products,
+           "Decode with the products of LibTorch instead of our own for few rows");
   add_flag(sub, "--json", command->json, "Print one JSON object a line, first what is measured");
   sub.footer(
       "How many tokens a pass makes final is given, since confidences of random weights mean "

@@ -96,6 +96,7 @@ class DiffusionTimer::Work {
         model_(config_, RandomWeights(config_, kWeightSeed), runtime_.context().type,
                runtime_.context()) {
     if (benchmark.without_graph) runtime_.context().captures_decoding = false;
+    runtime_.context().multiplies_few_rows = !benchmark.library_products;
   }
 
   DiffusionSetting setting(const DecodeKind& kind) const {

@@ -25,6 +25,7 @@ struct DiffusionBenchmark {
   std::int64_t chunk = 512;    // rows of a prefill pass
   int threads = 0;
   bool without_graph = false;
+  bool library_products = false;  // LibTorch's for few rows too
 };
 
 // A kind of pass, each of all sequences of a batch but for the prompts, which run one by one.

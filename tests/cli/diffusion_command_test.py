@@ -344,9 +344,9 @@ class GenerateTest(unittest.TestCase):
         return [json.loads(line) for line in result.stdout.splitlines()]
 
     def test_bench_replays_schedules(self):
-        arguments = ["--prompt", 16, "--tokens", 32, "--batch", "1,2", "--rate", "1,3.5", "--sub-block", 4]
+        arguments = ["--prompt", 16, "--tokens", 32, "--batch", "1,2", "--rate", "1,3.5", "--sub-block", 4, "--library-products"]
         setup, *lines = self.bench("diffusion", *arguments)
-        self.assertEqual((setup["prompt"], setup["graph"]), (16, False))
+        self.assertEqual((setup["prompt"], setup["graph"], setup["library_products"]), (16, False, True))
         self.assertEqual(len(lines), 2 * (1 + 2 * 2))
         counts = {}
         for line in lines:
