@@ -28,7 +28,7 @@ Label read_segments(TextReader& reader) {
     runs.push_back(run);
   } while (reader.accept(','));
   reader.expect(')', "after the lengths of segments");
-  const Label label = Label::segments(runs);
+  Label label = Label::segments(runs);
   for (const Label::Run& run : runs) reader.count_segments(run.count);
   return label;
 }
