@@ -46,7 +46,7 @@ struct Part {
 class Canvases {
  public:
   Canvases(const Llama& model, Runtime& runtime, bool captures, std::size_t count)
-      : model_(model), context_(runtime.context()), store_(config(model, count)) {
+      : context_(runtime.context()), store_(config(model, count)) {
     context_.kernels = captures ? &recording_kernels() : &cpu_kernels();
     context_.captures_decoding = captures;
     for (std::size_t i = 0; i < count; ++i) {
@@ -94,7 +94,6 @@ class Canvases {
     return kv_store_config(model.config(), DType::kF32, kTokens * static_cast<std::int64_t>(count));
   }
 
-  const Llama& model_;
   Context& context_;
   KvStore store_;
   std::vector<std::unique_ptr<KvSequence>> sequences_;
