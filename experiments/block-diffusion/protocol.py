@@ -158,7 +158,7 @@ def training_config(scale: Scale, arm: str, out: pathlib.Path, data: pathlib.Pat
         "log_every": max(1, scale.steps // 100),
         "state_every": 500,
         "keep_states": 1,
-        "peak_tflops": 0,  # no MFU, which costs a plan for each batch
+        "peak_tflops": 0,  # no MFU
         "model": scale.model,
         "data": {"path": str(data), "batch_tokens": scale.batch_tokens, **chunks},
         "optimizer": {
