@@ -15,10 +15,10 @@
 
 #include "tests/kernels/cuda/emulated/emulated_threads.h"
 
-// As much of a GPU as the attention kernels need, on a CPU; CTAs run one after another. Copies and
-// warpgroup products are done as early or as late as they may be, by chance, and threads go on in
-// any order, so that a place, phase or value that is wrong shows, and so does a wait that is
-// missing.
+// As much of a GPU as the attention kernels need, on a CPU; CTAs run one after another or, where it
+// is asked for, beside each other. Copies and warpgroup products are done as early or as late as
+// they may be, by chance, and threads go on in any order, so that a place, phase or value that is
+// wrong shows, and so does a wait that is missing.
 
 #define __device__
 #define __global__
@@ -202,20 +202,87 @@ inline EmulatedIndex gridDim;
 
 namespace perpend::device {
 
-// Runs kernel() as a grid; `seed` chooses the order of its threads.
+// A CTA and, while others run, its shared memory.
+class EmulatedCtaRun {
+ public:
+  EmulatedCtaRun(EmulatedThreads& threads, unsigned index, const FunctionRef<void()>& kernel,
+                 Products products = Products::kOfWarps)
+      : threads_(threads), cta_(threads, products), index_(index) {
+    // Of shared memory nothing is known: NaN in every type.
+    std::memset(memory, 0xff, sizeof(memory));
+    std::memset(shared_values, 0xff, sizeof(shared_values));
+    threads_.begin(kernel);
+  }
+  // To its end, or to where it can not go on, or for some `turns`; false when it could not go on.
+  bool go_on(std::uint64_t turns) {
+    blockIdx.x = index_;
+    emulated_cta = &cta_;
+    bool has_moved = false;
+    for (; turns > 0 && !threads_.have_returned() && threads_.go_on(); --turns) has_moved = true;
+    if (threads_.have_returned()) threads_.finish_work();
+    return has_moved;
+  }
+  bool has_ended() const { return threads_.have_returned(); }
+  std::string what_threads_wait_for() const { return threads_.what_threads_wait_for(); }
+
+  void put_memory_away() {
+    memory_.assign(std::begin(memory), std::end(memory));
+    values_.assign(std::begin(shared_values), std::end(shared_values));
+  }
+  void bring_memory_back() const {
+    std::ranges::copy(memory_, memory);
+    std::ranges::copy(values_, shared_values);
+  }
+
+ private:
+  EmulatedThreads& threads_;
+  EmulatedCta cta_;
+  unsigned index_;
+  std::vector<char> memory_;
+  std::vector<std::uint16_t> values_;
+};
+
+// Runs kernel() as a grid, a CTA after the other; `seed` chooses the order of its threads. Throws
+// what a thread throws, and std::runtime_error with what each waits for when none can go on.
 inline void run_emulated(int num_ctas, int num_threads, std::uint64_t seed,
                          FunctionRef<void()> kernel, Products products = Products::kOfWarps) {
   EmulatedThreads threads(num_threads, seed);
   gridDim.x = static_cast<unsigned>(num_ctas);
-  for (int cta = 0; cta < num_ctas; ++cta) {
-    blockIdx.x = static_cast<unsigned>(cta);
-    // Of shared memory nothing is known: NaN in every type.
-    std::memset(memory, 0xff, sizeof(memory));
-    std::memset(shared_values, 0xff, sizeof(shared_values));
-    EmulatedCta here(threads, products);
-    emulated_cta = &here;
-    threads.run(kernel);
+  for (unsigned index = 0; index < gridDim.x; ++index) {
+    EmulatedCtaRun cta(threads, index, kernel, products);
+    cta.go_on(~std::uint64_t{0});
+    if (!cta.has_ended()) {
+      throw std::runtime_error("no thread can go on:" + cta.what_threads_wait_for());
+    }
   }
+}
+
+// The same with all CTAs at a time, each for some turns before another goes on.
+inline void run_emulated_together(int num_ctas, int num_threads, std::uint64_t seed,
+                                  FunctionRef<void()> kernel) {
+  constexpr std::uint64_t kMostTurns = 200;
+  gridDim.x = static_cast<unsigned>(num_ctas);
+  Random random(seed, 3);
+  std::deque<EmulatedThreads> threads;
+  std::deque<EmulatedCtaRun> ctas;
+  for (unsigned index = 0; index < gridDim.x; ++index) {
+    threads.emplace_back(num_threads, seed + index);
+    ctas.emplace_back(threads.back(), index, kernel).put_memory_away();
+  }
+  // When one can not go on, each is asked before nobody can.
+  for (std::size_t num_stuck = 0; num_stuck <= ctas.size();) {
+    const std::size_t index = num_stuck > 0 ? num_stuck - 1 : random.next_below(ctas.size());
+    EmulatedCtaRun& cta = ctas[index];
+    cta.bring_memory_back();
+    const bool has_moved = cta.go_on(1 + random.next_below(kMostTurns));
+    cta.put_memory_away();
+    num_stuck = has_moved ? 0 : num_stuck + 1;
+  }
+  std::string waiting;
+  for (const EmulatedCtaRun& cta : ctas) {
+    if (!cta.has_ended()) waiting += cta.what_threads_wait_for();
+  }
+  if (!waiting.empty()) throw std::runtime_error("no thread can go on:" + waiting);
 }
 
 }  // namespace perpend::device

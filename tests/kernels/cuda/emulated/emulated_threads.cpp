@@ -2,7 +2,6 @@
 
 #include <array>
 #include <numeric>
-#include <stdexcept>
 #include <utility>
 
 #include "perpend/core/concat.h"
@@ -21,16 +20,16 @@ EmulatedThreads::EmulatedThreads(int count, std::uint64_t seed)
                                                           kStackBytes)),
       random_(seed) {}
 
-void EmulatedThreads::run(FunctionRef<void()> body) {
-  prepare(body);
-  while (num_returned_ < count()) {
-    const bool has_worked = work_beside(false);
-    if (take_turns(false) || has_worked) continue;
-    // One of the two, so that either may stay far behind the other.
-    const bool is_done = toss() ? work_beside(true) || slow_threads_go_on()
-                                : slow_threads_go_on() || work_beside(true);
-    if (!is_done) throw std::runtime_error(concat("no thread can go on:", what_threads_wait_for()));
-  }
+bool EmulatedThreads::go_on() {
+  running = this;
+  const bool has_worked = work_beside(false);
+  if (take_turns(false) || has_worked) return true;
+  // One of the two, so that either may stay far behind the other.
+  return toss() ? work_beside(true) || slow_threads_go_on()
+                : slow_threads_go_on() || work_beside(true);
+}
+
+void EmulatedThreads::finish_work() {
   while (work_beside(true)) {
   }
 }
@@ -48,8 +47,7 @@ void EmulatedThreads::choose_slow_threads() {
   for (Thread& thread : threads_) thread.is_slow = random_.next_below(one_in) == 0;
 }
 
-void EmulatedThreads::prepare(const FunctionRef<void()>& body) {
-  running = this;
+void EmulatedThreads::begin(const FunctionRef<void()>& body) {
   body_ = &body;
   num_returned_ = 0;
   std::byte* stack = stacks_.get();

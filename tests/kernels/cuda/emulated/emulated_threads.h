@@ -30,9 +30,15 @@ class EmulatedThreads {
 
   EmulatedThreads(int count, std::uint64_t seed);
 
-  // Runs body() in each thread until all have returned. Throws what a thread throws, and
-  // std::runtime_error with what each waits for when none can go on.
-  void run(FunctionRef<void()> body);
+  // Lets each thread run body(), which must live as long, when go_on() is called.
+  void begin(const FunctionRef<void()>& body);
+  // All that can be done now, or what can only be done when nothing else can; false when there was
+  // nothing. Throws what a thread throws.
+  bool go_on();
+  bool have_returned() const { return num_returned_ == count(); }
+  // What is left to be done by no thread, when all have returned.
+  void finish_work();
+  std::string what_threads_wait_for() const;
 
   int count() const { return static_cast<int>(threads_.size()); }
 
@@ -56,14 +62,12 @@ class EmulatedThreads {
   using Work = std::vector<std::function<void()>>;
 
   static void enter();
-  void prepare(const FunctionRef<void()>& body);
   void make_context(ucontext_t& context, std::byte* stack);
   // Both do all that can be done now, or all but what is slow; false when there was nothing.
   bool take_turns(bool also_slow);
   bool work_beside(bool also_slow);
   bool slow_threads_go_on();
   void choose_slow_threads();
-  std::string what_threads_wait_for() const;
 
   static constexpr std::size_t kStackBytes = std::size_t{256} << 10;
 
