@@ -3,7 +3,7 @@
 
 Peers take turns in short bursts, so that all of them see the same clocks; the tables have medians of all
 bursts and ratios. Rates count 4 * head_dim operations a live pair forward, 10 * head_dim backward (the gradients
-of q, k and v alone; "fused": those whose sums have no fixed order). "tiles" is the rate of all pairs that were
+of q, k and v alone; "fused": those whose sums have no fixed order, "turns": by the same pass in an order). "tiles" is the rate of all pairs that were
 computed, "clocks" what a multiprocessor took for 128 x 128 of them, which does not depend on its frequency, "MHz".
 Every answer of ours is held against float64 rows of the mask and against the peers before anything is timed.
 

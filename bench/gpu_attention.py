@@ -9,7 +9,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 class Problem(ctypes.Structure):
     _fields_ = [("batch", ctypes.c_int64), ("tokens", ctypes.c_int64), ("head_dim", ctypes.c_int64),
                 ("num_q_heads", ctypes.c_int), ("num_kv_heads", ctypes.c_int), ("is_f16", ctypes.c_int),
-                ("deterministic", ctypes.c_int)]
+                ("deterministic", ctypes.c_int), ("in_turns", ctypes.c_int)]
 
 
 class Operands(ctypes.Structure):
@@ -84,9 +84,10 @@ class Plan:
                                                             ctypes.byref(operands)))
         return self.o, self.lse
 
-    def backward(self, q, k, v, d_o, dq, dk, dv, deterministic=True):
+    def backward(self, q, k, v, d_o, dq, dk, dv, deterministic=True, in_turns=False):
         """After run(); writes dq, dk and dv."""
         self.problem.deterministic = deterministic
+        self.problem.in_turns = in_turns
         operands = self.operands(q, k, v, d_o, dq, dk, dv)
         self.library.check(self.library.lib.perpend_backward(self.handle, ctypes.byref(self.problem),
                                                              ctypes.byref(operands)))

@@ -51,7 +51,8 @@ struct PerpendProblem {
   int num_q_heads;
   int num_kv_heads;
   int is_f16;
-  int deterministic;  // gradients
+  int deterministic;  // gradients, and the next
+  int in_turns;
 };
 
 // All of dtype f16 or bf16, [batch, heads, tokens, head_dim], dense; lse f32 [batch, heads,
@@ -275,6 +276,7 @@ int perpend_backward(const void* plan, const PerpendProblem* problem,
     args.dk = perpend::view_of(*problem, operands->dk, problem->num_kv_heads);
     args.dv = perpend::view_of(*problem, operands->dv, problem->num_kv_heads);
     args.deterministic = problem->deterministic != 0;
+    args.in_turns = problem->in_turns != 0;
     const auto& known = *static_cast<const Plan*>(plan);
     perpend::attention_backward(args, known.rows, known.columns, {nullptr, operands->stream});
   });

@@ -57,7 +57,9 @@ struct AttentionArgs {
 // Without `deterministic` a device may sum dq in any order, which is faster: its last bits then
 // differ from run to run. Hopper GPUs do so with a head_dim of 33 to 128 and no score change, and
 // take total_q * num_q_heads * (64 or 128) * 4 bytes more for that time; they keep the two passes
-// of `deterministic`, and equal bits, with any other.
+// of `deterministic`, and equal bits, with any other. With `in_turns` they give equal bits by the
+// one pass that sums in any order too, in an order that the schedule gives, where little waiting
+// is to be expected; two passes elsewhere.
 struct AttentionGradArgs {
   AttentionArgs forward;
   TensorView d_o;
@@ -66,6 +68,7 @@ struct AttentionGradArgs {
   TensorView dk;
   TensorView dv;
   bool deterministic = true;
+  bool in_turns = false;
 };
 
 // What a caller wants to run, asked before planning.

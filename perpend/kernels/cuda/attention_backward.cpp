@@ -23,6 +23,7 @@ using device::ColumnPassParams;
 using device::FusedPassParams;
 using device::GradientParams;
 using device::HopperGradientParams;
+using device::OrderedPassParams;
 using device::PortableGradientParams;
 using device::RowPassParams;
 
@@ -74,8 +75,10 @@ class BackwardCall {
     return common_.scores.soft_cap != 0 || common_.scores.alibi_slopes != nullptr;
   }
 
+  bool is_in_turns() const { return args_.deterministic && by_keys_.turns != nullptr; }
   bool is_fused() const {
-    return on_hopper_ && !args_.deterministic && !is_changed() && head_dim() > kNarrowHeadDim;
+    const bool may_add = !args_.deterministic || is_in_turns();
+    return on_hopper_ && may_add && !is_changed() && head_dim() > kNarrowHeadDim;
   }
 
   static std::int64_t num_queries(const AttentionShape& shape) {
@@ -146,20 +149,38 @@ class BackwardCall {
 
   // dq is summed in f32 beside dk and dv.
   void run_fused(const ColumnPassParams& by_columns) const {
-    const TensorView& q = args_.forward.q;
     const std::int64_t rows = num_queries(shape_);
-    const std::int64_t num_heads = shape_.num_q_heads;
     const int columns = head_dim() <= 64 ? 64 : static_cast<int>(kHopperHeadDim);
-    const auto bytes = static_cast<std::size_t>(rows * num_heads * columns) * sizeof(float);
-    const StreamMemory memory(bytes, launch_);
-    cuda_check(cudaMemsetAsync(memory.data(), 0, bytes, stream_), "attention backward");
+    const auto num_heads = static_cast<std::size_t>(shape_.num_q_heads);
+    const std::size_t sum_bytes =
+        num_heads * static_cast<std::size_t>(rows * columns) * sizeof(float);
+    const std::int64_t strips =
+        device::QueryTurns::first_strip(std::ssize(shape_.sequences) + 1, rows);
+    const std::size_t count_bytes = is_in_turns() ? num_heads * device::QuerySums::kPanels *
+                                                        static_cast<std::size_t>(strips) *
+                                                        sizeof(std::uint32_t)
+                                                  : 0;
+    const StreamMemory memory(sum_bytes + count_bytes, launch_);
+    cuda_check(cudaMemsetAsync(memory.data(), 0, sum_bytes + count_bytes, stream_),
+               "attention backward");
     const device::QuerySums sums{reinterpret_cast<float*>(memory.data()), rows};
-    run_hopper(FusedPassParams{by_columns, sums}, keys_, queries_,
-               by_keys_.counters->for_stream(stream_));
-    launch_query_gradient(
-        {sums, output(args_.dq), common_.scale, common_.q_is_ragged ? rows : tokens_of(q),
-         static_cast<std::int32_t>(num_heads), head_dim(), columns / device::QuerySums::kPanels},
-        args_.dq.dtype, stream_);
+    const FusedPassParams fused{by_columns, sums};
+    unsigned* counter = by_keys_.counters->for_stream(stream_);
+    if (is_in_turns()) {
+      auto* done = reinterpret_cast<std::uint32_t*>(memory.data() + sum_bytes);
+      OrderedPassParams ordered{fused, {by_keys_.turns, done, strips}};
+      ordered.lists = by_keys_.lists_in_turns;
+      run_hopper(ordered, keys_, queries_, counter);
+    } else {
+      run_hopper(fused, keys_, queries_, counter);
+    }
+    write_query_gradient(sums, columns);
+  }
+  void write_query_gradient(const device::QuerySums& sums, int columns) const {
+    const std::int64_t q_len = common_.q_is_ragged ? sums.rows : tokens_of(args_.forward.q);
+    launch_query_gradient({sums, output(args_.dq), common_.scale, q_len, shape_.num_q_heads,
+                           head_dim(), columns / device::QuerySums::kPanels},
+                          args_.dq.dtype, stream_);
   }
 
   template <class Pass>
@@ -184,6 +205,8 @@ class BackwardCall {
         &params, pass.lists.num_items, num_multiprocessors(args_.forward.q.device.index), stream_};
     if constexpr (std::is_same_v<Pass, FusedPassParams>) {
       hopper_launcher<GradientVariant::kFused>()(launch);
+    } else if constexpr (std::is_same_v<Pass, OrderedPassParams>) {
+      hopper_launcher<GradientVariant::kOrdered>()(launch);
     } else {
       constexpr auto kPlain = kByRows ? GradientVariant::kRows : GradientVariant::kColumns;
       constexpr auto kChanged =
@@ -203,7 +226,7 @@ class BackwardCall {
     using Built = ForDim<HopperGradientLaunch<GradientPass<kVariant>>>;
     constexpr Built k64 = {64, launch_hopper_gradient<kType, 64, kVariant>};
     constexpr Built k128 = {128, launch_hopper_gradient<kType, 128, kVariant>};
-    if constexpr (kVariant == GradientVariant::kFused) {
+    if constexpr (kVariant == GradientVariant::kFused || kVariant == GradientVariant::kOrdered) {
       return at_least(std::array{k64, k128}, head_dim());
     } else {
       constexpr Built k32 = {32, launch_hopper_gradient<kType, 32, kVariant>};
@@ -257,7 +280,8 @@ void cuda_attention_backward(const AttentionGradArgs& args, const Schedule& rows
   check_image_form(columns, head_dim, Sweep::kColumns);
   const Launch launch("attention backward", q.device, stream);
   const ReadByLaunches on_device(device_schedule(rows, head_dim, q.device.index), launch.stream());
-  const ReadByLaunches columns_there(device_columns(columns, head_dim, q.device.index),
+  const bool in_turns = args.deterministic && args.in_turns;
+  const ReadByLaunches columns_there(device_columns(columns, head_dim, q.device.index, in_turns),
                                      launch.stream());
   launch_gradients(args, rows.shape, on_device->rows(), columns_there->keys(), launch);
   launch.check_launched();

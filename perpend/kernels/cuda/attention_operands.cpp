@@ -98,5 +98,6 @@ bool check_is_hopper(int device) {
 }
 
 int num_multiprocessors(int device) { return attribute(cudaDevAttrMultiProcessorCount, device); }
+int l2_bytes(int device) { return attribute(cudaDevAttrL2CacheSize, device); }
 
 }  // namespace perpend

@@ -31,5 +31,6 @@ void check_slopes(const TensorView& slopes);
 // Throws Unsupported before compute capability 8.0.
 bool check_is_hopper(int device);
 int num_multiprocessors(int device);
+int l2_bytes(int device);
 
 }  // namespace perpend

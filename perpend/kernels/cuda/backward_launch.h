@@ -15,6 +15,7 @@ namespace device {
 struct RowPassParams;
 struct ColumnPassParams;
 struct FusedPassParams;
+struct OrderedPassParams;
 template <class Pass>
 struct HopperGradientParams;
 template <class Pass>
@@ -22,23 +23,24 @@ struct PortableGradientParams;
 }  // namespace device
 
 // A pass, and whether scores are changed before softmax.
-enum class GradientVariant { kRows, kRowsChanged, kColumns, kColumnsChanged, kFused };
+enum class GradientVariant { kRows, kRowsChanged, kColumns, kColumnsChanged, kFused, kOrdered };
 
 constexpr bool changes_scores(GradientVariant variant) {
   return variant == GradientVariant::kRowsChanged || variant == GradientVariant::kColumnsChanged;
 }
 
 // What stands for the pass of a variant.
-template <GradientVariant kVariant, class Rows, class Columns, class Fused>
-using OfGradientPass =
+template <GradientVariant kVariant, class Rows, class Columns, class Fused, class Ordered>
+using OfGradientPass = std::conditional_t<
+    kVariant == GradientVariant::kOrdered, Ordered,
     std::conditional_t<kVariant == GradientVariant::kFused, Fused,
                        std::conditional_t<kVariant == GradientVariant::kRows ||
                                               kVariant == GradientVariant::kRowsChanged,
-                                          Rows, Columns>>;
+                                          Rows, Columns>>>;
 
 template <GradientVariant kVariant>
 using GradientPass = OfGradientPass<kVariant, device::RowPassParams, device::ColumnPassParams,
-                                    device::FusedPassParams>;
+                                    device::FusedPassParams, device::OrderedPassParams>;
 
 template <class Pass>
 struct HopperGradientLaunch {

@@ -1,8 +1,10 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 
 #include "perpend/kernels/cuda/column_image.h"
+#include "perpend/kernels/cuda/column_turns.h"
 #include "perpend/kernels/cuda/device/forward_params.h"
 #include "perpend/kernels/cuda/device_memory.h"
 #include "perpend/kernels/cuda/schedule_image.h"
@@ -30,6 +32,9 @@ struct DeviceKeys {
   const std::int32_t* q_indptr = nullptr;
   std::int32_t num_sequences = 0;
   const LaunchCounters* counters = nullptr;
+  // The same in the order of ColumnTurns, and its turns; null without.
+  device::KeyLists lists_in_turns{};
+  const std::int32_t* turns = nullptr;
 };
 
 // A row schedule in the memory of one GPU, with the counters of its launches.
@@ -51,9 +56,11 @@ class DeviceSchedule {
 // The same of a column schedule.
 class DeviceColumns {
  public:
-  DeviceColumns(const ColumnImage& image, int group_size);
+  DeviceColumns(const ColumnImage& image, const std::optional<ColumnTurns>& turns, int group_size);
 
-  DeviceKeys keys() const { return {lists_, q_indptr_, num_sequences_, &counters_}; }
+  DeviceKeys keys() const {
+    return {lists_, q_indptr_, num_sequences_, &counters_, lists_in_turns_, turns_};
+  }
   const ScheduleMemory& memory() const { return memory_; }
 
  private:
@@ -61,6 +68,8 @@ class DeviceColumns {
   device::KeyLists lists_;
   const std::int32_t* q_indptr_;
   std::int32_t num_sequences_;
+  device::KeyLists lists_in_turns_;
+  const std::int32_t* turns_ = nullptr;
   LaunchCounters counters_;
 };
 
@@ -75,7 +84,8 @@ struct DeviceChoice {
 // make_schedule_image() and make_column_image().
 std::shared_ptr<const DeviceSchedule> device_schedule(const Schedule& schedule, int head_dim,
                                                       int device_index, DeviceChoice choice = {});
+// `in_turns`: with turns, where make_column_turns() finds them.
 std::shared_ptr<const DeviceColumns> device_columns(const Schedule& schedule, int head_dim,
-                                                    int device_index);
+                                                    int device_index, bool in_turns = false);
 
 }  // namespace perpend

@@ -88,6 +88,7 @@ std::ostream& operator<<(std::ostream& out, const AttentionCase& c) {
   if (c.without_lse) out << ", no lse";
   if (!c.d_lse) out << ", no d_lse";
   if (!c.deterministic) out << ", not deterministic";
+  if (c.in_turns) out << ", in turns";
   if (c.scratch) out << ", scratch";
   if (c.scale != 0) out << ", scale " << c.scale;
   if (c.soft_cap != 0) out << ", soft cap " << c.soft_cap;
@@ -196,6 +197,7 @@ AttentionGradArgs AttentionCall::gradient_arguments(AttentionOutputs& outputs) {
   args.dk = outputs.dk.view();
   args.dv = outputs.dv.view();
   args.deterministic = case_.deterministic;
+  args.in_turns = case_.in_turns;
   return args;
 }
 
@@ -214,6 +216,7 @@ AttentionOutputs AttentionCall::run(const AttentionBackend& backend, const Atten
     args.dk = copies.copy(host.dk);
     args.dv = copies.copy(host.dv);
     args.deterministic = host.deterministic;
+    args.in_turns = host.in_turns;
     backend.table.backward(args, plans.rows, *plans.columns, {&threads});
   }
   copies.bring_back();

@@ -28,9 +28,10 @@ struct AttentionCase {
   bool alibi = false;         // slopes 2^(-8 (h + 1) / num_q_heads)
   bool without_lse = false;   // lse is not asked for (forward only)
   bool d_lse = true;          // the loss depends on lse too
-  bool deterministic = true;  // as in AttentionGradArgs
-  bool scratch = false;       // runs share one scratch buffer
-  double amplitude = 2;       // operands are uniform in [-amplitude, amplitude]
+  bool deterministic = true;  // as in AttentionGradArgs, and the next
+  bool in_turns = false;
+  bool scratch = false;  // runs share one scratch buffer
+  double amplitude = 2;  // operands are uniform in [-amplitude, amplitude]
   std::uint64_t seed = 1;
 
   AttentionSpec spec() const { return {q_dtype, kv_dtype, head_dim, page_size > 0}; }

@@ -10,11 +10,13 @@
 #include <cuda_runtime_api.h>
 #include <gtest/gtest.h>
 
+#include "perpend/kernels/cuda/column_turns.h"
 #include "perpend/kernels/cuda/cuda_check.h"
 #include "perpend/kernels/reference/attention_expectation.h"
 #include "perpend/kernels/reference/backends.h"
 #include "perpend/kernels/reference/device_copies.h"
 #include "perpend/mask/bindings.h"
+#include "perpend/schedule/gpu_tiling.h"
 #include "tests/parallel_campaign.h"
 #include "tests/parity/random_attention_case.h"
 
@@ -42,6 +44,14 @@ AttentionGradArgs copied(const AttentionGradArgs& host, DeviceCopies& copies) {
   return args;
 }
 
+// How dq is summed.
+enum class Sums { kInOrder, kInTurns, kInAnyOrder };
+constexpr std::array kEachSum = {Sums::kInOrder, Sums::kInTurns, Sums::kInAnyOrder};
+void set(AttentionCase& c, Sums sums) {
+  c.deterministic = sums != Sums::kInAnyOrder;
+  c.in_turns = sums == Sums::kInTurns;
+}
+
 // Whether dq may be added up in another order each time.
 bool may_be_fused(const AttentionCase& c) {
   const bool has_kernel = c.head_dim > 32 && c.head_dim <= 128;
@@ -65,16 +75,16 @@ class AttentionCuda : public testing::Test {
     }
   }
 
-  // Empty, or what is wrong with a case on the GPU, with the bits of dq equal in every run or not.
-  // `change`: of the tilings that the table offers.
-  std::string faults(AttentionCase c, std::span<const bool> deterministic,
+  // Empty, or what is wrong with a case on the GPU, with each of these sums. `change`: of the
+  // tilings that the table offers.
+  std::string faults(AttentionCase c, std::span<const Sums> sums,
                      FunctionRef<Tiling(const Tiling&)> change, ThreadPool& threads) const {
     const AttentionPlans plans = plan(c, backend_.table, change);
     AttentionCall call(c);
     const AttentionExpectation expectation(call, plans.columns.has_value(), threads);
     std::string result;
-    for (const bool is_deterministic : deterministic) {
-      c.deterministic = is_deterministic;
+    for (const Sums how : sums) {
+      set(c, how);
       result += faults(c, plans, expectation, threads);
     }
     if (!result.empty()) {
@@ -110,17 +120,17 @@ class AttentionCuda : public testing::Test {
         }
       }
     }
-    return result.empty() || c.deterministic ? result : concat("\n  not deterministic:", result);
+    const char* sums = c.in_turns ? "\n  in turns:" : "\n  not deterministic:";
+    return result.empty() || (c.deterministic && !c.in_turns) ? result : concat(sums, result);
   }
   // Cases beside each other, each on one thread: most of the time goes to the reference.
   void expect_right(const std::vector<AttentionCase>& cases,
                     FunctionRef<Tiling(const Tiling&)> change) {
     threads_.parallel_for(static_cast<std::int64_t>(cases.size()), 1, [&](Range range) {
-      constexpr std::array kBoth = {true, false};
       ThreadPool one_thread(1);
       for (std::int64_t i = range.begin; i < range.end; ++i) {
         const AttentionCase& c = cases[static_cast<std::size_t>(i)];
-        const std::string found = faults(c, kBoth, change, one_thread);
+        const std::string found = faults(c, kEachSum, change, one_thread);
         EXPECT_TRUE(found.empty()) << c << found;
       }
     });
@@ -128,6 +138,8 @@ class AttentionCuda : public testing::Test {
   void expect_right(const std::vector<AttentionCase>& cases) {
     expect_right(cases, [](const Tiling& offered) { return offered; });
   }
+
+  void expect_shared_plan(bool in_turns);
 
   AttentionBackend backend_;
   ThreadPool threads_;
@@ -311,18 +323,42 @@ TEST_F(AttentionCuda, EveryKernel) {
   for (AttentionCase& c : cases) {
     const AttentionPlans plans = plan(c, backend_.table);
     const AttentionExpectation expectation(AttentionCall(c), plans.columns.has_value(), threads_);
-    for (const bool deterministic : {true, false}) {
-      c.deterministic = deterministic;
+    for (const Sums sums : kEachSum) {
+      set(c, sums);
       const AttentionOutputs outputs = AttentionCall(c).run(backend_, plans, threads_);
       const std::string found = faults_of(outputs, c, expectation);
-      EXPECT_TRUE(found.empty()) << c << (deterministic ? "" : " not deterministic") << found;
+      EXPECT_TRUE(found.empty()) << c << found;
     }
   }
 }
 
+// Of so many heads that CTAs hardly wait for each other.
+TEST_F(AttentionCuda, QueriesSummedInTurns) {
+  int multiprocessors = 0;
+  cuda_check(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, 0), "test");
+  std::vector<AttentionCase> cases;
+  for (const char* mask : {"all", "causal", "causal & (sink(64) | window(300))",
+                           "causal & (near(64, 2) | every(64, 4))", "upto(block(48))"}) {
+    cases.push_back(make_case(mask, {{1100, 1100, 0}}, 32, 32, 64, DType::kF16));
+    cases.push_back(make_case(mask, {{1024, 1024, 0}, {70, 300, 230}}, 24, 8, 128));
+    cases.back().layout.ragged = true;
+  }
+  for (const AttentionCase& c : cases) {
+    const auto head_dim = static_cast<int>(c.head_dim);
+    const Schedule columns =
+        compile(c.masks, c.shape, gpu_tiling(head_dim, Sweep::kColumns), Sweep::kColumns);
+    EXPECT_TRUE(make_column_turns(make_column_image(columns, head_dim), c.shape.group_size(),
+                                  {multiprocessors, 0}, 1.2))
+        << c;
+  }
+  expect_right(cases);
+}
+
 // What is uploaded once serves many streams at a time, and a captured graph.
-TEST_F(AttentionCuda, StreamsAndGraphsShareAPlan) {
-  AttentionCall call(make_case("causal", {{2000, 2000, 0}}, 4, 4, 128));
+void AttentionCuda::expect_shared_plan(bool in_turns) {
+  AttentionCase c = make_case("causal", {{2000, 2000, 0}}, 4, 4, 128);
+  c.in_turns = in_turns;
+  AttentionCall call(c);
   const AttentionPlans plans = plan(call.attention_case(), backend_.table);
   const AttentionOutputs expected = call.run(backend_, plans, threads_);
   constexpr int kStreams = 4;
@@ -365,12 +401,16 @@ TEST_F(AttentionCuda, StreamsAndGraphsShareAPlan) {
   }
 }
 
+TEST_F(AttentionCuda, StreamsAndGraphsShareAPlan) { expect_shared_plan(false); }
+// More CTAs than run at a time, of launches that may wait for their own alone.
+TEST_F(AttentionCuda, StreamsAndGraphsShareAPlanWithTurns) { expect_shared_plan(true); }
+
 // Cases of the campaign in the types of the kernels, in every other case with rows that the copy
 // engine can load.
 AttentionCase random_cuda_case(Random& random) {
   AttentionCase c = random_attention_case(random);
   c.q_dtype = c.kv_dtype = random.next_below(2) == 0 ? DType::kBF16 : DType::kF16;
-  c.deterministic = random.next_below(2) == 0;
+  set(c, kEachSum[random.next_below(kEachSum.size())]);
   if (random.next_below(2) == 0) {
     c.head_dim = round_up(c.head_dim, 8);
     c.layout.gap = 0;
@@ -393,7 +433,9 @@ TEST_F(AttentionCuda, RandomCases) {
     const AttentionCase c = random_cuda_case(random);
     const std::uint64_t variation = random.next_below(8);
     const std::string found = faults(
-        c, std::array{c.deterministic},
+        c,
+        std::array{c.in_turns ? Sums::kInTurns
+                              : (c.deterministic ? Sums::kInOrder : Sums::kInAnyOrder)},
         [&](const Tiling& offered) { return varied(offered, variation); }, one_thread);
     return found.empty() ? found : concat(c, found);
   });

@@ -98,10 +98,17 @@ void expect_hopper_right(const AttentionCase& c) {
   expect_right(c, [](EmulatedBackward& b) { b.run_hopper<kHeadDim, kChanges>(); });
 }
 
+// dq as CTAs come to add to it, and in turns, which steps that begin anywhere do not allow.
 template <int kHeadDim>
-void expect_fused_right(AttentionCase c) {
+void expect_fused_right(AttentionCase c, bool has_turns = true) {
   c.layout.ragged = true;
   expect_right(c, [](EmulatedBackward& b) { b.run_fused<kHeadDim>(); });
+  expect_right(c, [&](EmulatedBackward& b) {
+    if (!b.run_ordered<kHeadDim>()) {
+      EXPECT_FALSE(has_turns);
+      b.run_fused<kHeadDim>();
+    }
+  });
 }
 
 constexpr std::array kKindsOfMasks = {"causal & (sink(16) | window(60))", "same(block(48))",
@@ -163,6 +170,8 @@ TEST(EmulatedFusedGradient, NothingOfTheNextSequenceCounts) {
   for (const char* mask : {"all", "causal & every(16, 4)"}) {
     expect_apart(case_of_neighbours(mask, 64), [](EmulatedBackward& b) { b.run_fused<64>(); });
   }
+  expect_apart(case_of_neighbours("all", 64),
+               [](EmulatedBackward& b) { EXPECT_TRUE(b.run_ordered<64>()); });
 }
 
 TEST(EmulatedPortableGradient, NothingOfTheNextSequenceCounts) {
@@ -208,8 +217,28 @@ TEST(EmulatedFusedGradient, ManyItemsOfOneStep) {
 TEST(EmulatedFusedGradient, MasksGroupsAndRaggedBatches) {
   for (const char* mask : kKindsOfMasks) {
     const AttentionCase c = make_case(mask, {{150, 150, 0}, {1, 1, 0}, {40, 200, 160}}, 4, 2, 64);
-    expect_fused_right<64>(c);
+    expect_fused_right<64>(c, mask != std::string("causal & ~window(100)"));
   }
+}
+
+// Whoever comes first.
+TEST(EmulatedFusedGradient, TurnsGiveTheSameBitsInEveryRun) {
+  AttentionCase c = make_case("causal", {{300, 300, 0}}, 2, 1, 64);
+  c.layout.ragged = true;
+  ThreadPool threads;
+  AttentionBackend cpu = attention_backends().front();
+  cpu.table.backward = nullptr;
+  AttentionCall call(c);
+  const auto sums = [&](std::uint64_t seed) {
+    AttentionOutputs outputs = call.run(cpu, plan(c, cpu.table), threads);
+    const AttentionGradArgs args = call.gradient_arguments(outputs);
+    Images images = compiled_images(c);
+    EmulatedBackward backward(args, c.shape, std::move(images.rows), std::move(images.columns), 1);
+    EXPECT_TRUE(backward.run_ordered<64>(seed));
+    return backward.sums();
+  };
+  const std::vector<float> expected = sums(1);
+  for (std::uint64_t seed = 2; seed < 8; ++seed) EXPECT_EQ(sums(seed), expected);
 }
 
 // Part 1 alone is live in a step without a bitmap of its own, and keys of the next sequence stand
@@ -303,7 +332,7 @@ TEST(EmulatedHopperGradient, RandomCases) {
                                  : run_as_built<false>(b, c.head_dim);
     });
     if (c.head_dim <= 32 || c.soft_cap != 0 || c.alibi) continue;
-    c.head_dim <= 64 ? expect_fused_right<64>(c) : expect_fused_right<128>(c);
+    c.head_dim <= 64 ? expect_fused_right<64>(c, false) : expect_fused_right<128>(c, false);
   }
 }
 

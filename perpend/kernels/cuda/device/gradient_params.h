@@ -118,4 +118,31 @@ struct FusedPassParams : ColumnPassParams {
   QuerySums dq;
 };
 
+// What a warp adds to the sums for dq at a time: a panel of sixteen queries of a head.
+constexpr int kStripQueries = 16;
+constexpr int kStepStrips = kGradientQueries / kStripQueries;
+
+// An order of the additions to each strip, whose steps are sorted by it (see ColumnTurns).
+struct QueryTurns {
+  const std::int32_t*
+      of_steps;         // [steps, kStepStrips]: additions before it; kNone: it adds nothing
+  std::uint32_t* done;  // [heads, QuerySums::kPanels, rows] additions, 0 before the launch
+  std::int64_t rows;    // strips of a head; those of a sequence begin at first_strip()
+
+  static constexpr std::int32_t kNone = -1;
+
+  // Any two sequences have strips of their own.
+  static constexpr std::int64_t first_strip(std::int64_t sequence, std::int64_t queries_before) {
+    return queries_before / kStripQueries + sequence;
+  }
+  constexpr std::int64_t row_index(std::int64_t head, int panel, std::int64_t row) const {
+    return (head * QuerySums::kPanels + panel) * rows + row;
+  }
+};
+
+// The fused pass whose additions have an order.
+struct OrderedPassParams : FusedPassParams {
+  QueryTurns turns;
+};
+
 }  // namespace perpend::device

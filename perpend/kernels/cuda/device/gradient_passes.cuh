@@ -20,6 +20,7 @@ struct RowsOrigin {
 struct RowPass {
   static constexpr bool kColumns = false;
   static constexpr bool kFused = false;
+  static constexpr bool kOrdered = false;
   using Params = RowPassParams;
   using Item = device::Item;
   using Entry = Step;
@@ -54,6 +55,7 @@ struct RowPass {
 struct ColumnPass {
   static constexpr bool kColumns = true;
   static constexpr bool kFused = false;
+  static constexpr bool kOrdered = false;
   using Params = ColumnPassParams;
   using Item = KeyItem;
   using Entry = KeyStep;
@@ -85,6 +87,12 @@ struct ColumnPass {
 struct FusedPass : ColumnPass {
   static constexpr bool kFused = true;
   using Params = FusedPassParams;
+};
+
+// The same with the same bits of dq in every run.
+struct OrderedPass : FusedPass {
+  static constexpr bool kOrdered = true;
+  using Params = OrderedPassParams;
 };
 
 // Statistics and positions of the two outer rows of a thread, tile_row and tile_row + 8; of keys

@@ -12,7 +12,8 @@ namespace perpend::device {
 // other warpgroup, since each has half of the columns of dq = d_s^T k, over all keys of the item.
 // The dq of a step is computed one step late, when nobody waits for d_s any more, and is added to
 // sums in global memory while the products for dv and dk run: in whatever order CTAs come, so that
-// the bits of dq may differ from run to run. After FlashAttention-3, arXiv:2407.08608, section 3.
+// the bits of dq may differ from run to run, or in the order of turns, each warp after those before
+// it at its strip. After FlashAttention-3, arXiv:2407.08608, section 3.
 //
 // A step of 64 queries at head_dim 128 is 10.5 MFLOP, 2560 clocks of the tensor cores, and moves
 // 368 KB through shared memory, 2900 clocks; 32 KB come from L2 and 32 KB of additions go there, 20
@@ -54,15 +55,10 @@ class FusedGradientComputer : GradientWarpgroup<Kernel> {
   using typename Base::Lse;
   using typename Base::Sums;
   using typename Base::Weights;
-  static constexpr int kWarpRows = 16;
   static constexpr int kQuerySums = Kernel::kPanelColumns / 2;
   using Queries = float[kQuerySums];
 
-  // Where this warp adds its rows of a step's dq.
-  struct Destination {
-    std::uint32_t row_index;
-    std::int32_t rows;  // none where this is not positive
-  };
+  using Destination = typename Kernel::Destination;
 
   __device__ __forceinline__ void compute(const KeyItem& item) {
     Sums dk;
@@ -75,18 +71,32 @@ class FusedGradientComputer : GradientWarpgroup<Kernel> {
       outer_.advance();
     }
     Base::store(item, dk, dv);
+    if constexpr (Kernel::kOrdered) finish_add();
   }
 
   __device__ __forceinline__ void walk(const KeyItem& item, Sums& dk, Sums& dv) {
     // Keys behind the end, of which each would only spoil its own row of dk and dv, add to dq.
     const bool is_short = item.k_size < kTileRows;
     const int num_steps = item.num_partial + item.num_full;
-    const int num_masked = is_short ? num_steps : item.num_partial;
     step<true, true>(item, dk, dv);
+    if constexpr (Kernel::kOrdered) {
+      // Steps with a bitmap come anywhere.
 #pragma unroll 1
-    for (int i = 1; i < num_masked; ++i) step<true, false>(item, dk, dv);
+      for (int i = 1; i < num_steps; ++i) {
+        Base::wait_for_inner(0);
+        if (is_short || has_bitmap(inner_.stage)) {
+          step<true, false>(item, dk, dv);
+        } else {
+          step<false, false>(item, dk, dv);
+        }
+      }
+    } else {
+      const int num_masked = is_short ? num_steps : item.num_partial;
 #pragma unroll 1
-    for (int i = max(num_masked, 1); i < num_steps; ++i) step<false, false>(item, dk, dv);
+      for (int i = 1; i < num_masked; ++i) step<true, false>(item, dk, dv);
+#pragma unroll 1
+      for (int i = max(num_masked, 1); i < num_steps; ++i) step<false, false>(item, dk, dv);
+    }
     release(shared_.outer_empty(1, outer_.stage));
     Queries dq;
     issue_queries(dq);
@@ -102,14 +112,14 @@ class FusedGradientComputer : GradientWarpgroup<Kernel> {
     float t[kScores];
     std::uint32_t bits[kBitWords];
     Base::wait_for_inner(0);
-    const KeyStep entry = shared_.control->steps[stage];
-    if constexpr (kMasked) load_live_bits(item, entry.step, bits);
+    if constexpr (kMasked) load_live_bits(item, bits);
     issue_product(s, 0);
     Base::wait_for_inner(1);
     issue_product(t, 1);
-    const Destination destination = destination_of(item, entry);
     product_wait<1>();
     touch(s);
+    // Here the last addition is long over, and others may wait for it.
+    if constexpr (Kernel::kOrdered && !kFirst) finish_add();
     weigh<0, kGroups>(s, params_.common.scores.factor, Lse{*this});
     if constexpr (kMasked) mask_weights<0, kGroups>(s, bits);
     hold_here(s);
@@ -129,7 +139,7 @@ class FusedGradientComputer : GradientWarpgroup<Kernel> {
       product_wait<2>();
       add_queries(dq);
     }
-    destination_ = destination;
+    if (lane() == 0) shared_.control->destinations[thread_ / 32] = destination_of(item, stage);
     product_wait<1>();
     touch(dv);
     release_inner(1, stage);
@@ -139,13 +149,16 @@ class FusedGradientComputer : GradientWarpgroup<Kernel> {
     inner_.advance();
   }
 
-  __device__ __forceinline__ void load_live_bits(const KeyItem& item, Step step,
+  __device__ __forceinline__ bool has_bitmap(int stage) const {
+    return (shared_.control->steps[stage].step.flags & Step::kHasBitmap) != 0;
+  }
+  __device__ __forceinline__ void load_live_bits(const KeyItem& item,
                                                  std::uint32_t (&bits)[kBitWords]) const {
     constexpr std::uint32_t kUpperRow = 0x33333333;
     constexpr std::uint32_t kLowerRow = 0xcccccccc;
     const std::uint32_t live =
         (tile_row() < item.k_size ? kUpperRow : 0) | (tile_row() + 8 < item.k_size ? kLowerRow : 0);
-    if ((step.flags & Step::kHasBitmap) != 0) {
+    if (has_bitmap(inner_.stage)) {
       load_bits(bits);
 #pragma unroll
       for (int i = 0; i < kBitWords; ++i) bits[i] &= live;
@@ -197,14 +210,25 @@ class FusedGradientComputer : GradientWarpgroup<Kernel> {
 
   // --- sums for dq ---
 
-  __device__ __forceinline__ Destination destination_of(const KeyItem& item,
-                                                        const KeyStep& entry) const {
+  // Of the step in this stage.
+  __device__ __forceinline__ Destination destination_of(const KeyItem& item, int stage) const {
+    const KeyStep entry = shared_.control->steps[stage];
     const auto& lists = params_.pass.lists;
-    const int first = thread_ / 32 % 4 * kWarpRows;
-    const std::int32_t query = inner_position(lists, entry.step, first);
+    const int strip = thread_ / 32 % kStepStrips;
+    const std::int32_t query = inner_position(lists, entry.step, strip * kStripQueries);
     const int head = item.kv_head * lists.group_size + entry.head;
-    return {static_cast<std::uint32_t>(params_.pass.dq.row_index(head, part_, item.q_base + query)),
-            item.q_len - query};
+    Destination to{
+        static_cast<std::uint32_t>(params_.pass.dq.row_index(head, part_, item.q_base + query)),
+        item.q_len - query, 0, 0};
+    if constexpr (Kernel::kOrdered) {
+      const QueryTurns& turns = params_.pass.turns;
+      const std::int64_t row =
+          QueryTurns::first_strip(item.sequence, item.q_base) + query / kStripQueries;
+      to.strip = static_cast<std::uint32_t>(turns.row_index(head, part_, row));
+      to.turn = shared_.control->turns[stage][strip];
+      if (to.turn == QueryTurns::kNone) to.rows = 0;
+    }
+    return to;
   }
 
   // What issue_queries() has computed, to its destination.
@@ -213,22 +237,43 @@ class FusedGradientComputer : GradientWarpgroup<Kernel> {
     release(shared_.scores_empty(read_.stage));
     read_.advance();
     const std::uint32_t sums = shared_.query_sums(thread_ / 32);
-    if (lane() == 0) adds_wait_read();
+    finish_add();
     __syncwarp();
-    put_queries(dq, sums);
+    const Destination destination = shared_.control->destinations[thread_ / 32];
+    put_queries(dq, sums, destination.row_index);
     fence_engines();
     __syncwarp();
-    if (lane() == 0 && destination_.rows > 0) {
+    if (lane() == 0 && destination.rows > 0) {
       float* to = params_.pass.dq.data +
-                  static_cast<std::size_t>(destination_.row_index) * Kernel::kPanelColumns;
-      add_bytes(to, sums, min(destination_.rows, kWarpRows) * Kernel::kPanelRowBytes, kEvictLast);
+                  static_cast<std::size_t>(destination.row_index) * Kernel::kPanelColumns;
+      const int rows = min(destination.rows, kStripQueries);
+      if constexpr (Kernel::kOrdered) {
+        added_ = destination.strip;
+        wait_for_count(params_.pass.turns.done + added_,
+                       static_cast<std::uint32_t>(destination.turn));
+      }
+      add_bytes(to, sums, rows * Kernel::kPanelRowBytes, kEvictLast);
       adds_commit();
     }
   }
+  // This warp's last addition has read its sums; where additions have an order, it is done and the
+  // next may follow.
+  __device__ __forceinline__ void finish_add() {
+    if (lane() != 0) return;
+    if constexpr (Kernel::kOrdered) {
+      if (added_ == kNothing) return;
+      adds_wait();
+      raise_count(params_.pass.turns.done + added_);
+      added_ = kNothing;
+    } else {
+      adds_wait_read();
+    }
+  }
   // As sum_place() has them.
-  __device__ __forceinline__ void put_queries(const Queries& dq, std::uint32_t sums) const {
+  __device__ __forceinline__ void put_queries(const Queries& dq, std::uint32_t sums,
+                                              std::uint32_t row_index) const {
     const int row = lane() / 4;
-    const auto odd = static_cast<int>((destination_.row_index + row) % 2);
+    const auto odd = static_cast<int>((row_index + row) % 2);
     const std::uint32_t upper = sums + row * Kernel::kPanelRowBytes + lane() % 4 * 16;
 #pragma unroll
     for (int i = 0; i < kQuerySums / 8; ++i) {
@@ -243,7 +288,8 @@ class FusedGradientComputer : GradientWarpgroup<Kernel> {
 
   RingPlace<Kernel::kScoreBuffers> written_;
   RingPlace<Kernel::kScoreBuffers> read_;
-  Destination destination_{};  // of the step whose dq is not added yet
+  static constexpr std::uint32_t kNothing = ~0U;
+  std::uint32_t added_ = kNothing;  // the strip whose count waits for the end of the last addition
 };
 
 }  // namespace perpend::device

@@ -42,7 +42,7 @@ class GradientCopier {
     const Entry* entries = params_.pass.lists.steps + item.list_begin;
 #pragma unroll 1
     for (int i = 0; i < num_steps; ++i) {
-      copy_step(item, entries[i]);
+      copy_step(item, entries[i], item.list_begin + i);
       // Later than the first step, since its place is free before that of the outer rows.
       if (i == 0) copy_outer(item);
       if (i == max(num_steps - Kernel::kStages, 0)) want_item();
@@ -89,13 +89,14 @@ class GradientCopier {
   }
 
   // The entry comes from memory while the step waits for its stage.
-  __device__ __forceinline__ void copy_step(const Item& item, const Entry entry) {
+  __device__ __forceinline__ void copy_step(const Item& item, const Entry entry,
+                                            std::int32_t index) {
     const int stage = inner_.stage;
     const Step step = Pass::step_of(entry);
     const std::int32_t row = first_row(step);
     barrier_wait(shared_.inner_empty(kOperand, stage), inner_.parity ^ 1);
     const std::uint32_t full = shared_.inner_full(kOperand, stage);
-    if (lane_ == 0) announce(entry, stage, full);
+    if (lane_ == 0) announce(entry, index, stage, full);
     __syncwarp();
     const RowsOrigin origin =
         Pass::inner_origin(item, entry, params_.pass.lists.group_size, params_.common);
@@ -114,7 +115,7 @@ class GradientCopier {
     inner_.advance();
   }
 
-  __device__ __forceinline__ void announce(const Entry& entry, int stage,
+  __device__ __forceinline__ void announce(const Entry& entry, std::int32_t index, int stage,
                                            std::uint32_t full) const {
     const Step step = Pass::step_of(entry);
     const int rows =
@@ -123,7 +124,12 @@ class GradientCopier {
     if constexpr (kOperand == 0) {
       shared_.control->steps[stage] = entry;
       const bool has_bitmap = (step.flags & Step::kHasBitmap) != 0;
-      barrier_expect(full, bytes + (has_bitmap ? Kernel::kBitmapBytes : 0));
+      barrier_expect(full, bytes + Kernel::kTurnBytes + (has_bitmap ? Kernel::kBitmapBytes : 0));
+      if constexpr (Kernel::kOrdered) {
+        const std::int32_t* turns =
+            params_.pass.turns.of_steps + static_cast<std::int64_t>(index) * kStepStrips;
+        copy_bytes(shared_.turns(stage), turns, Kernel::kTurnBytes, full);
+      }
       if (!has_bitmap) return;
       const std::uint32_t* bitmap =
           params_.pass.lists.bitmaps +
@@ -177,14 +183,20 @@ class GradientCopier {
 
 // Takes items and puts them into the ring; run by one thread. An item is taken as late as its
 // copies allow, since the last ones must go to whoever is free first. The launch-wide counter is 0
-// again when the last CTA has seen its end: each item is followed by one addition of its CTA.
+// again when the last CTA has seen its end: each item is followed by one addition of its CTA. First
+// items go by the CTA's number, but where additions have an order: whom a CTA waits for must be at
+// work, so that items are taken in their order by CTAs that run.
 template <class Kernel>
 __device__ __forceinline__ void fetch_gradient_items(const typename Kernel::Params& params,
                                                      const GradientShared<Kernel>& shared) {
   using Pass = typename Kernel::Pass;
   const auto& lists = params.pass.lists;
   const auto num_ctas = static_cast<std::int32_t>(gridDim.x);
-  auto index = static_cast<std::int32_t>(blockIdx.x);
+  const std::int32_t num_given = Kernel::kOrdered ? 0 : num_ctas;
+  const auto take = [&] {
+    return num_given + static_cast<std::int32_t>(atomicAdd(params.counter, 1U));
+  };
+  auto index = Kernel::kOrdered ? take() : static_cast<std::int32_t>(blockIdx.x);
   RingPlace<1> wanted;
   for (RingPlace<kGradientItemRing> place;; place.advance()) {
     const bool is_end = index >= lists.num_items;
@@ -198,9 +210,6 @@ __device__ __forceinline__ void fetch_gradient_items(const typename Kernel::Para
     }
     barrier_arrive(shared.item_full(place.stage));
     if (is_end) return;
-    const auto take = [&] {
-      return num_ctas + static_cast<std::int32_t>(atomicAdd(params.counter, 1U));
-    };
     // Where many are left, the next can be known in advance.
     constexpr int kPlenty = 8;  // items a CTA
     const bool is_early = Kernel::kIsNarrow && index < lists.num_items - kPlenty * num_ctas;

@@ -26,6 +26,7 @@ struct HopperGradient {
   static constexpr int kHeadDim = kHeadDim_;
   static constexpr bool kColumns = Pass::kColumns;
   static constexpr bool kFused = Pass::kFused;
+  static constexpr bool kOrdered = Pass::kOrdered;
   static constexpr bool kChanges = kChanges_;
   // Window attention, of which items have a step or two, has narrow heads: memory bounds it, so two
   // CTAs share a multiprocessor, of which each copies two items while it computes another.
@@ -67,6 +68,16 @@ struct HopperGradient {
   static constexpr int kPanelRowBytes = kPanelColumns * 4;
   static constexpr int kQuerySumsBytes = kFused ? kTileThreads / 32 * 16 * kPanelRowBytes : 0;
 
+  // Fused: where a warp adds its rows of a step's dq.
+  struct alignas(16) Destination {
+    std::uint32_t row_index;
+    std::int32_t rows;  // none where this is not positive
+    // Where additions have an order:
+    std::uint32_t strip;
+    std::int32_t turn;
+  };
+  static constexpr int kTurnBytes = kOrdered ? kStepStrips * 4 : 0;
+
   // Of each pair, [0] is for k or q and [1] for v or d_o.
   struct Control {
     std::uint64_t outer_full[2][kOuterBuffers], outer_empty[2][kOuterBuffers];
@@ -78,6 +89,8 @@ struct HopperGradient {
     std::uint64_t item_wanted;
     std::uint64_t done;  // its first phase is over from the start
     alignas(16) typename Pass::Entry steps[kStages];
+    alignas(16) std::int32_t turns[kStages][kStepStrips];
+    Destination destinations[kTileThreads / 32];  // of the steps whose dq is not added yet
     alignas(16) typename Pass::Item items[kGradientItemRing];
   };
   static constexpr int kInnerOffset = 2 * kOuterBuffers * kOuterBytes;
@@ -125,6 +138,9 @@ struct GradientShared {
   }
   __device__ __forceinline__ std::uint32_t barrier(std::size_t offset, int index = 0) const {
     return base + Kernel::kControlOffset + static_cast<std::uint32_t>(offset) + index * 8;
+  }
+  __device__ __forceinline__ std::uint32_t turns(int stage) const {
+    return barrier(offsetof(Control, turns), stage * kStepStrips * 4 / 8);
   }
   __device__ __forceinline__ std::uint32_t outer_full(int operand, int buffer) const {
     return barrier(offsetof(Control, outer_full), operand * Kernel::kOuterBuffers + buffer);

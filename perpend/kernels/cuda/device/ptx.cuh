@@ -129,6 +129,19 @@ __device__ __forceinline__ void adds_wait_read() {
 __device__ __forceinline__ void adds_wait() {
   asm volatile("cp.async.bulk.wait_group 0;" ::: "memory");
 }
+// Waits until `count` is `value`, and with what was released with that before what follows, the
+// engines' accesses too.
+__device__ __forceinline__ void wait_for_count(const std::uint32_t* count, std::uint32_t value) {
+  std::uint32_t found;
+  do {
+    asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(found) : "l"(count) : "memory");
+  } while (found != value);
+  asm volatile("fence.proxy.async.global;" ::: "memory");
+}
+// Releases what this thread has seen, and adds 1.
+__device__ __forceinline__ void raise_count(std::uint32_t* count) {
+  asm volatile("red.release.gpu.global.add.u32 [%0], 1;" ::"l"(count) : "memory");
+}
 // Orders this thread's stores to shared memory before accesses of the engines.
 __device__ __forceinline__ void fence_engines() {
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");

@@ -3,12 +3,14 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <optional>
 #include <utility>
 #include <vector>
 
 #include <gtest/gtest.h>
 
 #include "perpend/kernels/cuda/column_image.h"
+#include "perpend/kernels/cuda/column_turns.h"
 #include "perpend/kernels/cuda/device/hopper_gradient.cuh"
 #include "perpend/kernels/cuda/device/portable_gradient.cuh"
 #include "perpend/kernels/cuda/schedule_image.h"
@@ -59,34 +61,38 @@ class EmulatedBackward {
   }
   template <int kHeadDim>
   void run_fused() {
-    constexpr int kPanels = device::QuerySums::kPanels;
-    std::int64_t rows = 0;
-    for (const SequenceShape& s : shape_.sequences) rows += s.q_len;
-    std::vector<float> sums(static_cast<std::size_t>(shape_.num_q_heads * rows * kHeadDim));
-    // Rows behind the last: any addition to them, also of zero, changes the sign.
-    const std::size_t num_sums = sums.size();
-    sums.resize(num_sums + std::size_t{device::kGradientQueries} * kHeadDim, -0.0F);
-    const device::QuerySums dq{sums.data(), rows};
-    run_hopper<device::HopperGradient<device::Bf16, kHeadDim, device::FusedPass, false>>(
-        device::FusedPassParams{column_pass_, dq}, keys(), queries());
-    EXPECT_TRUE(std::all_of(sums.begin() + static_cast<std::ptrdiff_t>(num_sums), sums.end(),
-                            [](float x) { return std::signbit(x); }))
-        << "something was added behind the last query";
-    const device::GradientOutput& to = row_pass_.dq;
-    for (int head = 0; head < shape_.num_q_heads; ++head) {
-      for (std::int64_t row = 0; row < rows; ++row) {
-        for (int column = 0; column < common_.head_dim; ++column) {
-          constexpr int kColumns = kHeadDim / kPanels;
-          const std::int64_t index = dq.row_index(head, column / kColumns, row);
-          const std::int64_t place = index * kColumns + device::sum_place(index, column % kColumns);
-          const float value = sums[static_cast<std::size_t>(place)] * common_.scale;
-          static_cast<std::uint16_t*>(
-              to.data)[row * to.strides.token + head * to.strides.head + column] =
-              static_cast<std::uint16_t>(device::Bf16::pack(value, 0));
-        }
-      }
-    }
+    sum_queries<kHeadDim>([&](const device::QuerySums& dq) {
+      run_hopper<device::HopperGradient<device::Bf16, kHeadDim, device::FusedPass, false>>(
+          device::FusedPassParams{column_pass_, dq}, keys(), queries());
+    });
   }
+  // False where additions can have no order. CTAs run beside each other, as `seed` has it.
+  template <int kHeadDim>
+  bool run_ordered() {
+    return run_ordered<kHeadDim>(seed_);
+  }
+  template <int kHeadDim>
+  bool run_ordered(std::uint64_t seed) {
+    const std::optional<ColumnTurns> turns =
+        make_column_turns(columns_, shape_.group_size(), {kCtas, 0}, 1e9);
+    if (!turns) return false;
+    sum_queries<kHeadDim>([&](const device::QuerySums& dq) {
+      const std::int64_t rows =
+          device::QueryTurns::first_strip(std::ssize(shape_.sequences) + 1, dq.rows);
+      std::vector<std::uint32_t> done(
+          static_cast<std::size_t>(shape_.num_q_heads * device::QuerySums::kPanels * rows));
+      device::OrderedPassParams pass{{column_pass_, dq}, {turns->turns.data(), done.data(), rows}};
+      pass.lists.items = turns->items.data();
+      pass.lists.steps = turns->steps.data();
+      seed_ = seed;
+      run_hopper<device::HopperGradient<device::Bf16, kHeadDim, device::OrderedPass, false>>(
+          pass, keys(), queries());
+    });
+    return true;
+  }
+  // For dq, of the last fused pass.
+  const std::vector<float>& sums() const { return sums_; }
+
   template <int kHeadDim>
   void run_portable() {
     run_portable<device::PortableGradient<device::Bf16, kHeadDim, device::RowPass>>(
@@ -96,10 +102,41 @@ class EmulatedBackward {
   }
 
  private:
-  static constexpr int kCtas = 2;
+  static constexpr int kCtas = 3;
   using Operands = std::array<TensorView, 2>;
   Operands queries() const { return {args_.forward.q, args_.d_o}; }
   Operands keys() const { return {args_.forward.k, args_.forward.v}; }
+
+  // dq from the sums that run(sums) adds to.
+  template <int kHeadDim, class Run>
+  void sum_queries(Run run) {
+    constexpr int kPanels = device::QuerySums::kPanels;
+    std::int64_t rows = 0;
+    for (const SequenceShape& s : shape_.sequences) rows += s.q_len;
+    sums_.assign(static_cast<std::size_t>(shape_.num_q_heads * rows * kHeadDim), 0.0F);
+    // Rows behind the last: any addition to them, also of zero, changes the sign.
+    const std::size_t num_sums = sums_.size();
+    sums_.resize(num_sums + std::size_t{device::kGradientQueries} * kHeadDim, -0.0F);
+    const device::QuerySums dq{sums_.data(), rows};
+    run(dq);
+    EXPECT_TRUE(std::all_of(sums_.begin() + static_cast<std::ptrdiff_t>(num_sums), sums_.end(),
+                            [](float x) { return std::signbit(x); }))
+        << "something was added behind the last query";
+    const device::GradientOutput& to = row_pass_.dq;
+    for (int head = 0; head < shape_.num_q_heads; ++head) {
+      for (std::int64_t row = 0; row < rows; ++row) {
+        for (int column = 0; column < common_.head_dim; ++column) {
+          constexpr int kColumns = kHeadDim / kPanels;
+          const std::int64_t index = dq.row_index(head, column / kColumns, row);
+          const std::int64_t place = index * kColumns + device::sum_place(index, column % kColumns);
+          const float value = sums_[static_cast<std::size_t>(place)] * common_.scale;
+          static_cast<std::uint16_t*>(
+              to.data)[row * to.strides.token + head * to.strides.head + column] =
+              static_cast<std::uint16_t>(device::Bf16::pack(value, 0));
+        }
+      }
+    }
+  }
 
   static device::GradientOutput output(const TensorView& view) {
     const device::RowStrides strides = row_strides(view);
@@ -171,8 +208,12 @@ class EmulatedBackward {
       params.maps.inner_box[i] = map_of(inner[i], 1, pass.lists.box_rows);
     }
     const int num_ctas = std::min(kCtas, pass.lists.num_items);
-    device::run_emulated(num_ctas, Kernel::kThreads, seed_,
-                         [&] { device::hopper_gradient<Kernel>(params); });
+    const auto kernel = [&] { device::hopper_gradient<Kernel>(params); };
+    if constexpr (Kernel::kOrdered) {
+      device::run_emulated_together(num_ctas, Kernel::kThreads, seed_, kernel);
+    } else {
+      device::run_emulated(num_ctas, Kernel::kThreads, seed_, kernel);
+    }
     EXPECT_EQ(counter, 0U) << "the counter is not as it was";
   }
 
@@ -194,6 +235,7 @@ class EmulatedBackward {
   ColumnImage columns_;
   std::vector<float> negative_lse_;
   std::vector<float> delta_;
+  std::vector<float> sums_;
   device::GradientParams common_;
   device::RowPassParams row_pass_;
   device::ColumnPassParams column_pass_;

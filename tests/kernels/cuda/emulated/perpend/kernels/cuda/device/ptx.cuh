@@ -112,6 +112,10 @@ inline void add_bytes(float* to, std::uint32_t from, int bytes, std::uint64_t /*
 inline void adds_commit() { emulated_cta->own_queues().adds.commit(emulated_cta->threads.toss()); }
 inline void adds_wait_read() { emulated_cta->own_queues().adds.wait(0); }
 inline void adds_wait() { emulated_cta->own_queues().adds.wait(0); }
+inline void wait_for_count(const std::uint32_t* count, std::uint32_t value) {
+  emulated_cta->threads.wait_until({"a turn after", value}, [&] { return *count == value; });
+}
+inline void raise_count(std::uint32_t* count) { ++*count; }
 // Stores of what the engines alone read are done here, as late as they may be.
 inline void fence_engines() {
   for (const std::function<void()>& store : std::exchange(emulated_cta->own_queues().stores, {})) {
