@@ -12,9 +12,11 @@ function(perpend_long_test name seconds)
   endif()
 endfunction()
 
-# The test programs labelled `threads` and `gpu`, which are less to build than everything.
+# The test programs labelled `threads`, `gpu` and `emulated`, which are less to build than everything. With sanitizers
+# those of the emulated GPU take minutes, so that there they are no part of it.
 add_custom_target(threads_tests)
 add_custom_target(gpu_tests)
+add_custom_target(emulated_tests)
 
 # perpend_add_test(NAME SOURCES file... [LIBRARIES target...] [LABELS label...]): a GoogleTest program,
 # one ctest entry. Those labelled `gpu` count as not run where nothing of them could.
@@ -34,11 +36,14 @@ function(perpend_add_test name)
   add_test(NAME ${name} COMMAND ${name})
   set_tests_properties(${name} PROPERTIES LABELS "${arg_LABELS}" SKIP_RETURN_CODE 77
                                           ENVIRONMENT "${perpend_test_environment}")
-  foreach(label threads gpu)
+  foreach(label threads gpu emulated)
     if("${label}" IN_LIST arg_LABELS)
       add_dependencies(${label}_tests ${name})
     endif()
   endforeach()
+  if(PERPEND_SANITIZE AND "emulated" IN_LIST arg_LABELS)
+    set_target_properties(${name} PROPERTIES EXCLUDE_FROM_ALL ON)
+  endif()
 endfunction()
 
 # perpend_add_oracle_test(NAME script program...): a Python script that holds our programs against a

@@ -389,7 +389,7 @@ def main():
                 print(f"template {template!r}\n  jinja2  {want!r}\n  perpend {answer}")
     for template, error in HOSTILE:
         request = json.dumps({"template": template, "variables": VARIABLES})
-        out = subprocess.run([TOOL], input=request.encode(), stdout=subprocess.PIPE, check=True, timeout=60).stdout
+        out = subprocess.run([TOOL], input=request.encode(), stdout=subprocess.PIPE, check=True, timeout=300).stdout
         said = json.loads(out).get("error", "no error")
         if error not in said:
             wrong += 1

@@ -98,16 +98,20 @@ void expect_hopper_right(const AttentionCase& c) {
   expect_right(c, [](EmulatedBackward& b) { b.run_hopper<kHeadDim, kChanges>(); });
 }
 
-// dq as CTAs come to add to it, and in turns, which steps that begin anywhere do not allow.
+// dq as CTAs come to add to it.
 template <int kHeadDim>
-void expect_fused_right(AttentionCase c, bool has_turns = true) {
+void expect_fused_right(AttentionCase c) {
   c.layout.ragged = true;
   expect_right(c, [](EmulatedBackward& b) { b.run_fused<kHeadDim>(); });
+}
+// dq in turns, or as they come where steps that begin anywhere do not allow that.
+template <int kHeadDim>
+void expect_ordered_right(AttentionCase c, bool has_turns = true) {
+  c.layout.ragged = true;
   expect_right(c, [&](EmulatedBackward& b) {
-    if (!b.run_ordered<kHeadDim>()) {
-      EXPECT_FALSE(has_turns);
-      b.run_fused<kHeadDim>();
-    }
+    if (b.run_ordered<kHeadDim>()) return;
+    EXPECT_FALSE(has_turns);
+    b.run_fused<kHeadDim>();
   });
 }
 
@@ -167,9 +171,8 @@ TEST(EmulatedHopperGradient, NothingOfTheNextSequenceCounts) {
 }
 
 TEST(EmulatedFusedGradient, NothingOfTheNextSequenceCounts) {
-  for (const char* mask : {"all", "causal & every(16, 4)"}) {
-    expect_apart(case_of_neighbours(mask, 64), [](EmulatedBackward& b) { b.run_fused<64>(); });
-  }
+  expect_apart(case_of_neighbours("causal & every(16, 4)", 64),
+               [](EmulatedBackward& b) { b.run_fused<64>(); });
   expect_apart(case_of_neighbours("all", 64),
                [](EmulatedBackward& b) { EXPECT_TRUE(b.run_ordered<64>()); });
 }
@@ -201,8 +204,9 @@ TEST(EmulatedHopperGradient, ChangedScores) {
 
 TEST(EmulatedFusedGradient, DenseAndCausal) {
   expect_fused_right<64>(make_case("all", {{128, 128, 0}}, 1, 1, 64));
-  expect_fused_right<64>(make_case("causal", {{300, 300, 0}}, 1, 1, 64));
+  expect_ordered_right<64>(make_case("causal", {{300, 300, 0}}, 1, 1, 64));
   expect_fused_right<128>(make_case("causal", {{200, 200, 0}}, 1, 1, 128));
+  expect_ordered_right<128>(make_case("causal", {{200, 200, 0}}, 1, 1, 128));
   expect_fused_right<128>(make_case("all", {{40, 70, 0}}, 1, 1, 72));
 }
 
@@ -210,20 +214,23 @@ TEST(EmulatedFusedGradient, ManyItemsOfOneStep) {
   for (int seed = 1; seed <= num_trials(5); ++seed) {
     AttentionCase c = make_case("all", {{20, 700, 0}}, 1, 1, 40);
     c.seed = static_cast<std::uint64_t>(seed);
-    expect_fused_right<64>(c);
+    seed % 2 == 0 ? expect_fused_right<64>(c) : expect_ordered_right<64>(c);
   }
 }
 
 TEST(EmulatedFusedGradient, MasksGroupsAndRaggedBatches) {
   for (const char* mask : kKindsOfMasks) {
     const AttentionCase c = make_case(mask, {{150, 150, 0}, {1, 1, 0}, {40, 200, 160}}, 4, 2, 64);
-    expect_fused_right<64>(c, mask != std::string("causal & ~window(100)"));
+    expect_fused_right<64>(c);
+  }
+  for (const char* mask : {kKindsOfMasks[0], kKindsOfMasks[1], kKindsOfMasks[4]}) {
+    expect_ordered_right<64>(make_case(mask, {{150, 150, 0}, {40, 200, 160}}, 4, 2, 64));
   }
 }
 
 // Whoever comes first.
 TEST(EmulatedFusedGradient, TurnsGiveTheSameBitsInEveryRun) {
-  AttentionCase c = make_case("causal", {{300, 300, 0}}, 2, 1, 64);
+  AttentionCase c = make_case("causal", {{300, 300, 0}}, 1, 1, 64);
   c.layout.ragged = true;
   ThreadPool threads;
   AttentionBackend cpu = attention_backends().front();
@@ -238,7 +245,8 @@ TEST(EmulatedFusedGradient, TurnsGiveTheSameBitsInEveryRun) {
     return backward.sums();
   };
   const std::vector<float> expected = sums(1);
-  for (std::uint64_t seed = 2; seed < 8; ++seed) EXPECT_EQ(sums(seed), expected);
+  const auto most = static_cast<std::uint64_t>(num_trials(4));
+  for (std::uint64_t seed = 2; seed < 2 + most; ++seed) EXPECT_EQ(sums(seed), expected);
 }
 
 // Part 1 alone is live in a step without a bitmap of its own, and keys of the next sequence stand
@@ -332,7 +340,11 @@ TEST(EmulatedHopperGradient, RandomCases) {
                                  : run_as_built<false>(b, c.head_dim);
     });
     if (c.head_dim <= 32 || c.soft_cap != 0 || c.alibi) continue;
-    c.head_dim <= 64 ? expect_fused_right<64>(c, false) : expect_fused_right<128>(c, false);
+    if (i % 2 == 0) {
+      c.head_dim <= 64 ? expect_fused_right<64>(c) : expect_fused_right<128>(c);
+    } else {
+      c.head_dim <= 64 ? expect_ordered_right<64>(c, false) : expect_ordered_right<128>(c, false);
+    }
   }
 }
 
