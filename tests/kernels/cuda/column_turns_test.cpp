@@ -137,7 +137,10 @@ TEST(ColumnTurns, OfRandomMasksAreAnOrderToo) {
     expect_turns_are_an_order(image, *turns, c.shape.group_size());
     if (testing::Test::HasFailure()) return;
   }
-  EXPECT_GT(num_orders, static_cast<int>(campaign.count) / 4);
+  // Nine in ten have one.
+  if (campaign.count >= 20) {
+    EXPECT_GT(num_orders, static_cast<int>(campaign.count) / 2);
+  }
 }
 
 double slowdown(const char* text, const AttentionShape& shape) {
