@@ -9,7 +9,8 @@
 namespace perpend {
 
 // A file that appears whole or not at all: written beside its place under a temporary name and
-// renamed by commit(). Without commit() nothing is left behind.
+// renamed by commit(). Without commit() nothing is left behind. Of a link the file that it names is
+// replaced. What is there and is no file, such as /dev/stdout or a pipe, is written to as it is.
 class AtomicFile {
  public:
   // Throws IoError with path and reason.
@@ -27,7 +28,8 @@ class AtomicFile {
   [[noreturn]] void fail() const;
 
   std::string path_;
-  std::string temporary_;
+  std::string target_;     // empty where nothing is renamed
+  std::string temporary_;  // or what is written to
   std::ofstream file_;
   bool committed_ = false;
 };
