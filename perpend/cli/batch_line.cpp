@@ -139,6 +139,11 @@ std::vector<std::int32_t> prompt_of(LineObject& object, const std::string& where
   if ((prompt != nullptr) + (messages != nullptr) + (ids != nullptr) != 1) {
     throw IoError(concat(where, ": expected one of the keys prompt, messages and prompt_ids"));
   }
+  if (prompt == nullptr) {
+    for (const char* key : {"system", "raw"}) {
+      if (const json* given = object.find(key)) object.fail(key, "that a prompt is given", *given);
+    }
+  }
   if (messages != nullptr) return model.encode_chat(messages_of(object, *messages));
   if (ids != nullptr) {
     std::vector<std::int32_t> tokens;

@@ -29,7 +29,7 @@ struct GenerateCommand {
   std::string trace;
   std::string replay;
   std::string font = PERPEND_FONT;
-  std::string prompt;
+  std::optional<std::string> prompt;
   PromptForm form;
   BatchFlags batch;
   bool json = false;
@@ -45,7 +45,7 @@ struct GenerateCommand {
 
 void GenerateCommand::check_flags() const {
   check(!(form.chat && form.raw), "generate: --chat and --raw exclude each other");
-  check(batch.file.empty() || prompt.empty(), "generate: a prompt and --batch exclude each other");
+  check(batch.file.empty() || !prompt, "generate: a prompt and --batch exclude each other");
   check(!batch.file.empty() || (!batch.ids && batch.summary.empty()),
         "generate: --ids and --summary are for --batch");
   check(batch.batch_size > 0,

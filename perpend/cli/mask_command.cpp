@@ -1,4 +1,5 @@
 #include <iostream>
+#include <regex>
 
 #include <fmt/core.h>
 
@@ -67,6 +68,12 @@ SequenceShape MaskShow::sequence() const {
   return shape;
 }
 
+// Whether the text has what tells heads apart: choices by head, or every() with a step for each.
+bool differs_by_head(const Mask& mask) {
+  static const std::regex kByHead(R"(heads\(|every\([^(),]*,[^(),]*,)");
+  return std::regex_search(mask.str(), kByHead);
+}
+
 void MaskShow::print(const Mask& mask, const Schedule& schedule) const {
   const SequenceShape& shape = schedule.shape.sequences.front();
   const ScheduleCost cost = cost_of(schedule);
@@ -79,6 +86,10 @@ void MaskShow::print(const Mask& mask, const Schedule& schedule) const {
   fmt::print("{:<14} {} queries x {} keys\n", "shape", shape.q_len, shape.kv_len);
   fmt::print("{:<14} {} of {} pairs ({:.2f} %)\n", "live", cost.live_pairs, cost.total_pairs,
              100 * cost.density());
+  if (differs_by_head(mask)) {
+    fmt::print("{:<14} of head 0 alone; `perpend mask plan --heads N` counts those of N\n",
+               "shown");
+  }
   fmt::print("{:<14} {} full, {} partial, {} distinct bitmaps (64 x 64)\n", "tiles",
              cost.full_tiles, cost.partial_tiles, schedule.bitmaps.count());
   fmt::print("{:<14} {} a layer after {} tokens ({} if nothing were freed; {} bytes a key)\n",

@@ -20,7 +20,8 @@ namespace perpend {
 namespace {
 
 constexpr int kTimedPlans = 5;
-constexpr std::int64_t kValueBytes = 2;  // of bf16
+constexpr std::int64_t kMostTokens = (std::int64_t{1} << 30) - 1;  // of a schedule
+constexpr std::int64_t kValueBytes = 2;                            // of bf16
 
 struct MaskPlan {
   std::string text;
@@ -51,9 +52,17 @@ struct Planned {
 };
 
 AttentionShape MaskPlan::shape() const {
-  check(q >= 1, concat("mask plan: --q must be positive (", q, ")"));
-  check(batch >= 1 && batch <= 4096,
-        concat("mask plan: --batch must be in [1, 4096] (", batch, ")"));
+  const auto check_range = [](std::int64_t value, std::int64_t least, std::int64_t most,
+                              std::string_view flag) {
+    check(value >= least && value <= most,
+          concat("mask plan: ", flag, " must be in [", least, ", ", most, "] (", value, ")"));
+  };
+  check_range(q, 1, kMostTokens, "--q");
+  check_range(k, 0, kMostTokens, "--k");
+  check_range(q_offset, 0, kMostTokens, "--q-offset");
+  check_range(batch, 1, 4096, "--batch");
+  check_range(heads, 1, 1024, "--heads");
+  check_range(kv_heads, 0, heads, "--kv-heads");
   const SequenceShape sequence{q, k > 0 ? k : q + q_offset, q_offset};
   return {std::vector<SequenceShape>(static_cast<std::size_t>(batch), sequence), heads,
           kv_heads > 0 ? kv_heads : heads};

@@ -9,6 +9,7 @@
 #include "perpend/cli/mask_commands.h"
 #include "perpend/cli/options.h"
 #include "perpend/core/error.h"
+#include "perpend/mask/bindings.h"
 #include "perpend/mask/compositions.h"
 #include "perpend/mask/mask_node.h"
 
@@ -109,9 +110,16 @@ void explain_text(const std::string& text) {
   explain(mask, 1);
   const auto names = mask.unbound_names();
   if (names.empty()) return;
-  fmt::print("\nTo be bound (--labels \"{} = segments(...)\"):", names.front());
-  for (const std::string& name : names) fmt::print(" {}", name);
-  fmt::print("\n");
+  std::string labels;
+  std::string tiles;
+  for (const std::string& name : names) {
+    // What a label does not bind stands for a tile map.
+    const Mask bound = mask.bind(Bindings().set(name, Label::block(1)));
+    std::string& list = std::ranges::count(bound.unbound_names(), name) > 0 ? tiles : labels;
+    list += " " + name;
+  }
+  if (!labels.empty()) fmt::print("\nTo be bound (--labels \"NAME = segments(...)\"):{}\n", labels);
+  if (!tiles.empty()) fmt::print("\nTile maps, which only programs can bind:{}\n", tiles);
 }
 
 }  // namespace

@@ -20,9 +20,12 @@ std::string read_standard_input(std::string_view what) {
   return text;
 }
 
-std::string read_prompt(const std::string& argument) {
-  if (!argument.empty() && argument != "-") return argument;
-  if (argument.empty() && isatty(STDIN_FILENO) == 1) {
+std::string read_prompt(const std::optional<std::string>& argument) {
+  if (argument && *argument != "-") {
+    check(!argument->empty(), "prompt: it is empty");
+    return *argument;
+  }
+  if (!argument && isatty(STDIN_FILENO) == 1) {
     throw InvalidArgument("prompt: expected a text, or - to read standard input");
   }
   std::string text = read_standard_input("prompt");

@@ -173,6 +173,7 @@ std::vector<std::size_t> order_of(std::span<const float> scores) {
 
 void RankCommand::rank_many(const DocumentList& list, const Scorer& scorer) const {
   const std::vector<RankDocument> lines = read_document_lines(read_text_file(queries), queries);
+  check(!lines.empty(), concat("rank: ", queries, " has no query"));
   std::optional<FirstStage> first_stage;
   if (num_listed() > 0) first_stage.emplace(list);
   ProgressBar progress("queries", std::ssize(lines));

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 #include <iostream>
 
 #include <fmt/core.h>
@@ -96,6 +97,8 @@ AttentionCase VerifyCommand::attention_case() const {
   const int groups = kv_heads > 0 ? kv_heads : heads;
   check(heads % groups == 0,
         concat("verify: --heads must be a multiple of --kv-heads (", heads, " vs ", groups, ")"));
+  check(std::isfinite(soft_cap) && soft_cap >= 0,
+        concat("verify: --soft-cap must be finite and not negative (", soft_cap, ")"));
   AttentionCase c;
   c.masks = {parse_mask(text).bind(parse_bindings(bindings))};
   c.shape = {{{q, k > 0 ? k : q + q_offset, q_offset}}, heads, groups};

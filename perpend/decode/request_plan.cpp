@@ -31,6 +31,9 @@ RequestPlan::RequestPlan(const LoadedModel& model, std::span<const std::int32_t>
   check(options.layer_masks.empty(),
         "generate: masks of layers are not for a model of diffusion, which has its own");
   setting_ = decide(*model.diffusion(), options.diffusion);
+  check(setting_->model.block_size <= config.context_length,
+        concat("diffusion: block size ", setting_->model.block_size,
+               " is beyond the model's context of ", config.context_length));
   // Of a block all rows see each other, so that they must run together.
   if (setting_->model.attention == DiffusionAttention::kBlock) {
     chunk_ = round_up(chunk_, setting_->model.block_size);

@@ -31,7 +31,8 @@ class Bindings {
 };
 
 // Reads `doc = segments(160*101, 224); step = block(93)`; a label may use names given before it.
-// Throws InvalidArgument with the column (from 1) and what was expected there.
+// Throws InvalidArgument with the column (from 1) and what was expected there, and for a name that
+// is bound twice.
 Bindings parse_bindings(std::string_view text);
 
 }  // namespace perpend

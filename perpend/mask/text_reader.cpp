@@ -60,11 +60,15 @@ void TextReader::expect(char c, std::string_view where) {
 }
 
 void TextReader::expect_end(std::string_view expected) {
-  if (!at_end()) fail(concat("unexpected '", text_[position_], "', expected ", expected));
+  if (!at_end()) fail(concat(found(), ", expected ", expected));
 }
 
 std::string TextReader::found() {
-  return at_end() ? "unexpected end" : concat("unexpected '", text_[position_], "'");
+  if (at_end()) return "unexpected end";
+  // All bytes of a character of UTF-8.
+  std::size_t end = position_ + 1;
+  while (end < text_.size() && (static_cast<unsigned char>(text_[end]) & 0xc0U) == 0x80U) ++end;
+  return concat("unexpected '", text_.substr(position_, end - position_), "'");
 }
 
 std::string_view TextReader::word() {

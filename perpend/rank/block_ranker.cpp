@@ -92,6 +92,10 @@ void BlockRanker::check_prompt(const RankPrompt& prompt) const {
   check(config_.query_pos_offset + std::ssize(prompt.query) <= context_length,
         concat("rank: the query block has ", prompt.query.size(), " tokens from position ",
                config_.query_pos_offset, " on, the context ends at ", context_length));
+  check(std::ssize(prompt.instruction) < config_.query_pos_offset,
+        concat("rank: the instruction has ", prompt.instruction.size(),
+               " tokens with the query in it, of which ", config_.query_pos_offset,
+               " and a document must come before the query's block; shorten the query"));
   for (std::size_t i = 0; i < prompt.documents.size(); ++i) {
     const std::int64_t end = std::ssize(prompt.instruction) + std::ssize(prompt.documents[i]);
     check(!prompt.documents[i].empty(), concat("rank: document ", i, " has no token"));

@@ -248,7 +248,13 @@ class Mistakes(unittest.TestCase):
         self.check("given for 7 positions, the sequence has 8", *doc, "doc = segments(7)")
         self.check("bindings: column 7: unknown label 'segmnts'", *doc, "doc = segmnts(8)")
         self.check("column 1: in frames(...): frames(f, h, w) needs h", "mask", "explain", "frames(3)")
+        self.check("bindings: column 22: 'doc' is bound already", *doc, "doc = segments(4,4); doc = segments(8)")
+        self.check("column 1: unexpected 'ü', expected a mask", "mask", "show", "ünicode", "--q", 8)
         self.check("too large to draw", "mask", "show", "causal", "--q", 2**29)
+        for flag, value in [("--heads", 10**9), ("--kv-heads", -1), ("--k", -7), ("--q-offset", 2**62)]:
+            self.check(flag, "mask", "plan", "causal", "--q", 8, flag, value)
+        for cap in ("nan", "inf", "-1"):
+            self.check("--soft-cap must be finite", "verify", "causal", "--q", 8, "--soft-cap", cap)
         self.check("--device must be gpu or cpu (tpu)", "mask", "plan", "causal", "--q", 8, "--device", "tpu")
         self.check("--head-dim must be in [1, 256] (0)", "mask", "plan", "causal", "--q", 8, "--head-dim", 0)
         self.check("multiple of key/value heads", "mask", "plan", "causal", "--q", 8, "--heads", 3, "--kv-heads", 2)
@@ -294,9 +300,30 @@ class Mistakes(unittest.TestCase):
 
     def test_texts(self):
         self.check("standard input is empty", "generate")
+        self.check("prompt: it is empty", "generate", "", stdin="a prompt of its own")
         self.check("do not fit the model's context of 8192", "generate", "-", "--raw", stdin=long_text(9000))
         self.check("/no/such/file", "perplexity", "--text", "/no/such/file")
         self.check("window must be in [2, 8192] (1)", "perplexity", "--text", __file__, "--window", 1)
+
+
+class Output(unittest.TestCase):
+    """What does not arrive is an error, unless nobody wants it."""
+
+    def status(self, command: str) -> tuple[int, str]:
+        result = subprocess.run(["bash", "-c", command, PROGRAM], stderr=subprocess.PIPE, text=True, env=environment())
+        return result.returncode, result.stderr
+
+    def test_that_can_not_be_written(self):
+        for command in ("mask list", "mask plan causal --q 64 --json", "--help"):
+            for where in ("/dev/full", "&-"):
+                with self.subTest(command=command, where=where):
+                    found = self.status(f'"$0" {command} >{where}')
+                    self.assertEqual(found, (2, "perpend: standard output could not be written (disk full?)\n"))
+        found = self.status('"$0" mask show causal --q 8 --png /dev/full >/dev/null')
+        self.assertEqual(found, (2, "perpend: /dev/full: could not be written (disk full?)\n"))
+
+    def test_that_nobody_reads(self):
+        self.assertEqual(self.status('set -o pipefail; "$0" mask list | head -n 1 >/dev/null'), (0, ""))
 
 
 class Inspect(unittest.TestCase):
