@@ -109,6 +109,8 @@ class BatchTest(unittest.TestCase):
             ({"prompt": "x", "prompt_ids": [1]}, "expected one of the keys prompt, messages and prompt_ids"),
             ({"prompt": 5}, "key 'prompt': expected a text, found 5"),
             ({"prompt": "", "raw": True}, "the prompt is empty"),
+            ({"prompt_ids": [1], "system": "x"}, "key 'system': expected that a prompt is given"),
+            ({"prompt_ids": [1], "raw": True}, "key 'raw': expected that a prompt is given"),
             ({"prompt": "x", "temprature": 1}, "unknown key 'temprature'; known are id, layers, max_tokens"),
             ({"prompt": "x", "temperature": -1}, "temperature must be in"),
             ({"prompt": "x", "max_tokens": 2.5}, "key 'max_tokens': expected an integer from"),
