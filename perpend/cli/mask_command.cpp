@@ -1,5 +1,5 @@
+#include <algorithm>
 #include <iostream>
-#include <regex>
 
 #include <fmt/core.h>
 
@@ -11,6 +11,7 @@
 #include "perpend/io/svg.h"
 #include "perpend/mask/bindings.h"
 #include "perpend/mask/covers.h"
+#include "perpend/mask/mask_node.h"
 #include "perpend/mask/retention.h"
 #include "perpend/schedule/cost.h"
 #include "perpend/schedule/picture.h"
@@ -68,10 +69,12 @@ SequenceShape MaskShow::sequence() const {
   return shape;
 }
 
-// Whether the text has what tells heads apart: choices by head, or every() with a step for each.
+// Whether it has what tells heads apart: choices by head, or every() with a step for each.
 bool differs_by_head(const Mask& mask) {
-  static const std::regex kByHead(R"(heads\(|every\([^(),]*,[^(),]*,)");
-  return std::regex_search(mask.str(), kByHead);
+  const MaskNode& node = mask.node();
+  if (node.kind == MaskNode::Kind::kHeads) return true;
+  if (node.kind == MaskNode::Kind::kEvery && node.c != 0) return true;
+  return std::ranges::any_of(node.children, differs_by_head);
 }
 
 void MaskShow::print(const Mask& mask, const Schedule& schedule) const {

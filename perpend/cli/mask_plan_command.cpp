@@ -6,6 +6,7 @@
 #include <fmt/core.h>
 #include <nlohmann/json.hpp>
 
+#include "perpend/cli/check_range.h"
 #include "perpend/cli/mask_commands.h"
 #include "perpend/cli/options.h"
 #include "perpend/cli/planning_device.h"
@@ -52,17 +53,12 @@ struct Planned {
 };
 
 AttentionShape MaskPlan::shape() const {
-  const auto check_range = [](std::int64_t value, std::int64_t least, std::int64_t most,
-                              std::string_view flag) {
-    check(value >= least && value <= most,
-          concat("mask plan: ", flag, " must be in [", least, ", ", most, "] (", value, ")"));
-  };
-  check_range(q, 1, kMostTokens, "--q");
-  check_range(k, 0, kMostTokens, "--k");
-  check_range(q_offset, 0, kMostTokens, "--q-offset");
-  check_range(batch, 1, 4096, "--batch");
-  check_range(heads, 1, 1024, "--heads");
-  check_range(kv_heads, 0, heads, "--kv-heads");
+  check_range("mask plan", "--q", q, 1, kMostTokens);
+  check_range("mask plan", "--k", k, 0, kMostTokens);
+  check_range("mask plan", "--q-offset", q_offset, 0, kMostTokens);
+  check_range("mask plan", "--batch", batch, 1, 4096);
+  check_range("mask plan", "--heads", heads, 1, 1024);
+  check_range("mask plan", "--kv-heads", kv_heads, 0, heads);
   const SequenceShape sequence{q, k > 0 ? k : q + q_offset, q_offset};
   return {std::vector<SequenceShape>(static_cast<std::size_t>(batch), sequence), heads,
           kv_heads > 0 ? kv_heads : heads};

@@ -5,6 +5,7 @@
 #include <fmt/core.h>
 #include <nlohmann/json.hpp>
 
+#include "perpend/cli/check_range.h"
 #include "perpend/cli/commands.h"
 #include "perpend/cli/options.h"
 #include "perpend/kernels/reference/verification.h"
@@ -83,17 +84,12 @@ std::string backends_of(const Verification& verification) {
 }
 
 AttentionCase VerifyCommand::attention_case() const {
-  const auto check_range = [](std::int64_t value, std::int64_t least, std::int64_t most,
-                              std::string_view flag) {
-    check(value >= least && value <= most,
-          concat("verify: ", flag, " must be in [", least, ", ", most, "] (", value, ")"));
-  };
-  check_range(q, 1, kMaxLen, "--q");
-  check_range(k, 0, kMaxLen, "--k");
-  check_range(q_offset, 0, kMaxLen, "--q-offset");
-  check_range(heads, 1, 1024, "--heads");
-  check_range(kv_heads, 0, heads, "--kv-heads");
-  check_range(head_dim, 1, 256, "--head-dim");
+  check_range("verify", "--q", q, 1, kMaxLen);
+  check_range("verify", "--k", k, 0, kMaxLen);
+  check_range("verify", "--q-offset", q_offset, 0, kMaxLen);
+  check_range("verify", "--heads", heads, 1, 1024);
+  check_range("verify", "--kv-heads", kv_heads, 0, heads);
+  check_range("verify", "--head-dim", head_dim, 1, 256);
   const int groups = kv_heads > 0 ? kv_heads : heads;
   check(heads % groups == 0,
         concat("verify: --heads must be a multiple of --kv-heads (", heads, " vs ", groups, ")"));
