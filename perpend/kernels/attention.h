@@ -116,8 +116,9 @@ void attention_forward(const AttentionArgs& args, const Schedule& schedule, Stre
 
 // dq, dk and dv of a loss whose gradients by o and lse are d_o and d_lse. `rows` and `columns` are
 // the schedules of one mask and shape for both sweeps. Unless `deterministic` is given up, two
-// passes without atomics, so that the bits are equal from run to run and for any number of threads;
-// rows and keys without a live pair get zeros. Throws as attention_forward(). Method:
+// passes without atomics (or one, see `in_turns`), so that the bits are equal from run to run and
+// for any number of threads; rows and keys without a live pair get zeros. Throws as
+// attention_forward(). Method:
 // FlashAttention-2, arXiv:2307.08691, algorithm 2, with dq in a pass of its own.
 void attention_backward(const AttentionGradArgs& args, const Schedule& rows,
                         const Schedule& columns, Stream stream);
